@@ -1,0 +1,84 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""The house as CONTRIBUTING.md draws it: who may import whom, and how long a file may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "xmoco_plugin"
+SHARED = {"distributed", "precision"}
+# Rooms of the package that a room may import, beside itself.
+MAY_IMPORT = {
+    "distributed": set(),
+    "precision": set(),
+    "version": set(),
+    "_stack": set(),
+    "_config_scope": set(),
+    "checkpoint": set(),
+    "losses": SHARED,
+    "momentum": SHARED,
+    "evaluation": SHARED,
+    "data": set(),
+    "heads": {"losses"},
+    "algorithms": {"momentum"} | SHARED,
+    "visualization": {"evaluation", "checkpoint"},
+    "hooks": {"evaluation", "checkpoint", "visualization"} | SHARED,
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_rooms(file: Path) -> set[str]:
+    """Rooms of the package that a file imports, however it spells it."""
+    rooms = set()
+    depth = len(file.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                # Only what leaves the room can be another room.
+                if node.level < depth:
+                    continue
+                base = f"xmoco_plugin.{base}".rstrip(".")
+            names = [base] if base.count(".") else [f"{base}.{a.name}" for a in node.names]
+        else:
+            continue
+        rooms |= {n.split(".")[1] for n in names if n.startswith("xmoco_plugin.")}
+    return rooms
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_a_room_imports_only_what_it_may(file):
+    room = room_of(file)
+    if room == "__init__":
+        return  # importing the package registers every room
+    assert room in MAY_IMPORT, f"{file}: a new room needs a row in this table and CONTRIBUTING.md"
+    assert imported_rooms(file) <= MAY_IMPORT[room] | {room}
+
+
+def test_the_table_names_what_there_is():
+    assert {room_of(f) for f in FILES} - {"__init__"} == set(MAY_IMPORT)
+
+
+def test_losses_heads_and_data_do_not_know_the_runner():
+    for room in ("losses", "heads", "data", "momentum", "algorithms"):
+        for file in (PACKAGE / room).glob("*.py"):
+            assert "mmengine.runner" not in file.read_text(), file
+
+
+def test_no_file_is_longer_than_300_lines_and_xmoco_stays_under_150():
+    tools = sorted((ROOT / "tools").rglob("*.py"))
+    lengths = {f: len(f.read_text().splitlines()) for f in FILES + tools}
+    assert {f: n for f, n in lengths.items() if n > 300} == {}
+    assert lengths[PACKAGE / "algorithms" / "xmoco.py"] < 150
+
+
+def test_nothing_imports_the_tools():
+    assert not any("import tools" in f.read_text() or "from tools" in f.read_text() for f in FILES)
