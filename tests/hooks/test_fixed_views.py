@@ -1,0 +1,54 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import random
+
+import numpy as np
+import torch
+
+from xmoco_plugin.hooks.fixed_views import choose_images, fixed_randomness
+
+from ..tiny_runner import TinyImages
+
+
+def draw() -> tuple:
+    return random.random(), np.random.rand(), torch.rand(1).item()
+
+
+def test_all_three_generators_go_on_as_if_nothing_had_been_drawn():
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    expected = [draw(), draw()]
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    first = draw()
+    with fixed_randomness(7):
+        inside = draw()
+    assert [first, draw()] == expected
+    with fixed_randomness(7):
+        assert draw() == inside
+
+
+def test_the_state_comes_back_after_an_error():
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    try:
+        with fixed_randomness(7):
+            draw()
+            raise KeyError
+    except KeyError:
+        assert torch.equal(state, torch.get_rng_state())
+
+
+def test_images_come_sorted_by_class_and_alike_many_of_each():
+    indices, labels = choose_images(TinyImages(size=48, num_classes=4), 16)
+    assert labels == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
+    assert [i % 4 for i in indices] == labels
+    assert len(set(indices)) == 16
+
+
+def test_many_classes_are_represented_by_eight():
+    _, labels = choose_images(TinyImages(size=400, num_classes=40), 64)
+    assert sorted(set(labels)) == [0, 5, 10, 15, 20, 25, 30, 35]
+    assert len(labels) == 64
+
+
+def test_fewer_images_than_asked_for_are_all_taken():
+    indices, _ = choose_images(TinyImages(size=6, num_classes=2), 64)
+    assert sorted(indices) == list(range(6))

@@ -1,0 +1,149 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Judges a checkpoint's backbone by weighted kNN, with the loop that the config trains with."""
+
+import argparse
+import sys
+import time
+
+import common
+import mmengine
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from xmoco_plugin.checkpoint import (
+    CheckpointError,
+    compare_state,
+    describe_difference,
+    read_checkpoint,
+    state_dict_of,
+)
+from xmoco_plugin.evaluation.knn_val_loop import KNNValLoop, setting_name
+
+LOOPS = {"val": "KNNValLoop", "test": "KNNTestLoop"}
+
+
+def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file with a KNNValLoop or KNNTestLoop")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument(
+        "--k", type=int, nargs="+", help="neighbours; several cost hardly more than one"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=temperature,
+        nargs="+",
+        help='of the weights exp(cosine / temperature); "none": every neighbour has one vote',
+    )
+    parser.add_argument("--out", help="file for the results (.json)")
+    common.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def temperature(text: str) -> float | None:
+    """A number, or None for "none"."""
+    return None if text.lower() == "none" else float(text)
+
+
+def merge(cfg: Config, args: argparse.Namespace) -> str:
+    """Writes the command line into `cfg`; returns the stage, val or test, that runs.
+
+    Raises:
+        ValueError: the config has no kNN loop.
+    """
+    kinds = {stage: (cfg.get(f"{stage}_cfg") or {}).get("type") for stage in LOOPS}
+    stage = next((s for s in LOOPS if str(kinds[s]).split(".")[-1] == LOOPS[s]), "")
+    if not stage:
+        raise ValueError(
+            f"{args.config} has no kNN loop (val_cfg.type is {kinds['val']}): give it val_cfg="
+            "dict(type='KNNValLoop', bank_dataloader=...), with labelled images in there and in "
+            "val_dataloader, and val_evaluator=dict(type='Accuracy')"
+        )
+    loop = cfg[f"{stage}_cfg"]
+    if args.k is not None:
+        loop.k = args.k
+    if args.temperature is not None:
+        loop.temperature = args.temperature
+    if args.amp:
+        loop.fp16 = True
+    # Only the loop that runs is built; the hooks of a training have nothing to do here.
+    for other in {"train", "val", "test"} - {stage}:
+        for part in ("cfg", "dataloader", "evaluator"):
+            cfg[f"{other}_{part}"] = None
+    cfg.optim_wrapper = cfg.param_scheduler = cfg.auto_scale_lr = cfg.load_from = None
+    cfg.custom_hooks, cfg.resume = [], False
+    common.merge_common(cfg, args, dict(pin_memory=True, collate_fn=dict(type="default_collate")))
+    return stage
+
+
+def load_weights(runner: Runner, path: str) -> None:
+    """Loads what the model has of a checkpoint's weights; the whole backbone must be there.
+
+    Raises:
+        CheckpointError: it cannot be read, or its backbone is another one.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    ours, theirs = model.state_dict(), state_dict_of(read_checkpoint(path))
+    difference = compare_state(
+        {key: value for key, value in ours.items() if key.startswith("backbone.")},
+        {key: value for key, value in theirs.items() if key.startswith("backbone.")},
+    )
+    if difference.missing or difference.mismatched:
+        raise CheckpointError(
+            f"{path} does not hold the backbone of this config:\n{describe_difference(difference)}"
+        )
+    fitting = {k: v for k, v in theirs.items() if k in ours and v.shape == ours[k].shape}
+    model.load_state_dict(fitting, strict=False)
+
+
+def results(loop: KNNValLoop, metrics: dict) -> list[dict]:
+    """The loop's metrics, one entry for each k and temperature."""
+    first, *others = loop.settings
+    names = {first: ""} | {setting: f"{setting_name(*setting)}/" for setting in others}
+    plain = [name for name in metrics if not name.startswith(tuple(filter(None, names.values())))]
+    return [
+        {"k": k, "temperature": t, **{name: metrics[names[k, t] + name] for name in plain}}
+        for k, t in loop.settings
+    ]
+
+
+def print_table(rows: list[dict]) -> None:
+    """Prints one line for each k and temperature."""
+    cells = [list(rows[0])] + [
+        [f"{value:.2f}" if "/" in name else str(value) for name, value in row.items()]
+        for row in rows
+    ]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    for line in cells:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def main() -> None:
+    """Judges."""
+    args = parse_args()
+    cfg = common.load_config(args.config)
+    stage = merge(cfg, args)
+    common.check_data(cfg)
+    common.check_checkpoint(args.checkpoint)
+    runner = common.build_runner(cfg)
+    load_weights(runner, args.checkpoint)
+    start = time.perf_counter()
+    metrics = runner.val() if stage == "val" else runner.test()
+    seconds = time.perf_counter() - start
+    if not is_main_process():
+        return
+    loop = runner.val_loop if stage == "val" else runner.test_loop
+    rows = results(loop, metrics)
+    images = {"bank": len(loop.bank_loader.dataset), "queries": len(loop.dataloader.dataset)}
+    print(f"kNN of {args.checkpoint}: {images['queries']} queries, bank of {images['bank']}")
+    print_table(rows)
+    if args.out:
+        facts = {"config": args.config, "checkpoint": args.checkpoint, "seconds": seconds}
+        mmengine.dump({**facts, **images, "results": rows}, args.out, indent=1)
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(main))

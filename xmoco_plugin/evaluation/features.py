@@ -1,0 +1,239 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""From a loader to one unit-norm feature and one label per image."""
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import autocast
+from mmengine.utils import ProgressBar
+from torch import nn
+
+from ..distributed import world
+
+PROGRESS_BATCHES = 50  # shorter passes end before a bar says anything (ours)
+Embed = Callable[[dict], tuple[torch.Tensor, Sequence[Any]]]
+
+
+class LabelledFeatures(NamedTuple):
+    """This rank's part of a set, without the duplicates that fill up the last round of ranks."""
+
+    features: torch.Tensor  # (m, D), unit norm
+    labels: torch.Tensor  # (m,), int64, CPU
+    places: torch.Tensor  # (m,), int64, CPU: place of each image in the order of the whole set
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards every submodule has the mode it had, frozen ones too."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+class ModelEmbedder:
+    """Callable: a loader's batch -> (unit-norm backbone features, preprocessed data samples).
+
+    The features are those of the host's ``extract_feat``: of a self-supervised model the
+    backbone's, of a classifier those after its neck.
+
+    Args:
+        model: as the runner holds it, wrapped for distributed training or not.
+        fp16: run the model under autocast; features come out in float32 either way.
+    """
+
+    def __init__(self, model: nn.Module, fp16: bool = False) -> None:
+        self.model: Any = model.module if is_model_wrapper(model) else model
+        self.fp16 = fp16
+        backbone = getattr(self.model, "backbone", None)
+        self.class_token = getattr(backbone, "cls_token", None) is not None
+
+    @torch.no_grad()
+    def __call__(self, data_batch: dict) -> tuple[torch.Tensor, Sequence[Any]]:
+        """Returns (B, D) float32, unit norm, on the model's device, and the B data samples."""
+        data_batch = {**data_batch, "inputs": _single_view(data_batch["inputs"])}
+        data = self.model.data_preprocessor(data_batch, False)
+        with autocast(enabled=self.fp16):
+            if hasattr(self.model, "extract_feat"):
+                output = self.model.extract_feat(data["inputs"])
+            else:
+                output = self.model(data["inputs"], mode="tensor")
+        return unit_norm(pool_feature(output, self.class_token)), data["data_samples"]
+
+
+def pool_feature(output: Any, class_token: bool = False) -> torch.Tensor:
+    """One vector per image out of whatever a backbone returns; of a tuple, its last stage.
+
+    Args:
+        output: (B, D) is kept; (B, D, H, W) is averaged over places; of tokens (B, L, D) the
+            class token, or without one their mean.
+        class_token: token 0 is a class token, as in mmpretrain's vision transformers.
+
+    Returns:
+        (B, D), float32.
+    """
+    while isinstance(output, (tuple, list)):
+        output = output[-1]
+    feature = output.float()
+    if feature.ndim == 4:
+        return feature.mean(dim=(2, 3))
+    if feature.ndim == 3:
+        return feature[:, 0] if class_token else feature.mean(dim=1)
+    if feature.ndim == 2:
+        return feature
+    raise ValueError(
+        f"the model's output {tuple(feature.shape)} is neither (B, D), (B, L, D) nor (B, D, H, W)"
+    )
+
+
+def unit_norm(features: torch.Tensor) -> torch.Tensor:
+    """(B, D) with rows of norm 1; a zero row stays zero and is equally far from everything."""
+    return F.normalize(features, dim=1)
+
+
+def embed_pixels(data_batch: dict) -> tuple[torch.Tensor, Sequence[Any]]:
+    """Raw pixels as features: each image flattened, its mean removed, unit norm.
+
+    The cosine of two such features is the correlation of the two images.
+
+    Args:
+        data_batch: as the loader yields it, before the model's preprocessor.
+
+    Returns:
+        (B, C * H * W) float32 and the B data samples.
+    """
+    inputs = _single_view(data_batch["inputs"])
+    if not isinstance(inputs, torch.Tensor):
+        raise ValueError(
+            "raw pixels can only be compared between images of one size: "
+            "resize or crop in the pipeline"
+        )
+    pixels = inputs.flatten(1).float()
+    return unit_norm(pixels - pixels.mean(dim=1, keepdim=True)), data_batch["data_samples"]
+
+
+def embed_nothing(data_batch: dict) -> tuple[torch.Tensor, Sequence[Any]]:
+    """(B, 0) and the B data samples, for passes that want only the labels."""
+    return torch.empty(len(data_batch["inputs"]), 0), data_batch["data_samples"]
+
+
+def pixel_features(loader: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """`embed_pixels` over a whole loader: this rank's features (m, P) and labels (m,)."""
+    features, labels, _ = collect_features(loader, embed_pixels, name="set")
+    return features, labels
+
+
+def collect_features(
+    loader: Any,
+    embed: Embed,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+    name: str = "bank",
+    show_progress: bool = False,
+) -> LabelledFeatures:
+    """Features and labels of this rank's part of a labelled set.
+
+    Args:
+        loader: with the host's ``DefaultSampler`` where there are several ranks: rank r of R is
+            handed the places r, r + R, ...; places past the end of the set are duplicates.
+        embed: batch -> ((B, D), data samples).
+        dtype: in which to keep the features; half precision halves a large bank.
+        device: where to keep them; ``None``: where ``embed`` leaves them.
+        name: what messages call this set.
+        show_progress: a bar on the first rank's terminal.
+
+    Raises:
+        ValueError: an image without exactly one label; more images than the set has.
+    """
+    rank, size = world()
+    total = len(loader.dataset)
+    share = math.ceil(total / size)
+    if size > 1 and not isinstance(loader.sampler, DefaultSampler):
+        raise ValueError(
+            f"the {name}'s sampler must be DefaultSampler to be split over {size} processes, "
+            f"not {type(loader.sampler).__name__}"
+        )
+    # Filled in place: collecting and joining batches would need the memory twice.
+    features = torch.empty(0, 0, dtype=dtype)
+    labels = torch.empty(share, dtype=torch.int64)
+    count = 0
+    for batch in watched(loader, name, show_progress):
+        found, samples = embed(batch)
+        if count == 0:
+            keep = found.device if device is None else device
+            features = torch.empty((share, found.shape[1]), dtype=dtype, device=keep)
+        if count + len(found) > share:
+            raise ValueError(
+                f"the {name}'s loader yields more than the {share} images of this process: "
+                "its sampler must visit every image once (DefaultSampler)"
+            )
+        features[count : count + len(found)] = found
+        labels[count : count + len(found)] = labels_of(samples, name, count)
+        count += len(found)
+    places = torch.arange(count) * size + rank
+    count = int((places < total).sum())
+    return LabelledFeatures(features[:count], labels[:count], places[:count])
+
+
+def labels_of(data_samples: Sequence[Any], name: str = "set", first: int = 0) -> torch.Tensor:
+    """The single label of each data sample, (B,) int64 on the CPU.
+
+    Raises:
+        ValueError: a sample without ``gt_label`` or with several; names the image.
+    """
+    labels = []
+    for number, sample in enumerate(data_samples or ()):
+        label = getattr(sample, "gt_label", None)
+        if label is None or label.numel() != 1:
+            where = getattr(sample, "img_path", f"image {first + number}")
+            what = "no gt_label" if label is None else f"{label.numel()} labels"
+            raise ValueError(
+                f"kNN needs one label per image, but in the {name} {where} has {what}: use a "
+                "labelled data set here (a small one will do) whose pipeline ends in PackInputs"
+            )
+        labels.append(label.reshape(1))
+    if not labels:
+        raise ValueError(
+            f"kNN needs one label per image, but the {name}'s batches carry no data samples: "
+            "its pipeline must end in PackInputs"
+        )
+    return torch.cat(labels).to("cpu", torch.int64)
+
+
+def _single_view(inputs: Any) -> Any:
+    """Inputs as one (B, C, H, W) where the images have one size; refuses several views."""
+    if isinstance(inputs, (list, tuple)):
+        if len(inputs) and inputs[0].ndim == 4:
+            raise ValueError(
+                f"kNN compares one view per image, but this pipeline makes {len(inputs)}: "
+                "use a plain one (resize, centre crop, PackInputs) for the bank and the queries"
+            )
+        if len({image.shape for image in inputs}) == 1:
+            return torch.stack(list(inputs))
+    return inputs
+
+
+def watched(loader: Iterable[dict], name: str, show: bool) -> Iterator[dict]:
+    """The loader's batches, with a bar where somebody may be watching."""
+    batches = len(loader)  # type: ignore[arg-type]
+    show = show and batches >= PROGRESS_BATCHES and is_main_process() and sys.stdout.isatty()
+    if show:
+        sys.stdout.write(f"kNN, {name}: ")
+        bar = ProgressBar(batches)
+    for batch in loader:
+        yield batch
+        if show:
+            bar.update()
+    if show:
+        sys.stdout.write("\n")

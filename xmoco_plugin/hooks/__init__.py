@@ -1,0 +1,19 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from .checkpoint_guard_hook import CheckpointGuardHook
+from .loss_warmup_hook import LossWarmupHook
+from .nonfinite_loss_hook import NonFiniteLossError, NonFiniteLossHook
+from .preflight_hook import PreflightHook
+from .progress_hook import ProgressHook
+from .run_summary_hook import RunSummaryHook
+from .skipped_images_hook import SkippedImagesHook
+
+__all__ = [
+    "CheckpointGuardHook",
+    "LossWarmupHook",
+    "NonFiniteLossError",
+    "NonFiniteLossHook",
+    "PreflightHook",
+    "ProgressHook",
+    "RunSummaryHook",
+    "SkippedImagesHook",
+]

@@ -1,0 +1,90 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A batch of training views that is the same whenever it is drawn, and disturbs nothing."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+POOL = 20_000  # images whose labels are looked at: every image of ImageNet would take half a minute
+
+
+@contextmanager
+def fixed_randomness(seed: int) -> Iterator[None]:
+    """Seed Python, numpy and torch inside the block; afterwards all go on as if it had not been."""
+    python, array = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)
+
+
+def choose_images(dataset: Dataset, count: int, classes: int = 8) -> tuple[list[int], list[int]]:
+    """Images for a picture, sorted by class where there are classes.
+
+    Args:
+        dataset: with ``get_cat_ids`` or ``get_data_info`` where it has labels.
+        count: how many at most.
+        classes: from how many classes at most, evenly spaced among those that exist.
+
+    Returns:
+        Indices and their labels; no labels where one of the images has none.
+    """
+    pool = _spread(range(len(dataset)), POOL)
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for i in pool:
+        label = _label(dataset, i)
+        if label is None:
+            return _spread(range(len(dataset)), count), []
+        by_class[label].append(i)
+    chosen = _spread(sorted(by_class), min(classes, count))
+    indices: list[int] = []
+    labels: list[int] = []
+    for label in chosen:
+        images = _spread(by_class[label], count // len(chosen))
+        indices += images
+        labels += [label] * len(images)
+    return indices, labels
+
+
+def fixed_views(loader: DataLoader, model, indices: Sequence[int], seed: int) -> list | None:
+    """Views of some training images, through the training pipeline and the model's preprocessor.
+
+    Args:
+        loader: of the training set; only its dataset and ``collate_fn`` are used.
+        model: with mmengine's ``data_preprocessor``.
+        indices: of the images.
+        seed: of all random choices.
+
+    Returns:
+        A list of tensors (N, C, H, W), one for each view, on the model's device; None where the
+        pipeline gives less than two views.
+    """
+    with fixed_randomness(seed), torch.no_grad():
+        batch = loader.collate_fn([loader.dataset[i] for i in indices])
+        views = model.data_preprocessor(batch, training=True)["inputs"]
+    return list(views[:2]) if isinstance(views, list | tuple) and len(views) >= 2 else None
+
+
+def _label(dataset: Dataset, index: int) -> int | None:
+    if not hasattr(dataset, "get_data_info"):
+        return None
+    label = dataset.get_data_info(index).get("gt_label")
+    return None if label is None or np.ndim(label) or int(label) < 0 else int(label)
+
+
+def _spread(items: Sequence[int], count: int) -> list[int]:
+    """``count`` of the items, evenly spaced, or all of them."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]

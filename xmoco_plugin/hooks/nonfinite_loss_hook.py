@@ -1,0 +1,154 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import os
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+NEVER = torch.iinfo(torch.int64).max
+
+
+class NonFiniteLossError(RuntimeError):
+    """Training stopped because a loss became NaN or infinite."""
+
+
+@HOOKS.register_module()
+class NonFiniteLossHook(Hook):
+    """Stops training when a loss term is NaN or infinite, before such a state is saved.
+
+    The first bad iteration of each term is kept on the device and read every ``interval``
+    iterations, at the end of an epoch, before validation and before a checkpoint is due: no
+    synchronisation in between, and the message still names the first bad iteration. All processes
+    agree on it and stop together. On a CPU without other processes every iteration is read.
+    Where a checkpoint may follow, the weights are looked at as well: a gradient can overflow while
+    every loss so far was finite.
+
+    Args:
+        interval: iterations between two looks. Default 50 (ours).
+
+    Raises:
+        NonFiniteLossError: naming iteration, epoch, terms and the last good checkpoint.
+    """
+
+    # Before CheckpointHook, which deletes the oldest checkpoint before it writes the new one.
+    priority = "NORMAL"
+
+    def __init__(self, interval: int = 50) -> None:
+        if interval < 1:
+            raise ValueError(f"interval must be at least 1, got {interval}")
+        self.interval = interval
+        self._terms: list[str] = []
+        self._first: torch.Tensor | None = None  # (number of terms,) iteration from 1, or NEVER
+        self._last_good: str | None = None
+        self._done = 0  # iterations; at the end of an epoch, the runner's counter has moved on
+
+    def before_train(self, runner: Runner) -> None:
+        self._first, self._done = None, runner.iter
+        self._note_checkpoint(runner)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        self._done = runner.iter + 1
+        losses = {name: value for name, value in (outputs or {}).items() if "loss" in name}
+        if not losses:
+            return
+        terms = sorted(losses)
+        values = torch.stack([losses[t].detach().float().sum() for t in terms])
+        if self._first is None or terms != self._terms:
+            self._terms = terms
+            self._first = torch.full((len(terms),), NEVER, device=values.device)
+        found = torch.where(values.isfinite(), NEVER, self._done)
+        self._first = torch.minimum(self._first, found)
+        alone_on_cpu = values.device.type == "cpu" and get_world_size() == 1
+        if _due(self, runner):
+            self._look_at_all(runner)
+        elif alone_on_cpu or self.every_n_train_iters(runner, self.interval):
+            self._look(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self._look_at_all(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        self._look(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        self._look(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """The last barrier; only rank 0 gets here, so nothing may be exchanged."""
+        if self._first is not None:
+            self._stop_if_bad(runner, self._first)
+
+    def _look(self, runner: Runner) -> None:
+        self._note_checkpoint(runner)
+        if self._first is None:
+            return
+        first = self._first.clone()
+        all_reduce(first, op="min")
+        self._stop_if_bad(runner, first)
+
+    def _look_at_all(self, runner: Runner) -> None:
+        self._look(runner)
+        # Alike on all ranks, so that nothing has to be exchanged.
+        weights = dict(runner.model.named_parameters())
+        finite = torch.stack([w.detach().float().sum() for w in weights.values()]).isfinite()
+        bad = [name for name, fine in zip(weights, finite.tolist(), strict=True) if not fine]
+        if bad:
+            raise NonFiniteLossError(
+                f"{len(bad)} of {len(weights)} weights, {bad[0]} the first, are NaN or infinite "
+                f"after iteration {self._done}{_epoch(runner, self._done)}, though no "
+                f"loss was: a gradient overflowed. {self._way_out()}"
+            )
+
+    def _note_checkpoint(self, runner: Runner) -> None:
+        # The host names a checkpoint before it has written it: what is noted here was written.
+        info = runner.message_hub.runtime_info
+        self._last_good = info.get("last_ckpt", self._last_good)
+
+    def _stop_if_bad(self, runner: Runner, first: torch.Tensor) -> None:
+        steps = dict(zip(self._terms, first.tolist(), strict=True))
+        step = min(steps.values())
+        if step == NEVER:
+            return
+        terms = [t for t, s in steps.items() if s == step]
+        # The total is bad because a term is: it is named only where it stands alone.
+        terms = [t for t in terms if t != "loss"] or terms
+        raise NonFiniteLossError(
+            f"{' and '.join(terms)} became NaN or infinite at iteration "
+            f"{step}{_epoch(runner, step)}. Training stopped at iteration {self._done}; "
+            "nothing was saved since. "
+            f"{self._way_out()}"
+        )
+
+    def _way_out(self) -> str:
+        if self._last_good and os.path.exists(self._last_good):
+            start = (
+                f"The last good checkpoint is {self._last_good}; resume from it with --resume "
+                f"{self._last_good} and"
+            )
+        else:
+            start = "There is no checkpoint of this run yet; start again with"
+        return f"{start} a lower learning rate, a longer warm-up, gradient clipping or no --amp."
+
+
+def _epoch(runner: Runner, step: int) -> str:
+    if runner.max_epochs is None or runner.max_epochs <= 1:
+        return ""
+    per_epoch = len(runner.train_dataloader)
+    return f" (epoch {(step - 1) // per_epoch + 1}, its iteration {(step - 1) % per_epoch + 1})"
+
+
+def _due(hook: Hook, runner: Runner) -> bool:
+    """Whether a checkpoint counted in iterations is written after this one."""
+    return any(
+        isinstance(other, CheckpointHook)
+        and not other.by_epoch
+        and (
+            hook.every_n_train_iters(runner, other.interval, other.save_begin)
+            or (other.save_last and hook.is_last_train_iter(runner))
+        )
+        for other in runner.hooks
+    )

@@ -1,0 +1,128 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from collections.abc import Iterator
+
+import torch
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch import nn
+
+from .run_facts import RunFacts
+
+
+@HOOKS.register_module()
+class PreflightHook(Hook):
+    """Checks, before the first step, what would waste a run, and says it in plain words.
+
+    One log line "preflight: ..." for each finding. Works with every algorithm of mmpretrain; a
+    check whose subject is absent (no queue, no classes, ...) is left out.
+
+    Raises:
+        ValueError: where training cannot be right: no images, no iteration, no negative pair, a
+            batch that SplitBN cannot split, SyncBN on CPUs, more neighbours than the kNN bank has.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner: Runner) -> None:
+        facts = RunFacts.of(runner)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        runner.logger.info(f"preflight: {facts.sentence()}")
+        for error in self.errors(runner, facts, model):
+            raise ValueError(f"preflight: {error}")
+        for warning in self.warnings(runner, facts, model):
+            runner.logger.warning(f"preflight: {warning}")
+
+    def errors(self, runner: Runner, facts: RunFacts, model: nn.Module) -> Iterator[str]:
+        """What makes the run pointless, one sentence each."""
+        if facts.images == 0:
+            yield f"no images found in {facts.root}: check data_root and data_prefix"
+        if facts.iters_per_epoch == 0:
+            yield (
+                f"{facts.images:,} images do not fill one batch of {facts.global_batch:,} "
+                f"({facts.describe_batch()}) and drop_last leaves it out, so an epoch has 0 "
+                "iterations: lower batch_size, or set drop_last=False"
+            )
+        if _has_pair_terms(model):
+            for batch, which in ((facts.global_batch, "batch"), (facts.last_batch, "last batch")):
+                if batch == 1:
+                    yield (
+                        f"the {which} of an epoch holds 1 image over all processes: it has no "
+                        "negative pair; set batch_size to at least 2 and drop_last=True"
+                    )
+        splits = {m.num_splits for m in model.modules() if hasattr(m, "num_splits")}
+        per_process = {facts.batch_size, facts.last_batch // facts.processes} - {0}
+        for n, batch in ((n, b) for n in sorted(splits) for b in sorted(per_process)):
+            if batch % n:
+                yield (
+                    f"SplitBN splits a batch into {n} parts, but a process gets {batch} images: "
+                    f"choose a batch_size that is a multiple of {n}, and drop_last=True"
+                )
+        if _sync_bn_layers(model) and get_world_size() > 1 and _device(model).type == "cpu":
+            yield "SyncBN does not run on CPUs: use norm_cfg=dict(type='BN'), or GPUs"
+        yield from _knn_errors(runner)
+
+    def warnings(self, runner: Runner, facts: RunFacts, model: nn.Module) -> Iterator[str]:
+        """What is probably not meant, one sentence each."""
+        queue = getattr(model, "queue_len", None)
+        if queue and facts.images and queue > facts.images:
+            yield (
+                f"the queue holds {queue:,} keys but the data set only {facts.images:,} images: "
+                f"each image is about {queue / facts.images:.1f} times in the queue, so its own "
+                "stale keys are among its negatives; set model.queue_len to at most "
+                f"{facts.images:,}, better a quarter of it"
+            )
+        if queue and facts.global_batch > queue:
+            yield (
+                f"a global batch of {facts.global_batch:,} is larger than the queue of {queue:,} "
+                "keys, which then never holds a key older than one step; lengthen model.queue_len"
+            )
+        yield from _learning_rate(runner, facts)
+        if get_world_size() == 1 and "SyncBN" in str(runner.cfg.get("model", "")):
+            yield (
+                "the config asks for SyncBN, but there is one process and nothing to synchronise: "
+                "plain BatchNorm is used"
+            )
+
+
+def _learning_rate(runner: Runner, facts: RunFacts) -> Iterator[str]:
+    auto = runner.auto_scale_lr or {}
+    base = auto.get("base_batch_size")
+    if not base or auto.get("enable", False) or not hasattr(runner.optim_wrapper, "optimizer"):
+        return
+    batch = facts.global_batch * facts.accumulation
+    if base / 2 <= batch <= base * 2:
+        return
+    group = runner.optim_wrapper.optimizer.param_groups[0]
+    rate = group.get("initial_lr", group["lr"])
+    yield (
+        f"the learning rate {rate:g} belongs to a global batch of {base:,}, this run has "
+        f"{batch:,} ({facts.describe_batch()}): by the linear rule it would be "
+        f"{rate * batch / base:.3g}; use --auto-scale-lr, or, if you chose it for this batch, set "
+        f"auto_scale_lr.base_batch_size={batch}"
+    )
+
+
+def _knn_errors(runner: Runner) -> Iterator[str]:
+    loop = runner.val_loop
+    bank = getattr(loop, "bank_loader", None)
+    if bank is None:
+        return
+    largest, images = max(k for k, _ in loop.settings), len(bank.dataset)
+    if largest > images:
+        yield f"kNN asks for {largest:,} neighbours, but its bank has {images:,} images: lower k"
+
+
+def _has_pair_terms(model: nn.Module) -> bool:
+    head = getattr(model, "head", None)
+    return any(getattr(head, term, None) is not None for term in ("consistency", "uniformity"))
+
+
+def _sync_bn_layers(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

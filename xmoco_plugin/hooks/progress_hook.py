@@ -1,0 +1,152 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import atexit
+import logging
+import sys
+import time
+
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmpretrain.registry import HOOKS
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Shows how far training is: epoch, iteration, time left, images per second, loss.
+
+    On a terminal a bar stays below the log lines and is gone at the end. Elsewhere (a file, a
+    pipe) one plain line is printed at every tenth of the run and, in a long run, after
+    ``every_seconds``. Only rank 0 shows anything.
+
+    Args:
+        every_seconds: longest pause between two plain lines. Default 30 s (ours).
+        refresh_seconds: how often the bar's numbers, and with them the loss, are read from the
+            device. Default 1 s (ours).
+        console: where to show; default: standard output.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(
+        self,
+        every_seconds: float = 30.0,
+        refresh_seconds: float = 1.0,
+        console: Console | None = None,
+    ) -> None:
+        self.every_seconds, self.refresh_seconds = every_seconds, refresh_seconds
+        self.console = console
+        self._bar: Progress | None = None
+        self._images, self._last_time = 0, 0.0
+        self._streams: list[tuple[logging.StreamHandler, object]] = []
+
+    def before_train(self, runner: Runner) -> None:
+        if not is_main_process():
+            return
+        # Late, so that a standard output that was replaced after the import is found.
+        console = self.console = self.console or Console()
+        self._images, self._last_time = 0, time.monotonic()
+        self._last_tenth = self._tenth(runner.iter, runner.max_iters)
+        self._rate: float | None = None
+        if console.is_terminal:
+            self._start_bar(runner, console)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        if not is_main_process():
+            return
+        self._images += (runner.train_dataloader.batch_size or 0) * get_world_size()
+        done, pause = runner.iter + 1, time.monotonic() - self._last_time
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+            if pause >= self.refresh_seconds:
+                self._bar.update(self._task, status=self._status(runner, outputs, pause))
+        elif self._tenth(done, runner.max_iters) > self._last_tenth or pause >= self.every_seconds:
+            self._last_tenth = self._tenth(done, runner.max_iters)
+            status = self._status(runner, outputs, pause)
+            left = _clock((runner.max_iters - done) * self._seconds_per_iter(runner))
+            print(
+                f"{100 * done // runner.max_iters:3d} %  iteration {done}/{runner.max_iters}  "
+                f"{left} left  {status}",
+                file=self.console.file if self.console else None,
+                flush=True,
+            )
+
+    def before_val(self, runner: Runner) -> None:
+        # A validation may show a bar of its own.
+        self._hide()
+
+    def after_val(self, runner: Runner) -> None:
+        if self._bar is not None:
+            self._show(runner)
+        # Images per second are those of training.
+        self._last_time, self._images = time.monotonic(), 0
+
+    def after_train(self, runner: Runner) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the bar and give the log its stream back; may be called twice."""
+        self._hide()
+        self._bar = None
+
+    def _start_bar(self, runner: Runner, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(
+            "", total=runner.max_iters, completed=runner.iter, status=""
+        )
+        # A cursor that a killed run has hidden must come back.
+        atexit.register(self.close)
+        self._show(runner)
+
+    def _show(self, runner: Runner) -> None:
+        assert self._bar is not None
+        originals = (sys.stdout, sys.stderr, self._bar.console.file)
+        self._bar.start()
+        # The bar catches what goes through sys.stdout; the log kept the stream from before.
+        for handler in runner.logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream in originals:
+                self._streams.append((handler, handler.setStream(sys.stdout)))
+
+    def _hide(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        for handler, stream in self._streams:
+            handler.setStream(stream)
+        self._streams = []
+
+    def _status(self, runner: Runner, outputs: dict | None, pause: float) -> str:
+        """Epoch, images/s and loss; reads the loss from the device and begins a new pause."""
+        rate = self._images / max(pause, 1e-9)
+        self._rate = rate if self._rate is None else 0.7 * self._rate + 0.3 * rate
+        self._last_time, self._images = time.monotonic(), 0
+        parts = []
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            parts.append(f"epoch {runner.epoch + 1}/{runner.max_epochs}")
+        parts.append(f"{self._rate:,.0f} images/s")
+        if outputs and "loss" in outputs:
+            parts.append(f"loss {outputs['loss'].item():.3f}")
+        return "  ".join(parts)
+
+    def _seconds_per_iter(self, runner: Runner) -> float:
+        images = (runner.train_dataloader.batch_size or 0) * get_world_size()
+        return images / self._rate if self._rate else 0.0
+
+    @staticmethod
+    def _tenth(done: int, total: int) -> int:
+        return 10 * done // max(total, 1)
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
