@@ -1,0 +1,120 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from collections.abc import Sequence
+from typing import Any
+
+from mmcv.transforms import BaseTransform
+from mmengine import fileio
+from mmpretrain.registry import TRANSFORMS
+
+from .decode_image import IMAGENET_MEAN_RGB, UnreadableImageError, decode_image
+
+
+class TooManyUnreadableError(ValueError):
+    """So many images in a row could not be read that training on would be pointless."""
+
+
+@TRANSFORMS.register_module()
+class LoadImageOrSkip(BaseTransform):
+    """Read an image strictly; on a bad file let the dataset draw another and remember which it was.
+
+    A bad file makes the transform return None, at which mmengine's BaseDataset fetches another
+    sample. That one carries ``skipped``, a list of ``(path, reason)`` of the files passed over
+    before it; hand it on with ``PackInputs(meta_keys=(..., 'skipped'))`` and ``SkippedImagesHook``
+    names and counts them. Decoding follows the rules of :func:`decode_image`. Samples that bring
+    their image along (``img``) pass as they are.
+
+    Required keys: ``img_path``, or ``img``. Added keys: ``img`` ((H, W, 3) uint8 BGR),
+    ``img_shape`` and ``ori_shape`` ((H, W)), and after a bad file ``skipped``.
+
+    Args:
+        on_error (str): 'skip', or 'raise' for evaluation, where no sample may be replaced.
+            Defaults to 'skip'.
+        max_consecutive (int): Stop after so many unreadable images in a row, counted in each
+            loader process. Defaults to 50 (ours).
+        bit_depth (int): Significant bits of 16-bit grey files, in [8, 16]. Defaults to 16.
+        background (Sequence[int]): RGB behind transparent pixels. Defaults to ImageNet's mean.
+        min_side (int): Images with a shorter side, in pixels, count as unreadable. Defaults to 1:
+            mmpretrain's MoCo views take even those.
+        max_pixels (int): Images with more count as unreadable. Defaults to Pillow's threshold.
+        backend_args (dict, optional): Of mmengine's file backend. Defaults to None: by the path.
+
+    Raises:
+        TooManyUnreadableError: After ``max_consecutive`` failures in a row.
+        UnreadableImageError: With ``on_error='raise'``, naming the file and the reason.
+        ValueError: For arguments out of their range.
+    """
+
+    def __init__(
+        self,
+        on_error: str = "skip",
+        max_consecutive: int = 50,
+        bit_depth: int = 16,
+        background: Sequence[int] = IMAGENET_MEAN_RGB,
+        min_side: int = 1,
+        max_pixels: int = 178_956_970,
+        backend_args: dict | None = None,
+    ) -> None:
+        if on_error not in ("skip", "raise"):
+            raise ValueError(f"on_error is {on_error!r}; choose 'skip' or 'raise'")
+        if max_consecutive < 1:
+            raise ValueError(f"max_consecutive is {max_consecutive}; it must be at least 1")
+        if not 8 <= bit_depth <= 16:
+            raise ValueError(f"bit_depth is {bit_depth}; it must lie in [8, 16]")
+        self.on_error = on_error
+        self.max_consecutive = max_consecutive
+        self.rules: dict[str, Any] = dict(
+            bit_depth=bit_depth,
+            background=tuple(background),
+            min_side=min_side,
+            max_pixels=max_pixels,
+        )
+        self.backend_args = backend_args
+        self._skipped: list[tuple[str, str]] = []  # since the last sample that was read
+        self._failures = 0  # in a row
+
+    def transform(self, results: dict) -> dict | None:
+        """Add the image, or return None for a file that cannot be read."""
+        if "img" not in results:
+            path = str(results["img_path"])
+            try:
+                results["img"] = decode_image(self._read(path), **self.rules)
+            except UnreadableImageError as error:
+                self._fail(path, str(error))
+                return None
+            results["img_shape"] = results["ori_shape"] = results["img"].shape[:2]
+        self._failures = 0
+        if self._skipped:
+            results["skipped"], self._skipped = self._skipped, []
+        return results
+
+    def _read(self, path: str) -> bytes:
+        try:
+            return fileio.get(path, backend_args=self.backend_args)
+        except FileNotFoundError:
+            reason = "the file does not exist (any more)"
+        except IsADirectoryError:
+            reason = "it is a folder"
+        except PermissionError:
+            reason = "no permission to read it"
+        except OSError as error:
+            reason = f"reading failed: {error}"
+        raise UnreadableImageError(reason)
+
+    def _fail(self, path: str, reason: str) -> None:
+        if self.on_error == "raise":
+            raise UnreadableImageError(f"cannot read {path}: {reason}")
+        self._skipped.append((path, reason))
+        self._failures += 1
+        if self._failures >= self.max_consecutive:
+            files = len({skipped for skipped, _ in self._skipped})
+            raise TooManyUnreadableError(
+                f"{self._failures} images in a row could not be read ({files} different files); "
+                f"the last is {path}: {reason}. Check that data_root holds whole images, or raise "
+                "LoadImageOrSkip's max_consecutive"
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(on_error={self.on_error!r}, "
+            f"max_consecutive={self.max_consecutive}, rules={self.rules})"
+        )

@@ -1,0 +1,108 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmpretrain.datasets import CustomDataset
+from mmpretrain.registry import DATASETS
+
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".gif", ".ppm", ".pgm", ".avif"),
+)
+
+
+@DATASETS.register_module()
+class UnlabeledFolder(CustomDataset):
+    """Every image below a folder, without labels, in the order of their sorted paths.
+
+    Subfolders are searched to any depth, links to folders are followed once; hidden files and
+    folders (``._x.jpg``, ``.DS_Store``, ``.thumbnails``) are left out. What a file holds is not
+    checked here: that is the loading transform's part.
+
+    Args:
+        data_root (str): The folder; local, or of any of mmengine's file backends.
+        data_prefix (str | dict): A folder below it. Defaults to ''.
+        extensions (Sequence[str]): What counts as an image, in any case. Defaults to
+            ``EXTENSIONS``.
+        kwargs: Of mmpretrain's BaseDataset (``pipeline``, ``indices``, ...).
+
+    Raises:
+        FileNotFoundError: No such folder, or no image in it; the message counts what is there.
+        NotADirectoryError: A file where a folder was meant.
+        ValueError: Neither ``data_root`` nor ``data_prefix``.
+    """
+
+    def __init__(
+        self,
+        data_root: str = "",
+        data_prefix: str | dict = "",
+        extensions: Sequence[str] = EXTENSIONS,
+        **kwargs,
+    ) -> None:
+        if not data_root and not data_prefix:
+            raise ValueError("UnlabeledFolder needs data_root: the folder that holds the images")
+        super().__init__(
+            data_root=os.path.expanduser(data_root),
+            data_prefix=data_prefix,
+            extensions=extensions,
+            with_label=False,
+            **kwargs,
+        )
+
+    def _find_samples(self) -> list[str]:
+        root = self.img_prefix.rstrip("/") or "/"
+        backend = get_file_backend(root, enable_singleton=True)
+        if not backend.exists(root):
+            raise FileNotFoundError(f"the folder {root} does not exist: check data_root")
+        if not backend.isdir(root):
+            raise NotADirectoryError(
+                f"{root} is a file, not a folder: give data_root the folder that holds the images"
+            )
+        if isinstance(backend, LocalBackend):
+            files = list(_walk(root))
+        else:
+            files = [
+                path
+                for path in backend.list_dir_or_file(root, list_dir=False, recursive=True)
+                if not any(part.startswith(".") for part in path.split("/"))
+            ]
+        samples = sorted(path for path in files if self.is_valid_file(path))
+        if not samples:
+            raise FileNotFoundError(
+                f"no images in {root}: {_count(files)}. Extensions looked for: "
+                f"{' '.join(sorted(self.extensions))}"
+            )
+        return samples
+
+
+def _walk(root: str) -> Iterator[str]:
+    """Relative paths of all visible files; a folder reached twice through links is read once."""
+    seen = set()
+    for folder, subfolders, files in os.walk(root, onerror=_stop, followlinks=True):
+        real = os.path.realpath(folder)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        for name in files:
+            if not name.startswith("."):
+                yield os.path.relpath(os.path.join(folder, name), root)
+
+
+def _stop(error: OSError) -> None:
+    # os.walk would leave an unreadable subfolder out without a word.
+    raise error
+
+
+def _count(files: Sequence[str]) -> str:
+    """Such as '312 files, none with an image extension: .txt 300, .csv 12'."""
+    if not files:
+        return "it holds no files (hidden ones aside)"
+    kinds = Counter(os.path.splitext(path)[1].lower() or "no extension" for path in files)
+    listed = ", ".join(f"{kind} {number:,}" for kind, number in kinds.most_common(5))
+    more = f" and {len(kinds) - 5} more kinds" if len(kinds) > 5 else ""
+    noun = "file" if len(files) == 1 else "files"
+    return f"{len(files):,} {noun}, none with an image extension: {listed}{more}"
