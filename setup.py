@@ -1,0 +1,70 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Builds the wheel: the package, with configs and tools in the .mim folder that mim reads."""
+
+import runpy
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+MIM = ("configs", "tools", "model-index.yml")
+STACKS = runpy.run_path(str(ROOT / "xmoco_plugin" / "_stack.py"))["STACKS"]
+VERSION = runpy.run_path(str(ROOT / "xmoco_plugin" / "version.py"))["__version__"]
+README = ROOT / "README.md"
+
+DEMO = ["scikit-image>=0.25,<0.26"]  # its wheel carries the photographs
+TEST = [*DEMO, "scikit-learn>=1.5", "pytest>=8", "pytest-timeout", "pytest-xdist"]
+DEV = [*TEST, "build", "mypy", "ruff"]
+
+
+class BuildPyWithMim(build_py):
+    """Adds `xmoco_plugin/.mim` to what is built; an editable install finds it in the checkout."""
+
+    def run(self) -> None:
+        super().run()
+        if getattr(self, "editable_mode", False):
+            return
+        target = Path(self.build_lib) / "xmoco_plugin" / ".mim"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for name in MIM:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(
+                    source, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+                )
+            else:
+                shutil.copy2(source, target / name)
+
+
+setup(
+    name="xmoco_plugin",
+    version=VERSION,
+    description="XMoCo: momentum contrast with cross-similarity consistency, for mmpretrain",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+    python_requires=">=3.10",
+    packages=find_packages(include=["xmoco_plugin", "xmoco_plugin.*"]),
+    # No stack here: pip would lay a second one over the one that is installed. See _stack.py.
+    install_requires=["matplotlib", "numpy", "Pillow"],
+    extras_require={
+        **{stack: list(needs.values()) for stack, needs in STACKS.items()},
+        "demo": DEMO,
+        "test": TEST,
+        "dev": DEV,
+    },
+    cmdclass={"build_py": BuildPyWithMim},
+    zip_safe=False,
+)

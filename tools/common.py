@@ -1,0 +1,245 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""What train.py and test.py share: options, data folders, devices, and how a user's error ends."""
+
+import xmoco_plugin  # isort: skip  (first: it says in plain words what the stack lacks)
+
+import argparse
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS
+
+from xmoco_plugin.checkpoint import read_checkpoint
+
+OUR_FOLDERS = (str(Path(xmoco_plugin.__file__).parent), str(Path(__file__).resolve().parent))
+USER_ERROR = 2  # exit status, as argparse's own
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that training and testing have in common."""
+    parser.add_argument("--work-dir", help="folder for logs and checkpoints")
+    parser.add_argument(
+        "--data-root", help="folder of the data: replaces data_root of every dataset in the config"
+    )
+    parser.add_argument("--amp", action="store_true", help="compute in mixed precision")
+    parser.add_argument(
+        "--no-pin-memory", action="store_true", help="turn pin_memory off in every dataloader"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        help="override settings of the config: key=value, also nested (a.b.c=1), lists as "
+        'key="[a,b]" or key=a,b; quotation marks are needed, white space is not allowed',
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="job launcher",
+    )
+    # torch.distributed.launch hands on --local-rank, torchrun sets LOCAL_RANK.
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+
+
+def load_config(path: str) -> Config:
+    """Reads a config file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"There is no config file {path!r} (looked from {Path.cwd()}). "
+            "The configs of this project are in configs/."
+        )
+    return Config.fromfile(path)
+
+
+def merge_common(cfg: Config, args: argparse.Namespace, loader_defaults: dict) -> None:
+    """Writes the common options into `cfg`; --cfg-options come last and win.
+
+    Args:
+        cfg: Changed in place.
+        args: With the attributes of :func:`add_common_arguments`.
+        loader_defaults: Dataloader settings to use where the config sets none.
+
+    Raises:
+        ValueError: --data-root is given and no dataset of the config takes it.
+    """
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = os.path.join("work_dirs", Path(args.config).stem)
+    for loader in dataloaders(cfg):
+        for key, value in loader_defaults.items():
+            loader.setdefault(key, value)
+    if args.data_root is not None:
+        takers = [
+            data for data in datasets(cfg) if _parameter(data, "data_root") or "data_root" in data
+        ]
+        if not takers:
+            raise ValueError(
+                f"--data-root {args.data_root}: no dataset of {args.config} reads a folder."
+            )
+        for data in takers:
+            data.data_root = args.data_root
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    for loader in dataloaders(cfg):
+        if args.no_pin_memory or get_device() == "cpu":
+            loader.pin_memory = False  # without an accelerator torch only warns about it
+        if not loader.get("num_workers"):
+            loader.persistent_workers = False  # torch refuses it where there are no workers
+
+
+def check_data(cfg: Config) -> None:
+    """Checks that what the datasets of `cfg` read is there.
+
+    Raises:
+        FileNotFoundError: The folder or file that is missing, and how to name another.
+    """
+    for data in datasets(cfg):
+        root = data.get("data_root") or ""
+        download = _parameter(data, "download")
+        if "://" in root or (
+            download is not None and data.get("download", download.default) is True
+        ):
+            continue
+        prefix = data.get("data_prefix") or {}
+        folders = [prefix] if isinstance(prefix, str) else list(prefix.values())
+        for key, paths in (
+            ("data_root", [root]),
+            ("ann_file", [data.get("ann_file")]),
+            ("data_prefix", folders),
+        ):
+            for path in paths:
+                full = (
+                    Path(path or "").expanduser() if key == "data_root" else Path(root, path or "")
+                )
+                if path and "://" not in path and not full.exists():
+                    raise FileNotFoundError(
+                        f"{data.type}: {key}={path!r} names {full}, which does not exist (looked "
+                        f"from {Path.cwd()}). Name the folder of your data with --data-root "
+                        "FOLDER, or this one setting with --cfg-options."
+                    )
+
+
+def check_checkpoint(path: str | None) -> None:
+    """Reads a local checkpoint's structure without running code it may carry.
+
+    Raises:
+        CheckpointError: It is missing, damaged, or needs code to be read: mmengine would run it.
+    """
+    if path is not None and "://" not in path:
+        read_checkpoint(path, mmap=True)
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Builds the runner; on a machine without an accelerator, processes talk over gloo.
+
+    Raises:
+        ValueError: A launcher that mmengine can start on an accelerator only.
+    """
+    if cfg.launcher != "none" and get_device() == "cpu":
+        if cfg.launcher != "pytorch":
+            raise ValueError(
+                f"--launcher {cfg.launcher} needs an accelerator and this machine has none: start "
+                "the processes with tools/dist_train.sh (--launcher pytorch)."
+            )
+        # mmengine would select a CUDA device first; it leaves a group that exists alone, and
+        # hands DDP the index of a device unless the config says that there is none.
+        torch.distributed.init_process_group("gloo")
+        wrapper = cfg.get("model_wrapper_cfg") or {
+            "type": "MMDistributedDataParallel",
+            "broadcast_buffers": False,
+            "find_unused_parameters": cfg.get("find_unused_parameters", False),
+        }
+        cfg.model_wrapper_cfg = {"device_ids": None, **wrapper}
+    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+
+
+def run(main: Callable[[], None]) -> int:
+    """Runs `main`; returns the exit status, 2 and only a message where the user can mend it."""
+    try:
+        main()
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        return USER_ERROR
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+def user_message(error: BaseException | None) -> str | None:
+    """Returns the message meant for the user, or None if this is a fault to be traced.
+
+    Ours are the error classes of this package, and every ValueError and FileNotFoundError that
+    our code raises, also where the host's registry wraps it in one of its own.
+    """
+    while error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = bool(frames) and frames[-1].filename.startswith(OUR_FOLDERS)
+        if type(error).__module__.startswith("xmoco_plugin") or (
+            ours and isinstance(error, (ValueError, FileNotFoundError))
+        ):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def datasets(cfg: Config) -> Iterator[ConfigDict]:
+    """Yields every dataset's config, those inside wrappers (ConcatDataset, ...) too."""
+
+    def inner(data: ConfigDict) -> Iterator[ConfigDict]:
+        wrapped = data.get("datasets") or data.get("dataset")
+        if wrapped is None:
+            yield data
+            return
+        for item in wrapped if isinstance(wrapped, (list, tuple)) else [wrapped]:
+            yield from inner(item)
+
+    for loader in dataloaders(cfg):
+        yield from inner(loader.dataset)
+
+
+def dataloaders(cfg: Config) -> Iterator[ConfigDict]:
+    """Yields every dataloader's config, a validation loop's bank_dataloader too."""
+    for stage in ("train", "val", "test"):
+        if cfg.get(f"{stage}_dataloader"):
+            yield cfg[f"{stage}_dataloader"]
+        bank = (cfg.get(f"{stage}_cfg") or {}).get("bank_dataloader")
+        if bank:
+            yield bank
+
+
+def _parameter(data: ConfigDict, name: str) -> inspect.Parameter | None:
+    """Returns the dataset's parameter `name`, its own or a base class's that gets **kwargs.
+
+    BaseDataset's do not count: every dataset inherits its data_root, also one that reads none.
+    """
+    kind = DATASETS.get(data.type) if isinstance(data.type, str) else data.type
+    for cls in inspect.getmro(kind) if inspect.isclass(kind) else ():
+        parameters = inspect.signature(vars(cls).get("__init__", cls)).parameters
+        if cls.__name__ == "BaseDataset":
+            return None
+        if name in parameters:
+            return parameters[name]
+        if not any(value.kind is value.VAR_KEYWORD for value in parameters.values()):
+            return None
+    return None

@@ -1,0 +1,92 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Trains the model of a config: mmpretrain's options, and --data-root."""
+
+import argparse
+import sys
+
+import common
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import find_latest_checkpoint
+
+
+def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="auto|CHECKPOINT",
+        help="go on from this checkpoint, or from the newest in the work dir",
+    )
+    parser.add_argument(
+        "--no-validate", action="store_true", help="train without the validation loop"
+    )
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate by actual / original batch size",
+    )
+    parser.add_argument(
+        "--no-persistent-workers",
+        action="store_true",
+        help="start the dataloaders' workers anew every epoch",
+    )
+    common.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def merge(cfg: Config, args: argparse.Namespace) -> None:
+    """Writes the command line into `cfg`.
+
+    Raises:
+        ValueError: An option that this config or this machine cannot follow.
+    """
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        if get_device() == "cpu":
+            raise ValueError("--amp needs an accelerator and this machine has none: leave it out.")
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == "auto" else args.resume
+    if args.auto_scale_lr:
+        if "auto_scale_lr" not in cfg:
+            raise ValueError(
+                f"--auto-scale-lr: {args.config} does not say for which batch its learning rate is "
+                "meant. Add auto_scale_lr = dict(base_batch_size=...) to it."
+            )
+        cfg.auto_scale_lr.enable = True
+    common.merge_common(
+        cfg,
+        args,
+        dict(
+            pin_memory=True,
+            persistent_workers=True,
+            collate_fn=dict(type="default_collate"),
+        ),
+    )
+    if args.no_persistent_workers:
+        for loader in common.dataloaders(cfg):
+            loader.persistent_workers = False
+
+
+def main() -> None:
+    """Trains."""
+    args = parse_args()
+    cfg = common.load_config(args.config)
+    merge(cfg, args)
+    common.check_data(cfg)
+    resume_auto = cfg.get("resume") and cfg.get("load_from") is None
+    common.check_checkpoint(
+        find_latest_checkpoint(cfg.work_dir) if resume_auto else cfg.get("load_from")
+    )
+    common.build_runner(cfg).train()
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(main))

@@ -1,0 +1,41 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""XMoCo for OpenMMLab: importing this package registers every room in mmpretrain's registries."""
+
+import warnings
+
+from ._stack import check_stack
+
+check_stack()
+
+with warnings.catch_warnings():
+    # An mmcv without compiled ops warns of one that nothing here uses.
+    warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
+    from . import (
+        algorithms,
+        data,
+        evaluation,
+        heads,
+        hooks,
+        losses,
+        momentum,
+        visualization,
+    )
+    from ._config_scope import config_path, register_config_scope
+    from .checkpoint import allow_checkpoint_classes
+    from .version import __version__
+
+register_config_scope()
+allow_checkpoint_classes()
+
+__all__ = [
+    "__version__",
+    "algorithms",
+    "config_path",
+    "data",
+    "evaluation",
+    "heads",
+    "hooks",
+    "losses",
+    "momentum",
+    "visualization",
+]

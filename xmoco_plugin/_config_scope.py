@@ -1,0 +1,52 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Makes `_base_ = ['xmoco_plugin::xmoco_r50_8xb32.py']` name a config of this package."""
+
+from functools import wraps
+from pathlib import Path
+
+from mmengine.config import Config
+
+SCOPE = "xmoco_plugin"
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def config_path(name: str) -> str:
+    """Returns the absolute path of a config of this package.
+
+    Args:
+        name: Path below configs/, such as 'xmoco_r50_8xb32.py' or 'demo/...'.
+
+    Raises:
+        FileNotFoundError: There is none of that name; the message lists those that exist.
+    """
+    # A wheel carries configs in the .mim folder; a checkout has them beside the package.
+    folders = [_PACKAGE / ".mim" / "configs", _PACKAGE.parent / "configs"]
+    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+    path = folder / name
+    if not path.is_file():
+        known = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.py"))
+        raise FileNotFoundError(
+            f"xmoco_plugin has no config {name!r} in {folder}. It has: {', '.join(known) or 'none'}"
+        )
+    return str(path)
+
+
+def register_config_scope() -> None:
+    """Lets mmengine resolve `xmoco_plugin::` in `_base_`; every other name goes the host's way.
+
+    mmengine keeps the packages it resolves in a closed table, refuses a name without a folder
+    before it looks there, and would then build everything in a registry named like the package.
+    Our classes live in mmpretrain's registries, so that is the scope handed back.
+    """
+    host_lookup = Config._get_cfg_path
+    if hasattr(host_lookup, "__wrapped__"):
+        return
+
+    @wraps(host_lookup)
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        scope, separator, name = cfg_path.partition("::")
+        if separator and scope == SCOPE:
+            return config_path(name), "mmpretrain"
+        return host_lookup(cfg_path, filename)
+
+    Config._get_cfg_path = staticmethod(get_cfg_path)
