@@ -15,13 +15,14 @@ MAINTAINED := requirements/maintained.txt
 OFFICIAL := requirements/official.txt
 SETUP := $(VENV)/.installed-demo
 SETUP_TEST := $(VENV)/.installed-dev
+SETUP_TRANSFER := $(VENV)/.installed-transfer
 SETUP_OFFICIAL := $(VENV_OFFICIAL)/.installed-test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-official check format format-check lint types setup setup-test clean python
+.PHONY: help demo test test-official check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## install, then pretrain on an embedded set of real images (DEMO_ARGS="..." for train.py)
 	$(VENV)/bin/python tools/train.py $(DEMO_CONFIG) $(DEMO_ARGS)
@@ -49,6 +50,7 @@ types: setup-test
 
 setup: $(SETUP) ## make .venv with what the demo needs
 setup-test: $(SETUP_TEST) ## add what the tests and checks need
+setup-transfer: $(SETUP_TRANSFER) ## add mmdet, mmseg and mmcv's ops, compiled once (FORCE_CUDA=1 for a GPU)
 
 # Made anew when a pin or a requirement changes: no package of an older set stays behind.
 $(SETUP): $(MAINTAINED) setup.py | python
@@ -62,6 +64,14 @@ $(SETUP): $(MAINTAINED) setup.py | python
 $(SETUP_TEST): $(SETUP)
 	@echo "Installing what the tests and checks need into $(VENV)."
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) -e '.[onedl,dev]'
+	@touch $@
+
+$(SETUP_TRANSFER): tools/build_mmcv_ops.sh $(SETUP)
+	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) 'setuptools>=77,<81' wheel ninja
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHON=$(VENV)/bin/python bash $< onedl-mmcv "$$(sed -n 's/^onedl-mmcv==//p' $(MAINTAINED))"
+	@# Without their requirements, which would bring a second OpenCV; those that are needed follow.
+	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --no-deps onedl-mmdetection onedl-mmsegmentation imaug
+	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) -e '.[onedl,demo,transfer]'
 	@touch $@
 
 $(SETUP_OFFICIAL): $(OFFICIAL) setup.py | python

@@ -15,7 +15,19 @@ VERSION = runpy.run_path(str(ROOT / "xmoco_plugin" / "version.py"))["__version__
 README = ROOT / "README.md"
 
 DEMO = ["scikit-image>=0.25,<0.26"]  # its wheel carries the photographs
-TEST = [*DEMO, "scikit-learn>=1.5", "pytest>=8", "pytest-timeout", "pytest-xdist"]
+EXPORT = ["safetensors>=0.4", "timm>=1.0"]  # what exported backbones are read by
+TEST = [*DEMO, *EXPORT, "scikit-learn>=1.5", "pytest>=8", "pytest-timeout", "pytest-xdist"]
+# mmdet's and mmseg's own; those two, and imaug, without their requirements: imaug wants an older OpenCV.
+TRANSFER = [
+    "ftfy",
+    "prettytable",
+    "pycocotools",
+    "regex",
+    "shapely",
+    "six",
+    "terminaltables",
+    "tqdm",
+]
 DEV = [*TEST, "build", "mypy", "ruff"]
 
 
@@ -62,8 +74,10 @@ setup(
     extras_require={
         **{stack: list(needs.values()) for stack, needs in STACKS.items()},
         "demo": DEMO,
+        "export": EXPORT,
         "test": TEST,
         "dev": DEV,
+        "transfer": TRANSFER,
     },
     cmdclass={"build_py": BuildPyWithMim},
     zip_safe=False,

@@ -17,14 +17,16 @@ MAY_IMPORT = {
     "_stack": set(),
     "_config_scope": set(),
     "checkpoint": set(),
+    "export": {"checkpoint", "version"},
     "losses": SHARED,
     "momentum": SHARED,
     "evaluation": SHARED,
     "data": set(),
+    "downstream": {"checkpoint"},
     "heads": {"losses"},
     "algorithms": {"momentum"} | SHARED,
     "visualization": {"evaluation", "checkpoint"},
-    "hooks": {"evaluation", "checkpoint", "visualization"} | SHARED,
+    "hooks": {"evaluation", "checkpoint", "export", "visualization"} | SHARED,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """tools/train.py and what it shares with test.py: options, and errors that a user can mend."""
 
+import argparse
 import importlib
 import os
 import subprocess
@@ -211,3 +212,17 @@ def test_shell_tools_without_arguments_say_how_to_call_them(script):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("usage: ")
+
+
+def test_an_inherited_configs_collate_function_can_be_called(tools):
+    _, common = tools
+    cfg = common.load_config(str(ROOT / "configs/xmoco_r50_1xb64_folder.py"))
+    common.merge_common(
+        cfg,
+        argparse.Namespace(
+            local_rank=0, launcher="none", work_dir="x", config="x", data_root=None,
+            cfg_options=None, no_pin_memory=True,
+        ),
+        {},
+    )  # fmt: skip
+    assert cfg.train_dataloader.collate_fn.to_dict() == dict(type="default_collate")

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 
 from xmoco_plugin.checkpoint import read_checkpoint
+from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
 
 OUR_FOLDERS = (str(Path(xmoco_plugin.__file__).parent), str(Path(__file__).resolve().parent))
 USER_ERROR = 2  # exit status, as argparse's own
@@ -56,13 +57,21 @@ def load_config(path: str) -> Config:
 
     Raises:
         FileNotFoundError: There is no such file.
+        DownstreamError: It inherits from a library that is not installed.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"There is no config file {path!r} (looked from {Path.cwd()}). "
             "The configs of this project are in configs/."
         )
-    return Config.fromfile(path)
+    try:
+        return Config.fromfile(path)
+    except ImportError as error:
+        if "mmseg" in str(error):
+            require_libraries("mmseg")
+        elif "mmdet" in str(error) or "xmoco_plugin.downstream" in str(error):
+            require_libraries("mmdet")
+        raise
 
 
 def merge_common(cfg: Config, args: argparse.Namespace, loader_defaults: dict) -> None:
@@ -84,7 +93,12 @@ def merge_common(cfg: Config, args: argparse.Namespace, loader_defaults: dict) -
         cfg.work_dir = os.path.join("work_dirs", Path(args.config).stem)
     for loader in dataloaders(cfg):
         for key, value in loader_defaults.items():
-            loader.setdefault(key, value)
+            # Images of unlike sizes are the rule there, and not for default_collate.
+            if key != "collate_fn" or cfg.get("default_scope") not in SCOPES:
+                loader.setdefault(key, value)
+        if isinstance(loader.get("collate_fn"), dict):
+            # The Runner hands all that is in it to the function, an inherited config's mark too.
+            loader.collate_fn.pop("_scope_", None)
     if args.data_root is not None:
         takers = [
             data for data in datasets(cfg) if _parameter(data, "data_root") or "data_root" in data
@@ -95,6 +109,7 @@ def merge_common(cfg: Config, args: argparse.Namespace, loader_defaults: dict) -
             )
         for data in takers:
             data.data_root = args.data_root
+        _move_evaluators(cfg, args.data_root)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     for loader in dataloaders(cfg):
@@ -206,16 +221,8 @@ def user_message(error: BaseException | None) -> str | None:
 def datasets(cfg: Config) -> Iterator[ConfigDict]:
     """Yields every dataset's config, those inside wrappers (ConcatDataset, ...) too."""
 
-    def inner(data: ConfigDict) -> Iterator[ConfigDict]:
-        wrapped = data.get("datasets") or data.get("dataset")
-        if wrapped is None:
-            yield data
-            return
-        for item in wrapped if isinstance(wrapped, (list, tuple)) else [wrapped]:
-            yield from inner(item)
-
     for loader in dataloaders(cfg):
-        yield from inner(loader.dataset)
+        yield from leaf_datasets(loader.dataset)
 
 
 def dataloaders(cfg: Config) -> Iterator[ConfigDict]:
@@ -226,6 +233,17 @@ def dataloaders(cfg: Config) -> Iterator[ConfigDict]:
         bank = (cfg.get(f"{stage}_cfg") or {}).get("bank_dataloader")
         if bank:
             yield bank
+
+
+def _move_evaluators(cfg: Config, root: str) -> None:
+    """Lets evaluators read below `root` what they read below the config's `data_root`."""
+    old = cfg.get("data_root")
+    for stage in ("val", "test"):
+        evaluators = cfg.get(f"{stage}_evaluator") or []
+        for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
+            for key, value in evaluator.items():
+                if old and isinstance(value, str) and value.startswith(old):
+                    evaluator[key] = os.path.join(root, value[len(old) :].lstrip("/"))
 
 
 def _parameter(data: ConfigDict, name: str) -> inspect.Parameter | None:

@@ -9,6 +9,8 @@ import mmengine
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from xmoco_plugin.downstream import prepare
+
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
@@ -52,6 +54,7 @@ def main() -> None:
     cfg = common.load_config(args.config)
     merge(cfg, args)
     common.check_data(cfg)
+    prepare(cfg)
     common.check_checkpoint(cfg.load_from)
     runner = common.build_runner(cfg)
     metrics = runner.test() if cfg.get("test_dataloader") else runner.val()

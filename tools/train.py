@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import find_latest_checkpoint
 
+from xmoco_plugin.downstream import prepare
+
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
@@ -81,6 +83,7 @@ def main() -> None:
     cfg = common.load_config(args.config)
     merge(cfg, args)
     common.check_data(cfg)
+    prepare(cfg)
     resume_auto = cfg.get("resume") and cfg.get("load_from") is None
     common.check_checkpoint(
         find_latest_checkpoint(cfg.work_dir) if resume_auto else cfg.get("load_from")

@@ -1,10 +1,12 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Makes `_base_ = ['xmoco_plugin::xmoco_r50_8xb32.py']` name a config of this package."""
+"""Makes `xmoco_plugin::` in `_base_` name a config of this package, and `mmseg::` one of mmseg."""
 
+import importlib.util
 from functools import wraps
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.utils import is_installed
 
 SCOPE = "xmoco_plugin"
 _PACKAGE = Path(__file__).resolve().parent
@@ -31,8 +33,26 @@ def config_path(name: str) -> str:
     return str(path)
 
 
+def mmseg_config_path(name: str) -> str | None:
+    """Returns the path of an mmseg config where the host does not find mmseg; None where it does.
+
+    The host asks for the distribution mmsegmentation; the maintained stack's is
+    onedl-mmsegmentation, with the same module.
+
+    Args:
+        name: Path below configs/, such as 'fcn/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py'.
+    """
+    spec = importlib.util.find_spec("mmseg")
+    if spec is None or spec.origin is None or is_installed("mmsegmentation"):
+        return None
+    path = Path(spec.origin).parent / ".mim" / "configs" / name
+    if not path.is_file():
+        raise FileNotFoundError(f"mmseg has no config {name!r}: there is no {path}.")
+    return str(path)
+
+
 def register_config_scope() -> None:
-    """Lets mmengine resolve `xmoco_plugin::` in `_base_`; every other name goes the host's way.
+    """Lets mmengine resolve `xmoco_plugin::` and `mmseg::`; every other name goes the host's way.
 
     mmengine keeps the packages it resolves in a closed table, refuses a name without a folder
     before it looks there, and would then build everything in a registry named like the package.
@@ -47,6 +67,8 @@ def register_config_scope() -> None:
         scope, separator, name = cfg_path.partition("::")
         if separator and scope == SCOPE:
             return config_path(name), "mmpretrain"
+        if separator and scope == "mmseg" and (path := mmseg_config_path(name)):
+            return path, scope
         return host_lookup(cfg_path, filename)
 
     Config._get_cfg_path = staticmethod(get_cfg_path)

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Checkpoints: read without running code, compare with a model, written whole or not at all."""
 
+import hashlib
 import os
 import re
 import zipfile
@@ -223,6 +224,15 @@ def write_atomic(obj: Any, path: str | Path, save: Callable[[Any, Any], Any] | N
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(Path(path).expanduser(), "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _check_file(path: Path) -> None:

@@ -184,7 +184,9 @@ def test_anything_but_two_views_is_named(inputs, found):
 
 def test_a_head_for_logits_is_refused_with_the_head_to_use():
     head = dict(type="ContrastiveHead", loss=dict(type="CrossEntropyLoss"))
-    with pytest.raises(TypeError, match="ContrastiveHead does not: use head=dict\\(type='XMoCoHead'"):
+    with pytest.raises(
+        TypeError, match="ContrastiveHead does not: use head=dict\\(type='XMoCoHead'"
+    ):
         build(head=head)
 
 

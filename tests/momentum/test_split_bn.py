@@ -21,7 +21,9 @@ def test_each_part_is_normalized_by_itself_and_statistics_are_the_mean_over_part
     means, variances = [], []
     for part in range(3):
         plain = nn.BatchNorm2d(4).double()
-        plain.load_state_dict(nn.BatchNorm2d(4).double().state_dict() | dict(norm.named_parameters()))
+        plain.load_state_dict(
+            nn.BatchNorm2d(4).double().state_dict() | dict(norm.named_parameters())
+        )
         assert torch.allclose(plain(x[part::3]), out[part::3], atol=1e-12)
         means.append(plain.running_mean)
         variances.append(plain.running_var)

@@ -1,0 +1,124 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Bad annotations end in a message that says what is wrong, before anything is built."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xmoco_plugin.downstream import DownstreamError, mask_folder
+from xmoco_plugin.downstream.coco_annotations import (
+    check_classes,
+    check_images,
+    check_masks,
+    read_coco,
+)
+
+from .drawn import CLASSES, draw, edit
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    return draw(tmp_path / "data", train=3, val=1)
+
+
+@pytest.fixture
+def train(data) -> Path:
+    return data / "annotations/train.json"
+
+
+def test_a_good_file_gives_its_classes_in_the_order_of_their_ids(data, train):
+    edit(train, lambda c: c["categories"].reverse())
+    annotations = read_coco(train)
+    assert annotations.classes == list(CLASSES)
+    check_images(annotations, data / "train")
+    check_classes(annotations, CLASSES)
+    check_masks(annotations)
+
+
+def test_missing_images_are_counted_and_the_first_named(data, train):
+    (data / "train/001.jpg").unlink()
+    with pytest.raises(DownstreamError, match=r"names 1 of 3 images .* 001\.jpg"):
+        check_images(read_coco(train), data / "train")
+
+
+def test_an_image_in_a_folder_below_is_found(data, train):
+    (data / "train/deep").mkdir()
+    (data / "train/001.jpg").rename(data / "train/deep/001.jpg")
+    edit(train, lambda c: c["images"][1].update(file_name="deep/001.jpg"))
+    check_images(read_coco(train), data / "train")
+
+
+def test_a_list_without_boxes_and_boxes_without_area_are_refused(train):
+    edit(train, lambda c: [a.update(bbox=[1, 1, 0, 5]) for a in c["annotations"]])
+    with pytest.raises(DownstreamError, match="has no boxes: none of its 6"):
+        read_coco(train)
+    edit(train, lambda c: c["annotations"].clear())
+    with pytest.raises(DownstreamError, match="has no boxes: its list"):
+        read_coco(train)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("not json", "not an annotation file in JSON"), ("[1]", "no images and no annotations")],
+)
+def test_another_file_is_not_taken_for_annotations(train, text, message):
+    train.write_text(text)
+    with pytest.raises(DownstreamError, match=message):
+        read_coco(train)
+
+
+def test_a_category_id_without_a_name_and_a_name_given_twice_are_refused(train):
+    edit(train, lambda c: c["annotations"][0].update(category_id=99))
+    with pytest.raises(DownstreamError, match="category ids 99"):
+        read_coco(train)
+    edit(train, lambda c: c["categories"][0].update(name="disc"))
+    with pytest.raises(DownstreamError, match="more than once: disc"):
+        read_coco(train)
+
+
+def test_a_class_that_the_file_lacks_is_named_with_those_it_has(train):
+    with pytest.raises(DownstreamError, match="does not have star; it has square, disc, triangle"):
+        check_classes(read_coco(train), [*CLASSES, "star"])
+
+
+def test_boxes_without_masks_are_refused_for_a_mask_detector(train):
+    edit(train, lambda c: c["annotations"][0].pop("segmentation"))
+    with pytest.raises(DownstreamError, match="1 of 6 boxes have no segmentation"):
+        check_masks(read_coco(train))
+
+
+def test_masks_give_their_values_and_the_file_that_has_each(data):
+    files = mask_folder.pairs(data / "img_dir/train", data / "ann_dir/train", ".jpg", ".png")
+    assert len(files) == 3
+    values = mask_folder.mask_values(files, ignore=255)
+    assert 0 in values
+    assert max(values) <= len(CLASSES)
+    Image.fromarray(np.full((4, 4), 255, np.uint8)).save(files[0])
+    assert 255 not in mask_folder.mask_values(files, ignore=255)
+
+
+def test_an_image_without_a_mask_and_a_folder_of_another_ending_are_named(data):
+    (data / "ann_dir/train/002.png").unlink()
+    folders = data / "img_dir/train", data / "ann_dir/train"
+    with pytest.raises(DownstreamError, match=r"1 of 3 images .* 002\.png"):
+        mask_folder.pairs(*folders, ".jpg", ".png")
+    with pytest.raises(DownstreamError, match=r"no file that ends in '\.tif' \(there are: \.jpg\)"):
+        mask_folder.pairs(*folders, ".tif", ".png")
+
+
+def test_a_mask_in_colours_is_refused(data):
+    file = data / "ann_dir/train/000.png"
+    Image.new("RGB", (4, 4)).save(file)
+    with pytest.raises(DownstreamError, match="picture with 3 channels"):
+        mask_folder.mask_values([file], ignore=255)
+
+
+def test_class_names_come_from_the_file_in_the_folder(data):
+    assert mask_folder.read_classes(data) == dict(classes=["ground", *CLASSES])
+    (data / "classes.json").write_text('{"classes": []}')
+    with pytest.raises(DownstreamError, match="names no classes"):
+        mask_folder.read_classes(data)
+    (data / "classes.json").unlink()
+    assert mask_folder.read_classes(data) is None

@@ -1,0 +1,208 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""The way from images to AP: pretrain, fine-tune, test, one row of a table; and what stops it."""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from .drawn import draw, edit
+from .hosts import needs_mmdet, needs_mmseg
+
+ROOT = Path(__file__).parents[2]
+DETECTOR = "configs/detection/faster-rcnn_r18-fpn_small.py"
+SEGMENTOR = "configs/segmentation/fcn_r18_small.py"
+WIDTH = 16  # a quarter of ResNet-18's: a sixteenth of the work
+# The pretraining of docs/transfer_configs.md, shrunken.
+PRETRAIN = f"""
+_base_ = [{str(ROOT / "configs/xmoco_r50_1xb64_folder.py")!r}]
+model = dict(
+    queue_len=64, feat_dim=16,
+    backbone=dict(depth=18, base_channels={WIDTH}, stem_channels={WIDTH}),
+    neck=dict(in_channels={8 * WIDTH}, hid_channels=32, out_channels=16))
+train_dataloader = dict(batch_size=8, num_workers=0)
+train_cfg = dict(max_epochs=2)
+default_hooks = dict(checkpoint=dict(interval=2))
+"""
+NARROW = [f"model.backbone.base_channels={WIDTH}", f"model.backbone.stem_channels={WIDTH}"]
+NO_WORKERS = [f"{s}_dataloader.num_workers=0" for s in ("train", "val", "test")]
+NARROW_FPN = [*NARROW, f"model.neck.in_channels=[{WIDTH},{2 * WIDTH},{4 * WIDTH},{8 * WIDTH}]"]
+NARROW_FCN = [
+    *NARROW,
+    f"model.decode_head.in_channels={8 * WIDTH}",
+    f"model.auxiliary_head.in_channels={4 * WIDTH}",
+]
+SMALL_CROPS = [
+    "model.data_preprocessor.size=(96,96)",
+    "train_dataloader.dataset.pipeline.2.scale=(96,96)",
+    "train_dataloader.dataset.pipeline.3.crop_size=(96,96)",
+    *[f"{stage}_dataloader.dataset.pipeline.1.scale=(96,96)" for stage in ("val", "test")],
+]
+
+
+def run(*command, **env) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "2", **env},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def transfer(*arguments) -> subprocess.CompletedProcess:
+    return run("bash", "tools/transfer.sh", *arguments)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return draw(tmp_path_factory.mktemp("transfer") / "data", train=32, val=12)
+
+
+@pytest.fixture(scope="module")
+def pretrained(data) -> Path:
+    """The checkpoint of a real, short pretraining on the training images."""
+    config = data.parent / "pretrain.py"
+    config.write_text(PRETRAIN)
+    work = data.parent / "pretrain"
+    done = run(
+        sys.executable, "tools/train.py", config, "--data-root", data / "train", "--work-dir", work,
+        "--cfg-options", "train_dataloader.dataset.pipeline.1.transforms.0.0.scale=64",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return work / "epoch_2.pth"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """tools/transfer.py as a module; tools/ is no package."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        yield importlib.import_module("transfer")
+    finally:
+        sys.path.remove(str(ROOT / "tools"))
+
+
+@needs_mmdet
+@pytest.mark.slow
+def test_pretrain_fine_tune_and_see_ap_with_the_checkpoint_proved(data, pretrained):
+    work = data.parent / "det"
+    arguments = [
+        pretrained, "det", DETECTOR, "--data-root", data, "--work-dir", work, "--seeds", "0..1",
+        "--max-iters", "80", "--cfg-options", *NARROW_FPN, *NO_WORKERS,
+        "train_dataloader.batch_size=4", "model.roi_head.bbox_head.fc_out_channels=64",
+        "optim_wrapper.optimizer.lr=0.02", "train_dataloader.dataset.pipeline.2.scale=(96,96)",
+        *[f"{stage}_dataloader.dataset.pipeline.1.scale=(96,96)" for stage in ("val", "test")],
+    ]  # fmt: skip
+    done = transfer(*arguments)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "backbone weights of epoch_2.pth" in done.stdout + done.stderr
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ")]
+    head, _, *seeds, mean = [[cell.strip() for cell in row] for row in rows]
+    assert head == ["start", "sha256", "config", "seed", "AP", "AP50", "AP75"]
+    assert [row[3] for row in seeds] == ["0", "1"]
+    assert mean[3] == "mean ± std of 2"
+    assert re.fullmatch(r"[0-9a-f]{8}", mean[1])
+    ap50 = [float(row[5]) for row in seeds]
+    # A detector that has learnt nothing has 0.
+    assert min(ap50) > 1, ap50
+    assert (work / "table.md").read_text().strip() in done.stdout
+    # Again: what is there is read, not trained; with other settings it is not overwritten.
+    before = (work / "seed_0/metrics.json").stat().st_mtime_ns
+    assert transfer(*arguments).returncode == 0
+    other = transfer(*arguments, "model.rpn_head.feat_channels=32")
+    assert other.returncode == 2
+    assert "holds a run with other settings" in other.stderr
+    assert (work / "seed_0/metrics.json").stat().st_mtime_ns == before
+
+
+@needs_mmseg
+@pytest.mark.slow
+def test_segmentation_from_scratch_and_from_a_checkpoint_gives_miou(data, pretrained):
+    for start in ("scratch", pretrained):
+        work = data.parent / f"seg-{Path(start).stem}"
+        done = transfer(
+            start, "seg", SEGMENTOR, "--data-root", data, "--work-dir", work,
+            "--max-iters", "40", "--cfg-options", *NARROW_FCN, *NO_WORKERS, *SMALL_CROPS,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        row = [line for line in done.stdout.splitlines() if line.startswith("| ")][-1].split("|")
+        assert 10 < float(row[5]) <= 100
+        assert ("backbone weights of" in done.stdout + done.stderr) == (start != "scratch")
+
+
+@needs_mmdet
+def test_bad_input_ends_with_status_2_and_a_message_before_training(data, tmp_path):
+    wrong = draw(tmp_path / "data", train=2, val=1)
+    torch.save({"neck.weight": torch.zeros(1)}, tmp_path / "p.pth")
+    edit(wrong / "annotations/val.json", lambda c: c["categories"].append(dict(id=7, name="x")))
+    common = ["det", DETECTOR, "--data-root", wrong, "--work-dir", tmp_path / "work"]
+    for start, message in (
+        (tmp_path / "p.pth", "class lists differ"),
+        (tmp_path / "absent.pth", "no pretraining checkpoint"),
+    ):
+        done = transfer(start, *common)
+        assert done.returncode == 2, done.stderr[-2000:]
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "work").exists()
+
+
+def test_seeds_are_one_a_list_or_a_range(tool):
+    assert tool.seeds("3") == [3]
+    assert tool.seeds("0,2,5") == [0, 2, 5]
+    assert tool.seeds("0..4") == [0, 1, 2, 3, 4]
+    for wrong in ("", "a", "4..0", "1,1"):
+        with pytest.raises(Exception, match="names no seeds"):
+            tool.seeds(wrong)
+
+
+def test_the_table_has_percent_and_for_several_seeds_mean_and_std(tool):
+    runs = {s: {"coco/bbox_mAP": 0.1 * s, "coco/bbox_mAP_50": 0.5, "x": 1} for s in (1, 2, 3)}
+    lines = tool.table("det", "a.pth", "12345678", "c", runs).splitlines()
+    assert lines[0] == "| start | sha256 | config | seed | AP | AP50 |"
+    assert lines[2] == "| a.pth | 12345678 | c | 1 | 10.00 | 50.00 |"
+    assert lines[-1] == "| a.pth | 12345678 | c | mean ± std of 3 | 20.00 ± 10.00 | 50.00 ± 0.00 |"
+    voc = tool.table(
+        "det", "scratch", "-", "c", {0: {"pascal_voc/mAP": 0.55, "pascal_voc/AP75": 0.6}}
+    )
+    assert voc.splitlines()[-1] == "| scratch | - | c | 0 | 55.00 | 60.00 |"
+    seg = tool.table("seg", "scratch", "-", "c", {0: {"mIoU": 40.5}})
+    assert seg.splitlines()[-1] == "| scratch | - | c | 0 | 40.50 |"
+
+
+def test_max_iters_stretches_the_whole_schedule(tool):
+    cfg = Config(
+        dict(
+            train_cfg=dict(max_iters=1000, val_interval=1000),
+            default_hooks=dict(checkpoint=dict(interval=1000)),
+            param_scheduler=[
+                dict(begin=0, end=100),
+                dict(begin=100, end=1000, T_max=900),
+                dict(milestones=[700, 900]),
+            ],
+            custom_hooks=[dict(type="A", interval=1000), dict(type="B", interval=50)],
+        )
+    )
+    tool.stretch(cfg, 100)
+    assert json.loads(json.dumps(cfg.to_dict())) == dict(
+        train_cfg=dict(max_iters=100, val_interval=100),
+        default_hooks=dict(checkpoint=dict(interval=100)),
+        param_scheduler=[
+            dict(begin=0, end=10),
+            dict(begin=10, end=100, T_max=90),
+            dict(milestones=[70, 90]),
+        ],
+        custom_hooks=[dict(type="A", interval=100), dict(type="B", interval=50)],
+    )
+    del cfg.train_cfg["max_iters"]
+    with pytest.raises(ValueError, match="counts iterations"):
+        tool.stretch(cfg, 10)

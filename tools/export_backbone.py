@@ -1,0 +1,107 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Writes a checkpoint's backbone as another library reads it: weights only, and where from."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import common
+
+from xmoco_plugin import export
+from xmoco_plugin.checkpoint import CheckpointError
+
+
+def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", help="file of a pretraining, or weights of these libraries")
+    parser.add_argument("out", help="file to write; its folder must exist")
+    parser.add_argument("--to", required=True, choices=export.TARGETS, help="who will read it")
+    parser.add_argument(
+        "--from",
+        dest="layout",
+        default="auto",
+        choices=export.SOURCES,
+        help="layout of the checkpoint; auto recognizes each of them",
+    )
+    parser.add_argument(
+        "--encoder",
+        choices=["query", "key"],
+        default="query",
+        help="key: the momentum encoder, where the file has one",
+    )
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    return parser.parse_args()
+
+
+def check_out(source: Path, out: Path, target: str, force: bool) -> None:
+    """Checks the name of the file that is to be written.
+
+    Raises:
+        ValueError: It is the checkpoint itself, exists, has no folder, or a misleading ending.
+    """
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ValueError(f"{out} is the checkpoint itself: name another file to write.")
+    if out.exists() and not force:
+        raise ValueError(f"{out} exists: name another file, or add --force to replace it.")
+    if not out.parent.is_dir():
+        raise ValueError(f"There is no folder {out.parent} to write {out.name} into.")
+    if (out.suffix == ".safetensors") != (target == "safetensors"):
+        raise ValueError(f"{out}: files for --to safetensors, and no others, end in .safetensors.")
+    if target == "detectron2" and out.suffix != ".pth":
+        raise ValueError(f"{out}: detectron2 chooses its reader by the ending; name it .pth.")
+
+
+def main() -> None:
+    """Exports."""
+    args = parse_args()
+    source, out = Path(args.checkpoint).expanduser(), Path(args.out).expanduser()
+    check_out(source, out, args.to, args.force)
+    checkpoint = export.read_weights(source)
+    try:
+        backbone = export.find_backbone(checkpoint, args.layout, args.encoder)
+        export.check_finite(backbone.state)
+        if args.to != "mmpretrain":
+            export.check_architecture(backbone.state)
+        weights = export.convert(backbone.state, args.to)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}\nNothing was written.") from None
+    unlike = export.unlike_others(export.backbone_settings(checkpoint), backbone.family)
+    if unlike and args.to not in ("mmpretrain", "mmseg"):
+        raise CheckpointError(
+            f"{source}: this backbone computes something else than {args.to} would with the same "
+            f"weights, because of {'; '.join(unlike)}. Nothing was written."
+        )
+    heads = export.heads_of(checkpoint) if backbone.family == "vit" else None
+    record = export.make_record(
+        checkpoint,
+        source,
+        layout=backbone.layout,
+        encoder=args.encoder,
+        target=args.to,
+        architecture=export.architecture(backbone.state),
+        num_heads=heads,
+    )
+    export.write_backbone(out, weights, record, args.to)
+    report(source, out, backbone, len(weights), record)
+
+
+def report(source: Path, out: Path, backbone: export.Backbone, written: int, record: dict) -> None:
+    """Prints what was found, written and left out."""
+    print(f"read:     {source}, sha256 {record['source_sha256'][:12]}")
+    print(f"layout:   {record['layout']}, {record['encoder']} encoder, keys {backbone.prefix}*")
+    print(f"backbone: {record['architecture']}")
+    firsts = sorted({".".join(key.split(".")[:2]) for key in backbone.left_out})
+    more = ", ..." if len(firsts) > 6 else ""
+    print(f"left out: {len(backbone.left_out)} keys ({', '.join(firsts[:6]) or 'none'}{more})")
+    print(f"written:  {out}, {written} keys for {record['target']}, {out.stat().st_size:,} bytes")
+    if backbone.family == "vit":
+        heads = record.get("num_heads")
+        print(
+            f"note:     {heads or 'an unknown number of'} attention heads; the weights do not show "
+            f"it, so build the model with num_heads={heads or '...'}"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(main))

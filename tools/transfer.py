@@ -1,0 +1,230 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Fine-tunes a pretraining checkpoint in mmdet or mmseg, tests it, and prints its row of a table.
+
+Further options (--amp, --no-pin-memory) are handed to tools/train.py and tools/test.py.
+"""
+
+import argparse
+import copy
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import common
+from mmengine.config import Config, DictAction
+from mmengine.runner import find_latest_checkpoint
+
+from xmoco_plugin.checkpoint import sha256_of
+from xmoco_plugin.downstream import from_scratch, prepare
+
+TOOLS = Path(__file__).resolve().parent
+SCOPES = {"det": "mmdet", "seg": "mmseg"}
+# Columns of the table, and the names that the hosts' metrics give them (COCO, VOC, LVIS; mmseg).
+COLUMNS = {
+    "det": {
+        "AP": r"(coco/bbox_mAP|pascal_voc/mAP|lvis/bbox_AP)",
+        "AP50": r"(coco/bbox_mAP_50|pascal_voc/AP50|lvis/bbox_AP50)",
+        "AP75": r"(coco/bbox_mAP_75|pascal_voc/AP75|lvis/bbox_AP75)",
+        "mask AP": r"(coco/segm_mAP|lvis/segm_AP)",
+        "mask AP50": r"(coco/segm_mAP_50|lvis/segm_AP50)",
+        "mask AP75": r"(coco/segm_mAP_75|lvis/segm_AP75)",
+    },
+    "seg": {"mIoU": r"mIoU", "mAcc": r"mAcc", "aAcc": r"aAcc"},
+}
+# Which settings of a dataset an option names, by task.
+PATHS = {
+    "images": {"det": "data_prefix.img", "seg": "data_prefix.img_path"},
+    "annotations": {"det": "ann_file", "seg": "data_prefix.seg_map_path"},
+}
+
+
+def parse_args() -> tuple[argparse.Namespace, list[str]]:
+    """Parses the command line; returns what it does not know, too."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("checkpoint", help="pretraining checkpoint, or the word scratch")
+    parser.add_argument("task", choices=sorted(SCOPES), help="detection or segmentation")
+    parser.add_argument("config", help="config of configs/detection or configs/segmentation")
+    parser.add_argument("--seeds", default="0", type=seeds, help="0, or 0,1,2, or 0..4")
+    parser.add_argument("--gpus", type=int, default=1, help="processes on this machine")
+    parser.add_argument(
+        "--work-dir", help="default: work_dirs/transfer/CONFIG/HASH, with a folder a seed"
+    )
+    parser.add_argument("--data-root", help="folder of the data")
+    for stage in ("train", "val"):
+        for kind in PATHS:
+            parser.add_argument(f"--{stage}-{kind}", help="below --data-root, or absolute")
+    parser.add_argument(
+        "--max-iters", type=int, help="train so long, with the schedule stretched to fit"
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, help="override settings: key=value"
+    )
+    return parser.parse_known_args()
+
+
+def seeds(text: str) -> list[int]:
+    """Returns the seeds that '3', '0,1,2' or '0..4' stands for."""
+    first, dots, last = text.partition("..")
+    try:
+        chosen = (
+            list(range(int(first), int(last) + 1)) if dots else [int(s) for s in text.split(",")]
+        )
+    except ValueError:
+        chosen = []
+    if not chosen or len(set(chosen)) != len(chosen):
+        raise argparse.ArgumentTypeError(f"{text!r} names no seeds: 0, or 0,1,2, or 0..4")
+    return chosen
+
+
+def resolve(args: argparse.Namespace) -> Config:
+    """Returns the config with every option in it, its data and checkpoint looked at.
+
+    Raises:
+        ValueError: Options that do not go together, or data that training cannot start with.
+        FileNotFoundError: A file or folder that is not there.
+    """
+    cfg = common.load_config(args.config)
+    if cfg.get("default_scope") != SCOPES[args.task]:
+        raise ValueError(
+            f"{args.config} is not for {args.task}: its default_scope is "
+            f"{cfg.get('default_scope')!r}, not {SCOPES[args.task]!r}."
+        )
+    if args.checkpoint == "scratch":
+        from_scratch(cfg)
+    else:
+        cfg.pretrained = os.path.abspath(os.path.expanduser(args.checkpoint))
+    if args.max_iters is not None:
+        stretch(cfg, args.max_iters)
+    options = dict(args.cfg_options or {})
+    for stage in ("train", "val"):
+        for kind, setting in PATHS.items():
+            value = getattr(args, f"{stage}_{kind}")
+            for loader in {"train": ("train",), "val": ("val", "test")}[stage] if value else ():
+                options[f"{loader}_dataloader.dataset.{setting[args.task]}"] = os.path.abspath(
+                    os.path.join(args.data_root or "", value)
+                )
+    common.merge_common(
+        cfg,
+        argparse.Namespace(
+            local_rank=int(os.environ.get("LOCAL_RANK", 0)),
+            launcher="none",
+            work_dir=args.work_dir,
+            config=args.config,
+            data_root=args.data_root and os.path.abspath(args.data_root),
+            cfg_options=options or None,
+            no_pin_memory=False,
+        ),
+        {},
+    )
+    common.check_data(cfg)
+    prepare(cfg)
+    return cfg
+
+
+def stretch(cfg: Config, iters: int) -> None:
+    """Makes the training `iters` iterations long and its schedule as much longer or shorter.
+
+    Raises:
+        ValueError: The config counts epochs, or `iters` is none.
+    """
+    old = cfg.train_cfg.get("max_iters")
+    if old is None or iters < 1:
+        raise ValueError(
+            f"--max-iters {iters}: a number above 0, for a config that counts iterations."
+        )
+    cfg.train_cfg.max_iters = cfg.train_cfg.val_interval = iters
+    cfg.default_hooks.checkpoint.interval = iters
+    hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook.get("interval") == old]
+    for part in [*cfg.param_scheduler, *hooks]:
+        for key in ("begin", "end", "T_max", "interval"):
+            if part.get(key):
+                part[key] = max(1, round(part[key] * iters / old))
+        if "milestones" in part:
+            part.milestones = [round(m * iters / old) for m in part.milestones]
+
+
+def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) -> dict:
+    """Trains and tests with one seed, or reads what an equal run has left; returns its metrics.
+
+    Raises:
+        ValueError: The folder holds a run with other settings.
+        SystemExit: Training or testing ended with an error, which they have printed.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.work_dir = str(folder)
+    cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
+    config, metrics = folder / "transfer.py", folder / "metrics.json"
+    if config.exists() and config.read_text() != cfg.pretty_text:
+        raise ValueError(
+            f"{folder} holds a run with other settings (see {config}). Choose another --work-dir, "
+            "or remove it."
+        )
+    if not metrics.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        config.write_text(cfg.pretty_text)
+        _run("train", [str(config)], gpus, extra)
+        last = find_latest_checkpoint(str(folder))
+        _run("test", [str(config), str(last)], gpus, ["--out", str(metrics), *extra])
+    return json.loads(metrics.read_text())
+
+
+def table(task: str, label: str, digest: str, config: str, runs: dict[int, dict]) -> str:
+    """Returns the rows of the table as Markdown, in percent; several seeds end in mean and std."""
+    columns: dict[str, list[float]] = {}
+    for title, pattern in COLUMNS[task].items():
+        values = [_percent(task, pattern, metrics) for metrics in runs.values()]
+        known = [value for value in values if value is not None]
+        if known and len(known) == len(values):
+            columns[title] = known
+    lines = [
+        f"| start | sha256 | config | seed | {' | '.join(columns)} |",
+        "| --- " * (4 + len(columns)) + "|",
+    ]
+    for row, seed in enumerate(runs):
+        cells = [f"{values[row]:.2f}" for values in columns.values()]
+        lines.append(f"| {label} | {digest} | {config} | {seed} | {' | '.join(cells)} |")
+    if len(runs) > 1:
+        cells = [f"{statistics.mean(v):.2f} ± {statistics.stdev(v):.2f}" for v in columns.values()]
+        name = f"mean ± std of {len(runs)}"
+        lines.append(f"| {label} | {digest} | {config} | {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _run(tool: str, arguments: list[str], gpus: int, extra: list[str]) -> None:
+    if gpus > 1:
+        command = ["bash", str(TOOLS / f"dist_{tool}.sh"), *arguments, str(gpus), *extra]
+    else:
+        command = [sys.executable, str(TOOLS / f"{tool}.py"), *arguments, *extra]
+    status = subprocess.run(command, env={**os.environ, "PYTHON": sys.executable}).returncode
+    if status:
+        raise SystemExit(status)
+
+
+def _percent(task: str, pattern: str, metrics: dict) -> float | None:
+    for name, value in metrics.items():
+        if re.fullmatch(pattern, name):
+            return value * (100 if task == "det" else 1)
+    return None
+
+
+def main() -> None:
+    """Fine-tunes, tests, prints."""
+    args, extra = parse_args()
+    cfg = resolve(args)
+    stem = Path(args.config).stem
+    digest = "-" if args.checkpoint == "scratch" else sha256_of(cfg.pretrained)[:8]
+    start = "scratch" if args.checkpoint == "scratch" else digest
+    root = Path(args.work_dir or Path("work_dirs", "transfer", stem, start))
+    runs = {s: run_seed(cfg, root / f"seed_{s}", s, args.gpus, extra) for s in args.seeds}
+    label = "scratch" if args.checkpoint == "scratch" else Path(args.checkpoint).name
+    text = table(args.task, label, digest, stem, runs)
+    (root / "table.md").write_text(text + "\n")
+    print(f"\n{text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(main))

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Fine-tunes a checkpoint and prints its row of the table: transfer.sh CKPT {det,seg} CONFIG [options]
+# CKPT may be the word scratch. All options: transfer.sh --help
+set -euo pipefail
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+exec "${PYTHON:-python}" "$tools/transfer.py" "$@"

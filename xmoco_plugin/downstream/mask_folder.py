@@ -1,0 +1,86 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A folder of images and a folder of masks, as mmseg lays them out: class names and checks."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .errors import DownstreamError
+
+CLASSES_FILE = "classes.json"
+
+
+def read_classes(root: Path) -> dict | None:
+    """Returns classes and, if it has one, palette of root/classes.json; None without the file.
+
+    Raises:
+        DownstreamError: It holds no list of names.
+    """
+    path = root / CLASSES_FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DownstreamError(f"{path} is not JSON: {error}") from error
+    classes = content.get("classes") if isinstance(content, dict) else content
+    if not classes or not all(isinstance(name, str) for name in classes):
+        raise DownstreamError(
+            f'{path} names no classes: {{"classes": ["road", ...]}} is needed, in the order of '
+            "the values in the masks."
+        )
+    meta = dict(classes=list(classes))
+    if isinstance(content, dict) and content.get("palette"):
+        meta["palette"] = content["palette"]
+    return meta
+
+
+def pairs(images: Path, masks: Path, image_suffix: str, mask_suffix: str) -> list[Path]:
+    """Returns the mask of every image.
+
+    Raises:
+        DownstreamError: There is no image of that suffix, or images without a mask.
+    """
+    found = sorted(images.rglob(f"*{image_suffix}"))
+    if not found:
+        others = sorted({p.suffix for p in images.rglob("*") if p.is_file()})
+        raise DownstreamError(
+            f"{images} has no file that ends in {image_suffix!r} (there are: "
+            f"{', '.join(others) or 'none at all'}). Name the ending: "
+            "--cfg-options train_dataloader.dataset.img_suffix=.png, and so for val and test."
+        )
+    names = [str(p.relative_to(images))[: -len(image_suffix)] + mask_suffix for p in found]
+    missing = [name for name in names if not (masks / name).is_file()]
+    if missing:
+        raise DownstreamError(
+            f"{len(missing)} of {len(found)} images in {images} have no mask in {masks}; the "
+            f"first looked for is {missing[0]}."
+        )
+    return [masks / name for name in names]
+
+
+def mask_values(files: Sequence[Path], ignore: int) -> dict[int, Path]:
+    """Returns each value of the masks but `ignore`, with the first file that has it.
+
+    Raises:
+        DownstreamError: A mask is a picture in colours, or cannot be read.
+    """
+    values: dict[int, Path] = {}
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                mask = np.asarray(image)
+        except OSError as error:
+            raise DownstreamError(f"the mask {file} cannot be read: {error}") from error
+        if mask.ndim != 2:
+            raise DownstreamError(
+                f"the mask {file} is a picture with {mask.shape[-1]} channels. mmseg needs one "
+                "channel that holds the number of the class, from 0."
+            )
+        for value in np.unique(mask):
+            values.setdefault(int(value), file)
+    values.pop(ignore, None)
+    return values

@@ -1,0 +1,223 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Fills in what a fine-tuning config leaves open, and checks its data before anything is built."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from ..checkpoint import read_checkpoint
+from . import coco_annotations as coco
+from . import mask_folder as masks
+from .errors import DownstreamError
+
+SCOPES = {"mmdet": "detection", "mmseg": "segmentation"}
+STAGES = ("train", "val", "test")
+INSTALL = (
+    "In a checkout: make setup-transfer. Elsewhere: install mmcv with its compiled ops, mmdet and "
+    "mmseg (docs/transfer_configs.md)."
+)
+
+
+def require_libraries(scope: str) -> None:
+    """Checks that mmcv's compiled ops and the host library of `scope` can be imported.
+
+    Raises:
+        DownstreamError: With what is missing and the command that installs it.
+    """
+    for module in ("mmcv.ops", f"{scope}.models", f"{scope}.datasets"):
+        try:
+            importlib.import_module(module)
+        except (ImportError, AssertionError) as error:  # mmdet asserts its versions
+            what = "mmcv's compiled ops" if module == "mmcv.ops" else scope
+            raise DownstreamError(
+                f"{SCOPES[scope]} needs {what}, which this environment lacks ({error}). {INSTALL}"
+            ) from error
+
+
+def prepare(cfg: Config) -> None:
+    """Makes a detection or segmentation config ready to run; any other is left as it is.
+
+    The checkpoint in ``pretrained`` goes into every empty ``init_cfg``. Where the config has
+    ``class_names``, they are read from the data if it is empty, and model and datasets are set by
+    them. Evaluators read the annotation file of the dataset they judge.
+
+    Args:
+        cfg: Changed in place.
+
+    Raises:
+        DownstreamError: The libraries, the checkpoint's name or the data are not fit to start.
+        CheckpointError: The pretraining checkpoint cannot be read without running code.
+    """
+    scope = cfg.get("default_scope")
+    if scope not in SCOPES:
+        return
+    require_libraries(scope)
+    if cfg.get("train_cfg"):
+        _fill_checkpoint(cfg)
+    else:
+        _drop_arrival(cfg)  # what is tested is a detector, not what it started from
+    stages = {
+        stage: list(leaf_datasets(cfg[f"{stage}_dataloader"].dataset))
+        for stage in STAGES
+        if cfg.get(f"{stage}_dataloader")
+    }
+    if scope == "mmdet":
+        _prepare_detection(cfg, stages)
+    elif "class_names" in cfg:
+        _prepare_mask_folders(cfg, stages)
+
+
+def from_scratch(cfg: Config) -> None:
+    """Takes the pretraining checkpoint, and the proof that it arrived, out of a config."""
+    for part in _dicts(cfg.model):
+        if (part.get("init_cfg") or {}).get("type") == "Pretrained":
+            part.init_cfg = None
+    _drop_arrival(cfg)
+
+
+def leaf_datasets(data: ConfigDict) -> Iterator[ConfigDict]:
+    """Yields a dataset's config, or those inside a wrapper (ConcatDataset, RepeatDataset, ...)."""
+    wrapped = data.get("datasets") or data.get("dataset")
+    if wrapped is None:
+        yield data
+        return
+    for item in wrapped if isinstance(wrapped, (list, tuple)) else [wrapped]:
+        yield from leaf_datasets(item)
+
+
+def _drop_arrival(cfg: Config) -> None:
+    hooks = cfg.get("custom_hooks") or []
+    cfg.custom_hooks = [hook for hook in hooks if hook["type"] != "BackboneArrivalHook"]
+
+
+def _fill_checkpoint(cfg: Config) -> None:
+    inits = [part.get("init_cfg") for part in _dicts(cfg.model)]
+    inits = [init for init in inits if (init or {}).get("type") == "Pretrained"]
+    for init in inits:
+        init.checkpoint = init.checkpoint or cfg.get("pretrained") or ""
+        if not init.checkpoint:
+            raise DownstreamError(
+                "no pretraining checkpoint is named. Name one: --cfg-options pretrained=FILE, or "
+                "bash tools/transfer.sh FILE ...; the configs that end in _scratch need none."
+            )
+        if "://" not in init.checkpoint:
+            if not Path(init.checkpoint).is_file():
+                raise DownstreamError(
+                    f"there is no pretraining checkpoint {init.checkpoint!r} (looked from "
+                    f"{Path.cwd()})."
+                )
+            read_checkpoint(init.checkpoint, mmap=True)
+
+
+def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> None:
+    asked = _names(cfg)
+    learnt: dict[str, list[str]] = {}  # stage: classes of its first annotation file
+    with_masks = any("mask_head" in part for part in _dicts(cfg.model))
+    seen: set[tuple[Path, Path]] = set()
+    for stage, datasets in stages.items():
+        for data in datasets:
+            path = Path(data.get("data_root") or "", data.get("ann_file") or "")
+            if path.suffix != ".json":
+                continue  # VOC's lists: the host reports what they lack
+            images = Path(data.get("data_root") or "", data.get("data_prefix", {}).get("img", ""))
+            if (path, images) in seen and stage in learnt:
+                continue
+            annotations = coco.read_coco(path)
+            learnt.setdefault(stage, annotations.classes)
+            if "class_names" in cfg:
+                classes = asked or next(iter(learnt.values()))
+                data.metainfo = dict(classes=tuple(classes))
+            else:
+                classes = _classes_of(data)
+            coco.check_classes(annotations, classes)
+            if not asked and "class_names" in cfg and set(annotations.classes) != set(classes):
+                raise DownstreamError(
+                    f"the class lists differ: {path} has {', '.join(annotations.classes)}, the "
+                    f"training annotations have {', '.join(classes)}."
+                )
+            if (path, images) not in seen:
+                coco.check_images(annotations, images)
+                if with_masks:
+                    coco.check_masks(annotations)
+            seen.add((path, images))
+            _set_num_classes(cfg, len(classes), fill="class_names" in cfg)
+        _point_evaluators(cfg, stage, datasets)
+
+
+def _prepare_mask_folders(cfg: Config, stages: dict[str, list[ConfigDict]]) -> None:
+    names = _names(cfg)
+    meta = dict(classes=names) if names else None
+    values: dict[int, Path] = {}
+    seen: set[tuple[Path, Path]] = set()
+    every = [data for datasets in stages.values() for data in datasets]
+    for data in every:
+        root, prefix = Path(data.data_root), data.data_prefix
+        folders = (root / prefix.img_path, root / prefix.seg_map_path)
+        if folders not in seen:
+            files = masks.pairs(*folders, data.img_suffix, data.seg_map_suffix)
+            values = masks.mask_values(files, data.get("ignore_index", 255)) | values
+            seen.add(folders)
+        meta = meta or masks.read_classes(root)
+    meta = meta or dict(classes=[f"class {i}" for i in range(max(values, default=-1) + 1)])
+    count = len(meta["classes"])
+    if any(value >= count for value in values):
+        value = max(values)
+        raise DownstreamError(
+            f"the class lists differ: the mask {values[value]} has the value {value}, and there "
+            f"are {count} classes ({', '.join(meta['classes'])}), numbered from 0."
+        )
+    if count < 2:
+        raise DownstreamError(f"the masks have {count} classes: a segmentation needs at least 2.")
+    for data in every:
+        data.metainfo = {key: list(value) for key, value in meta.items()}
+    _set_num_classes(cfg, count, fill=True)
+
+
+def _names(cfg: Config) -> list[str]:
+    names = cfg.get("class_names") or []
+    return [names] if isinstance(names, str) else [str(name) for name in names]
+
+
+def _classes_of(data: ConfigDict) -> list[str]:
+    classes = (data.get("metainfo") or {}).get("classes")
+    if classes is None:
+        importlib.import_module("mmdet.datasets")
+        registry = importlib.import_module("mmdet.registry").DATASETS
+        classes = registry.get(data.type).METAINFO.get("classes")
+    return [classes] if isinstance(classes, str) else list(classes or ())
+
+
+def _set_num_classes(cfg: Config, count: int, fill: bool) -> None:
+    for part in _dicts(cfg.model):
+        if "num_classes" not in part:
+            continue
+        if fill:
+            part.num_classes = count
+        elif part.num_classes != count:
+            raise DownstreamError(
+                f"the class lists differ: the dataset has {count} classes and {part.type} is set "
+                f"to {part.num_classes}. Set its num_classes."
+            )
+
+
+def _point_evaluators(cfg: Config, stage: str, datasets: list[ConfigDict]) -> None:
+    evaluators = cfg.get(f"{stage}_evaluator") or []
+    if isinstance(evaluators, dict):
+        evaluators = [evaluators]
+    for evaluator in evaluators:
+        if "ann_file" in evaluator and len(datasets) == 1:
+            root = datasets[0].get("data_root") or ""
+            evaluator.ann_file = str(Path(root, datasets[0].ann_file))
+
+
+def _dicts(value: object) -> Iterator[ConfigDict]:
+    """Yields every dict inside a config, itself too."""
+    if isinstance(value, dict):
+        yield value  # type: ignore[misc]
+        for item in value.values():
+            yield from _dicts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _dicts(item)

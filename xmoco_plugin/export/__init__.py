@@ -1,0 +1,31 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from .arrival import Arrival, check_arrival
+from .record import backbone_settings, heads_of, make_record, unlike_others
+from .sources import SOURCES, Backbone, find_backbone, read_weights
+from .targets import (
+    TARGETS,
+    architecture,
+    check_architecture,
+    check_finite,
+    convert,
+    write_backbone,
+)
+
+__all__ = [
+    "SOURCES",
+    "TARGETS",
+    "Arrival",
+    "Backbone",
+    "architecture",
+    "backbone_settings",
+    "check_architecture",
+    "check_arrival",
+    "check_finite",
+    "convert",
+    "find_backbone",
+    "heads_of",
+    "make_record",
+    "read_weights",
+    "unlike_others",
+    "write_backbone",
+]

@@ -1,0 +1,168 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A backbone as another library reads it: names, the check against its model, the file."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from ..checkpoint import CheckpointError, compare_state, describe_difference, write_atomic
+from .names import RESNET_KEY, family, rename_vit, resnet_to_detectron2
+from .record import as_text
+from .sources import require_safetensors
+
+TARGETS = ("mmpretrain", "torchvision", "timm", "detectron2", "safetensors", "mmseg")
+RESNETS: dict[tuple[bool, tuple[int, ...]], str] = {
+    (False, (2, 2, 2, 2)): "resnet18",
+    (False, (3, 4, 6, 3)): "resnet34",
+    (True, (3, 4, 6, 3)): "resnet50",
+    (True, (3, 4, 23, 3)): "resnet101",
+    (True, (3, 8, 36, 3)): "resnet152",
+}
+
+
+def convert(state: Mapping[str, torch.Tensor], target: str) -> dict[str, torch.Tensor]:
+    """Give a backbone the names of another library; its weights are copied on the CPU.
+
+    Args:
+        state: In mmpretrain's names, without prefix.
+        target: One of :data:`TARGETS`. 'safetensors' has timm's names; 'mmpretrain' gets the
+            prefix 'backbone.', and 'mmseg' none, because its ViT ignores ``init_cfg.prefix``.
+
+    Returns:
+        Tensors that share no memory with ``state``.
+
+    Raises:
+        CheckpointError: A layer has no counterpart there, or the family has none.
+    """
+    kind = family(state)
+    out = {}
+    for key, value in state.items():
+        name: str | None = key
+        if kind == "vit" and target != "mmpretrain":
+            library = "timm" if target == "safetensors" else target
+            name = None if target == "detectron2" else rename_vit(key, "mmpretrain", library)
+        elif kind == "resnet" and target == "detectron2":
+            name = resnet_to_detectron2(key)
+            if name is None and key.endswith("num_batches_tracked"):
+                continue
+        elif kind != "resnet" and target != "mmpretrain":
+            name = None
+        if name is None or (
+            kind == "resnet" and target != "mmpretrain" and not RESNET_KEY.fullmatch(key)
+        ):
+            raise CheckpointError(
+                f"{key} has no counterpart in {target}: only ResNets"
+                f"{'' if target == 'detectron2' else ' and ViTs'} of the usual form have one."
+            )
+        name = f"backbone.{name}" if target == "mmpretrain" else name
+        out[name] = value.detach().to("cpu", copy=True).contiguous()
+    return out
+
+
+def architecture(state: Mapping[str, torch.Tensor]) -> str:
+    """Name of a backbone, such as 'resnet50' or 'vit, 12 blocks of 384 channels'."""
+    kind = family(state)
+    if kind == "vit":
+        return f"vit, {_vit_blocks(state)} blocks of {state['cls_token'].shape[-1]} channels"
+    return _resnet_name(state) if kind == "resnet" else "unknown"
+
+
+def check_architecture(state: Mapping[str, torch.Tensor]) -> None:
+    """Compare keys and shapes with the model that torchvision builds, without building weights.
+
+    timm's and detectron2's models have the same layers under other names.
+
+    Args:
+        state: In mmpretrain's names, without prefix.
+
+    Raises:
+        CheckpointError: Lists what is missing, extra or of another shape.
+    """
+    kind = family(state)
+    names = dict.fromkeys(state)
+    if kind == "resnet":
+        known = _resnet_name(state)
+        if not hasattr(torchvision.models, known):
+            raise CheckpointError(f"A {known} is not a ResNet that other libraries have.")
+        if state["conv1.weight"].shape[-1] != 7:
+            raise CheckpointError(
+                f"conv1 is {tuple(state['conv1.weight'].shape)}: this ResNet is one for small "
+                "images (no 7x7 stem), which others do not have. Export it --to mmpretrain."
+            )
+        with torch.device("meta"):
+            model: nn.Module = getattr(torchvision.models, known)(weights=None)
+    elif kind == "vit":
+        names = {key: rename_vit(key, "mmpretrain", "torchvision") or key for key in state}
+        for needed in ("cls_token", "pos_embed"):
+            if needed not in state:
+                raise CheckpointError(f"This ViT has no {needed}, without which nobody reads it.")
+        patch, mlp = state["patch_embed.projection.weight"], state["layers.0.ffn.layers.0.0.weight"]
+        side = math.isqrt(state["pos_embed"].shape[1] - 1) * patch.shape[-1]
+        with torch.device("meta"):
+            model = torchvision.models.VisionTransformer(
+                side, patch.shape[-1], _vit_blocks(state), 1, patch.shape[0], mlp.shape[0]
+            )
+    else:
+        raise CheckpointError("Neither a ResNet nor a ViT: export it --to mmpretrain.")
+    ours = {names[key] or key: value for key, value in state.items()}
+    theirs = {k: v for k, v in model.state_dict().items() if not k.startswith(("fc.", "heads."))}
+    difference = compare_state(theirs, ours)
+    if any(difference):
+        raise CheckpointError(
+            f"This is no {architecture(state)} as torchvision builds it:\n"
+            f"{describe_difference(difference)}"
+        )
+
+
+def check_finite(state: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights that a failed training has left.
+
+    Raises:
+        CheckpointError: Names the first weights that are not finite.
+    """
+    bad = [k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())]
+    if bad:
+        raise CheckpointError(
+            f"{len(bad):,} of {len(state):,} weights hold NaN or infinity ({', '.join(bad[:3])}): "
+            "the training had failed. Use an older checkpoint."
+        )
+
+
+def write_backbone(
+    path: str | Path, weights: Mapping[str, torch.Tensor], record: Mapping[str, Any], target: str
+) -> None:
+    """Write an exported backbone whole or not at all.
+
+    Args:
+        path: Named .safetensors for that target, and otherwise not.
+        weights: As from :func:`convert`.
+        record: Plain values that say where the weights are from.
+        target: One of :data:`TARGETS`.
+    """
+    if target == "safetensors":
+        content = require_safetensors().save(dict(weights), as_text(record))
+        write_atomic(content, path, save=lambda data, file: file.write(data))
+    elif target == "detectron2":
+        # Asks its checkpointer to match names by their endings: one file serves C4 and FPN.
+        model = {"model": dict(weights), "__author__": "xmoco_plugin", "matching_heuristics": True}
+        write_atomic({**model, "meta": dict(record)}, path)
+    else:
+        write_atomic({"state_dict": dict(weights), "meta": dict(record)}, path)
+
+
+def _vit_blocks(state: Mapping[str, Any]) -> int:
+    return len({key.split(".")[1] for key in state if key.startswith("layers.")})
+
+
+def _resnet_name(state: Mapping[str, Any]) -> str:
+    blocks = tuple(
+        len({key.split(".")[1] for key in state if key.startswith(f"layer{stage}.")})
+        for stage in (1, 2, 3, 4)
+    )
+    bottleneck = "layer1.0.conv3.weight" in state
+    return RESNETS.get((bottleneck, blocks), f"resnet of {'-'.join(map(str, blocks))} blocks")
