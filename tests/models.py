@@ -33,15 +33,18 @@ def config(kind: str = "XMoCo", norm: bool = True, **options) -> dict:
         if kind == "MoCo"
         else dict(type="XMoCoHead", temperature=0.2, consistency=dict(), uniformity=dict())
     )
-    return dict(
-        type=kind,
-        backbone=dict(type="TinyEncoder", norm=norm),
-        neck=dict(type="MoCoV2Neck", in_channels=16, hid_channels=12, out_channels=DIM),
-        head=head,
-        queue_len=QUEUE,
-        feat_dim=DIM,
-        momentum=0.01,
-    ) | options
+    return (
+        dict(
+            type=kind,
+            backbone=dict(type="TinyEncoder", norm=norm),
+            neck=dict(type="MoCoV2Neck", in_channels=16, hid_channels=12, out_channels=DIM),
+            head=head,
+            queue_len=QUEUE,
+            feat_dim=DIM,
+            momentum=0.01,
+        )
+        | options
+    )
 
 
 def build(kind: str = "XMoCo", seed: int = 0, **options) -> nn.Module:

@@ -101,9 +101,7 @@ def test_one_step_from_image_to_updated_queue_on_a_shrunken_copy(path, tmp_path)
 def test_views_of_one_image_differ(path, tmp_path):
     cfg = Config.fromfile(path)
     np.random.seed(0)
-    first, second = Compose(cfg.train_dataloader.dataset.pipeline)(
-        sample(cfg, tmp_path)
-    )["inputs"]
+    first, second = Compose(cfg.train_dataloader.dataset.pipeline)(sample(cfg, tmp_path))["inputs"]
     assert first.shape == second.shape
     assert not torch.equal(first, second)
 

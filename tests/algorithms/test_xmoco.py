@@ -175,7 +175,7 @@ def test_bf16_autocast_keeps_keys_and_losses_in_float32():
 
 
 @pytest.mark.parametrize(
-    "inputs, found", [(views(4, 0)[0], "a Tensor"), ([*views(4, 0), *views(4, 1)], "4 views")]
+    ("inputs", "found"), [(views(4, 0)[0], "a Tensor"), ([*views(4, 0), *views(4, 1)], "4 views")]
 )
 def test_anything_but_two_views_is_named(inputs, found):
     with pytest.raises(ValueError, match=f"MultiView.*num_views=2; got {found}"):
@@ -184,7 +184,9 @@ def test_anything_but_two_views_is_named(inputs, found):
 
 def test_a_head_for_logits_is_refused_with_the_head_to_use():
     head = dict(type="ContrastiveHead", loss=dict(type="CrossEntropyLoss"))
-    with pytest.raises(TypeError, match="ContrastiveHead does not: use head=dict\\(type='XMoCoHead'"):
+    with pytest.raises(
+        TypeError, match="ContrastiveHead does not: use head=dict\\(type='XMoCoHead'"
+    ):
         build(head=head)
 
 

@@ -124,4 +124,5 @@ def test_first_update_copies_weights_that_were_initialized_later():
         model[0].weight.fill_(5.0)
         model[1].running_mean.fill_(7.0)
     encoder.update_parameters(model)
-    assert (encoder.module[0].weight == 5).all() and (encoder.module[1].running_mean == 7).all()
+    assert (encoder.module[0].weight == 5).all()
+    assert (encoder.module[1].running_mean == 7).all()

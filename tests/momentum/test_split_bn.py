@@ -21,7 +21,9 @@ def test_each_part_is_normalized_by_itself_and_statistics_are_the_mean_over_part
     means, variances = [], []
     for part in range(3):
         plain = nn.BatchNorm2d(4).double()
-        plain.load_state_dict(nn.BatchNorm2d(4).double().state_dict() | dict(norm.named_parameters()))
+        plain.load_state_dict(
+            nn.BatchNorm2d(4).double().state_dict() | dict(norm.named_parameters())
+        )
         assert torch.allclose(plain(x[part::3]), out[part::3], atol=1e-12)
         means.append(plain.running_mean)
         variances.append(plain.running_var)
@@ -54,5 +56,6 @@ def test_a_batch_that_cannot_be_split_is_named():
 
 def test_config_builds_it_under_batchnorms_name():
     name, layer = build_norm_layer(dict(type="SplitBN", num_splits=2), 4)
-    assert name == "bn" and layer.num_splits == 2
+    assert name == "bn"
+    assert layer.num_splits == 2
     assert layer.state_dict().keys() == nn.BatchNorm2d(4).state_dict().keys()

@@ -121,7 +121,7 @@ class XMoCo(MoCo):
 
     @torch.no_grad()
     def _dequeue_and_enqueue(self, keys: torch.Tensor) -> None:
-        """Write the keys of all ranks into the ring, in the order of the ranks: alike everywhere."""
+        """Write the keys of all ranks into the ring, in the order of the ranks."""
         keys = gather_rows(keys)
         self._filled = min(self.filled + len(keys), self.queue_len)
         self._slot = write_ring(self.queue, self.slot, keys.to(self.queue.dtype))
