@@ -118,6 +118,17 @@ def test_an_assertion_of_the_host_becomes_one_error_without_its_traceback(site):
     assert f"pip install --force-reinstall '{_stack.STACKS['onedl']['mmcv']}'" in message
 
 
+def test_a_missing_library_of_the_system_is_not_blamed_on_the_wheel(site):
+    folder, put = site
+    reason = "libGL.so.1: cannot open shared object file: No such file or directory"
+    for name, (distribution, version) in TESTED["onedl"].items():
+        put(name, distribution, version, f"raise ImportError({reason!r})" * (name == "mmcv"))
+    message = import_with(folder)
+    assert reason in message
+    assert "apt-get install -y libgl1" in message
+    assert "pip install" not in message
+
+
 def test_the_official_stack_without_pkg_resources_asks_for_an_older_setuptools(site):
     folder, put = site
     for name, (distribution, version) in TESTED["official"].items():

@@ -39,7 +39,7 @@ def register_config_scope() -> None:
     Our classes live in mmpretrain's registries, so that is the scope handed back.
     """
     host_lookup = Config._get_cfg_path
-    if hasattr(host_lookup, "__wrapped__"):
+    if getattr(host_lookup, "resolves", None) == SCOPE:
         return
 
     @wraps(host_lookup)
@@ -49,4 +49,5 @@ def register_config_scope() -> None:
             return config_path(name), "mmpretrain"
         return host_lookup(cfg_path, filename)
 
+    get_cfg_path.resolves = SCOPE  # type: ignore[attr-defined]
     Config._get_cfg_path = staticmethod(get_cfg_path)

@@ -142,6 +142,8 @@ def _message(stack: str, faults: list[str], mend: list[str], remove: list[str]) 
     commands = [f"pip install {requirements}"]
     if remove:
         commands.insert(0, f"pip uninstall -y {' '.join(remove)}")
+    elif "cannot open shared object file" in faults[0]:  # of the system: OpenCV's, mostly
+        commands = ["apt-get install -y libgl1 libglib2.0-0", "(or your system's package for it)"]
     elif "import fails" in faults[0]:
         commands = [f"pip install --force-reinstall {requirements}"]
     return "\n".join(

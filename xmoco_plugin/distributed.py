@@ -24,10 +24,11 @@ class _GatherRows(torch.autograd.Function):
         return gathered
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx, *grad_outputs: torch.Tensor) -> torch.Tensor:
         # An all-reduce and a slice: every backend has it, and at (N, D) floats it costs nothing
         # beside the images.
-        grad = grad_outputs[0].contiguous()
+        grad = grad_outputs[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad)
         return grad[ctx.rows]
 

@@ -42,7 +42,7 @@ class Counter:
     def __init__(self) -> None:
         self.bytes = 0
         self._wrap("all_gather", lambda out, *_: sum(t.nbytes for t in out) - out[0].nbytes)
-        self._wrap("broadcast", lambda t, *_: t.nbytes)
+        self._wrap("broadcast", lambda t, src, *_: t.nbytes * (src != dist.get_rank()))
         self._wrap("all_to_all_single", self._exchanged)
 
     def _wrap(self, name: str, received: Callable) -> None:
