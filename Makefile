@@ -59,6 +59,7 @@ $(SETUP): $(MAINTAINED) setup.py | python
 	@# Alone and without the cache: a cached mmcv may hold ops compiled against another torch.
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --no-cache-dir --no-deps onedl-mmcv
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) setuptools -e '.[onedl,demo]'
+	@$(VENV)/bin/python -W ignore -c 'import xmoco_plugin'
 	@touch $@
 
 $(SETUP_TEST): $(SETUP)
@@ -82,7 +83,7 @@ $(SETUP_OFFICIAL): $(OFFICIAL) setup.py | python
 
 python:
 	@command -v $(PYTHON) >/dev/null || { echo "No '$(PYTHON)' found: install Python 3.10 to 3.12, or name one: make PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$($(PYTHON) --version) is too old: Python 3.10 to 3.12 is needed. Name one: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { echo "$$($(PYTHON) --version): the pinned versions are for Python 3.10 to 3.12. Name one: make PYTHON=/path/to/python3"; exit 1; }
 
 clean: ## remove what make installed and what the tools cached (work_dirs stays)
 	rm -rf $(VENV) $(VENV_OFFICIAL) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,8 @@
 # XMoCo, ResNet-18 for small images, CIFAR-10, 200 epochs on one GPU, kNN every 10 epochs.
 # Source:   settings of FAIR's CIFAR notebook for MoCo; terms: our reading of arXiv 2206.04676
 # Command:  python tools/train.py configs/xmoco_r18_1xb512_cifar10.py --data-root data/cifar10
-#           --data-root holds train.npz and test.npz (images uint8 (N, 32, 32, 3) RGB, labels)
+#           --data-root holds train.npz and test.npz (images uint8 (N, 32, 32, 3) RGB, labels);
+#           from CIFAR-10's Python files: python tools/cifar10_to_npz.py FOLDER data/cifar10
 # Hardware: 1 GPU. Hours: not yet run
 # Expected: not yet run. MoCo itself: kNN 82.6 (FAIR's notebook), 83.8 at batch 128 (lightly)
 _base_ = ["mmpretrain::_base_/default_runtime.py", "_base_/xmoco_runtime.py"]
@@ -33,7 +34,7 @@ model = dict(
 )
 
 view_pipeline = [
-    dict(type="RandomResizedCrop", scale=32, crop_ratio_range=(0.2, 1.0), backend="pillow"),
+    dict(type="RandomResizedCrop", scale=32, crop_ratio_range=(0.08, 1.0), backend="pillow"),
     dict(type="RandomFlip", prob=0.5),
     dict(
         type="RandomApply",

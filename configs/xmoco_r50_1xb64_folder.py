@@ -6,7 +6,12 @@ _base_ = "xmoco_r50_8xb32.py"
 
 # 4,096 keys: a queue longer than the set holds stale keys of the same image. Leave it out of the
 # terms until it is full, which on a small set takes epochs.
-model = dict(queue_len=4096, exclude_unfilled=True)
+# Two parts of 32, as large as MoCo's batch on one of its GPUs: on one process shuffle-BN needs parts.
+model = dict(
+    queue_len=4096,
+    exclude_unfilled=True,
+    backbone=dict(norm_cfg=dict(type="SplitBN", num_splits=2)),
+)
 
 train_dataloader = dict(
     batch_size=64,

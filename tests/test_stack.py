@@ -25,6 +25,7 @@ TESTED = {
         "mmengine": ("mmengine", "0.10.7"),
         "mmcv": ("mmcv-lite", "2.1.0"),
         "mmpretrain": ("mmpretrain", "1.2.0"),
+        "numpy": ("numpy", "1.26.4"),
         "pkg_resources": ("setuptools", "80.10.2"),
     },
 }
@@ -117,6 +118,17 @@ def test_an_assertion_of_the_host_becomes_one_error_without_its_traceback(site):
     assert f"pip install --force-reinstall '{_stack.STACKS['onedl']['mmcv']}'" in message
 
 
+def test_a_missing_library_of_the_system_is_not_blamed_on_the_wheel(site):
+    folder, put = site
+    reason = "libGL.so.1: cannot open shared object file: No such file or directory"
+    for name, (distribution, version) in TESTED["onedl"].items():
+        put(name, distribution, version, f"raise ImportError({reason!r})" * (name == "mmcv"))
+    message = import_with(folder)
+    assert reason in message
+    assert "apt-get install -y libgl1" in message
+    assert "pip install" not in message
+
+
 def test_the_official_stack_without_pkg_resources_asks_for_an_older_setuptools(site):
     folder, put = site
     for name, (distribution, version) in TESTED["official"].items():
@@ -125,6 +137,15 @@ def test_the_official_stack_without_pkg_resources_asks_for_an_older_setuptools(s
     message = import_with(folder)
     assert re.findall(r"- (\w+): ", message) == ["pkg_resources"]
     assert "pip install 'setuptools<81'" in message
+
+
+def test_the_official_stack_with_numpy_2_asks_for_an_older_one(site):
+    folder, put = site
+    for name, (distribution, version) in TESTED["official"].items():
+        put(name, distribution, "2.2.6" if name == "numpy" else version)
+    message = import_with(folder)
+    assert re.findall(r"- (\w+): ", message) == ["numpy"]
+    assert "pip install 'numpy<2'" in message
 
 
 def test_a_module_on_the_path_without_metadata_is_judged_by_its_own_version(site):

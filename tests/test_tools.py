@@ -3,6 +3,8 @@
 
 import argparse
 import importlib
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -11,10 +13,19 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmpretrain.registry import MODELS
 
 from .tools_config import CONFIG, draw
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def load_tool(name: str):
+    """Imports tools/`name`.py; the standard library has a `test` of its own."""
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +33,7 @@ def tools():
     """The modules train and common of tools/, which is no package."""
     sys.path.insert(0, str(ROOT / "tools"))
     try:
-        yield importlib.import_module("train"), importlib.import_module("common")
+        yield load_tool("train"), importlib.import_module("common")
     finally:
         sys.path.remove(str(ROOT / "tools"))
 
@@ -203,6 +214,31 @@ def test_scaling_the_learning_rate_needs_to_know_its_batch(tools, monkeypatch, c
         merged(tools, monkeypatch, config, "--auto-scale-lr")
     config.write_text(CONFIG + "auto_scale_lr = dict(base_batch_size=256)\n")
     assert merged(tools, monkeypatch, config, "--auto-scale-lr").auto_scale_lr.enable is True
+
+
+SELF_BANK = """
+val_dataloader = dict(batch_size=16, num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='PhotoPatches', split='test', indices=48, pipeline=[dict(type='PackInputs')]))
+val_cfg = dict(type='KNNValLoop', k=1, bank_dataloader=val_dataloader)
+val_evaluator = dict(type='Accuracy')
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', save_best='accuracy/top1'))
+"""
+
+
+def test_a_checkpoint_is_tested_by_the_validation_loop_where_there_is_no_other(
+    tools, monkeypatch, config
+):
+    pytest.importorskip("skimage")
+    config.write_text(CONFIG + SELF_BANK)
+    model = MODELS.build(Config.fromfile(str(config)).model)
+    torch.save({"state_dict": model.state_dict()}, config.parent / "weights.pth")
+    out = config.parent / "metrics.json"
+    arguments = [config, config.parent / "weights.pth", "--work-dir", config.parent, "--out", out]
+    monkeypatch.setattr(sys, "argv", ["test.py", *map(str, arguments)])
+    assert tools[1].run(load_tool("test").main) == 0
+    # Every query is in the bank and finds itself.
+    assert json.loads(out.read_text()) == {"accuracy/top1": 100.0}
 
 
 @pytest.mark.parametrize("script", ["dist_train.sh", "dist_test.sh", "slurm_train.sh"])

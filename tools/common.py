@@ -4,6 +4,7 @@
 import xmoco_plugin  # isort: skip  (first: it says in plain words what the stack lacks)
 
 import argparse
+import difflib
 import inspect
 import os
 import sys
@@ -111,12 +112,26 @@ def merge_common(cfg: Config, args: argparse.Namespace, loader_defaults: dict) -
             data.data_root = args.data_root
         _move_evaluators(cfg, args.data_root)
     if args.cfg_options is not None:
+        warn_of_new_keys(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
     for loader in dataloaders(cfg):
         if args.no_pin_memory or get_device() == "cpu":
             loader.pin_memory = False  # without an accelerator torch only warns about it
         if not loader.get("num_workers"):
             loader.persistent_workers = False  # torch refuses it where there are no workers
+
+
+def warn_of_new_keys(cfg: Config, options: dict) -> None:
+    """Says which --cfg-options name a top-level setting that the config does not have."""
+    for key in options:
+        top = key.split(".")[0]
+        if top not in cfg:
+            near = difflib.get_close_matches(top, list(cfg), n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            print(
+                f"warning: --cfg-options {key}: the config has no {top!r}{hint}; it is added.",
+                file=sys.stderr,
+            )
 
 
 def check_data(cfg: Config) -> None:
@@ -134,15 +149,17 @@ def check_data(cfg: Config) -> None:
             continue
         prefix = data.get("data_prefix") or {}
         folders = [prefix] if isinstance(prefix, str) else list(prefix.values())
+        if not (root or data.get("ann_file") or any(folders)) and _parameter(data, "data_root"):
+            raise ValueError(f"{data.type} reads a folder: name it with --data-root FOLDER.")
         for key, paths in (
             ("data_root", [root]),
             ("ann_file", [data.get("ann_file")]),
             ("data_prefix", folders),
         ):
             for path in paths:
-                full = (
-                    Path(path or "").expanduser() if key == "data_root" else Path(root, path or "")
-                )
+                full = Path(root).expanduser()
+                if key != "data_root":
+                    full = full / (path or "")
                 if path and "://" not in path and not full.exists():
                     raise FileNotFoundError(
                         f"{data.type}: {key}={path!r} names {full}, which does not exist (looked "

@@ -26,25 +26,29 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
     """Writes the command line into `cfg`.
 
     Raises:
-        ValueError: The config has neither a test nor a validation loop, or --amp without a device.
+        ValueError: The config has nothing to test on, or --amp is given without an accelerator.
     """
-    stage = next((s for s in ("test", "val") if cfg.get(f"{s}_dataloader")), None)
-    if stage is None:
-        raise ValueError(
-            f"{args.config} has neither test_dataloader nor val_dataloader: there is nothing to "
-            "test on. Add one, with its cfg and evaluator."
-        )
+    if not cfg.get("test_dataloader"):
+        if not cfg.get("val_dataloader"):
+            raise ValueError(
+                f"{args.config} has neither test_dataloader nor val_dataloader: there is nothing "
+                "to test on. Add one, with its cfg and evaluator."
+            )
+        # As a test, so that hooks which watch a training's validation (save_best) stay out.
+        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+        cfg.test_cfg = cfg.val_cfg
+        if "type" in cfg.val_cfg:
+            cfg.test_cfg.type = cfg.val_cfg.type.replace("ValLoop", "TestLoop")
     if args.amp:
         if get_device() == "cpu":
             raise ValueError("--amp needs an accelerator and this machine has none: leave it out.")
-        cfg[f"{stage}_cfg"].fp16 = True
+        cfg.test_cfg.fp16 = True
     cfg.load_from = args.checkpoint
     cfg.resume = False
-    # Only the loop that runs is built, and only its data must be there.
-    for other in {"train", "val", "test"} - {stage}:
-        for part in ("cfg", "dataloader", "evaluator"):
-            cfg[f"{other}_{part}"] = None
-    cfg.optim_wrapper = cfg.param_scheduler = None
+    # What else the config describes is not built, and its data need not be there.
+    for part in ("cfg", "dataloader", "evaluator"):
+        cfg[f"val_{part}"] = None
+    cfg.train_cfg = cfg.train_dataloader = cfg.optim_wrapper = cfg.param_scheduler = None
     common.merge_common(cfg, args, dict(pin_memory=True, collate_fn=dict(type="default_collate")))
 
 
@@ -56,8 +60,7 @@ def main() -> None:
     common.check_data(cfg)
     prepare(cfg)
     common.check_checkpoint(cfg.load_from)
-    runner = common.build_runner(cfg)
-    metrics = runner.test() if cfg.get("test_dataloader") else runner.val()
+    metrics = common.build_runner(cfg).test()
     if args.out:
         mmengine.dump(metrics, args.out)
 

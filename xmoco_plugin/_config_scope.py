@@ -59,7 +59,7 @@ def register_config_scope() -> None:
     Our classes live in mmpretrain's registries, so that is the scope handed back.
     """
     host_lookup = Config._get_cfg_path
-    if hasattr(host_lookup, "__wrapped__"):
+    if getattr(host_lookup, "resolves", None) == SCOPE:
         return
 
     @wraps(host_lookup)
@@ -71,4 +71,5 @@ def register_config_scope() -> None:
             return path, scope
         return host_lookup(cfg_path, filename)
 
+    get_cfg_path.resolves = SCOPE  # type: ignore[attr-defined]
     Config._get_cfg_path = staticmethod(get_cfg_path)

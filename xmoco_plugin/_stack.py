@@ -27,6 +27,9 @@ NEEDS = (
     Need("mmpretrain", ("onedl-mmpretrain", "mmpretrain"), "1.2.0", "1.4"),
 )
 
+# Of the official stack only.
+NUMPY = Need("numpy", ("numpy",), "0", "2")
+
 # What pip is told for each stack, by module. A first install takes the maintained one.
 STACKS = {
     "onedl": {
@@ -42,6 +45,8 @@ STACKS = {
         "mmengine": "mmengine>=0.10.7,<0.11",
         "mmcv": "mmcv-lite>=2.1.0,<2.2",
         "mmpretrain": "mmpretrain>=1.2.0,<1.3",
+        # mmcv 2.1.0's adjust_hue overflows a uint8 on purpose, which numpy 2 refuses.
+        "numpy": "numpy<2",
         # mmengine 0.10.7 resolves `mmpretrain::` configs with pkg_resources, gone since 82.
         "pkg_resources": "setuptools<81",
     },
@@ -74,6 +79,10 @@ def check_stack() -> None:
         else:
             continue
         mend.append(need.module)
+    numpy = _installed(NUMPY).get("numpy", "0")
+    if "numpy" in STACKS[stack] and not _in_range(numpy, NUMPY):
+        faults.append(f"numpy: {numpy} is installed (mmcv 2.1 jitters the hue with <2 only)")
+        mend.append("numpy")
     if "pkg_resources" in STACKS[stack] and importlib.util.find_spec("pkg_resources") is None:
         faults.append("pkg_resources: not installed (setuptools 82 and later have none)")
         mend.append("pkg_resources")
@@ -133,6 +142,8 @@ def _message(stack: str, faults: list[str], mend: list[str], remove: list[str]) 
     commands = [f"pip install {requirements}"]
     if remove:
         commands.insert(0, f"pip uninstall -y {' '.join(remove)}")
+    elif "cannot open shared object file" in faults[0]:  # of the system: OpenCV's, mostly
+        commands = ["apt-get install -y libgl1 libglib2.0-0", "(or your system's package for it)"]
     elif "import fails" in faults[0]:
         commands = [f"pip install --force-reinstall {requirements}"]
     return "\n".join(

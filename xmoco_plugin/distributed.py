@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Batch-wide communication for losses, queue and evaluation; the identity without a process group."""
+"""Batch-wide communication; the identity without a process group."""
 
 import torch
 import torch.distributed as dist
@@ -13,7 +13,7 @@ def world() -> tuple[int, int]:
 
 
 class _GatherRows(torch.autograd.Function):
-    """All-gather along dim 0 whose backward sums the gradient that every rank has for these rows."""
+    """All-gather along dim 0; backward sums the gradients that the ranks have for these rows."""
 
     @staticmethod
     def forward(ctx, rows: torch.Tensor) -> torch.Tensor:
@@ -24,10 +24,11 @@ class _GatherRows(torch.autograd.Function):
         return gathered
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx, *grad_outputs: torch.Tensor) -> torch.Tensor:
         # An all-reduce and a slice: every backend has it, and at (N, D) floats it costs nothing
         # beside the images.
-        grad = grad_outputs[0].contiguous()
+        grad = grad_outputs[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad)
         return grad[ctx.rows]
 

@@ -165,6 +165,23 @@ def test_no_step_after_the_first_waits_for_the_device():
         moco.loss([x.to("meta") for x in views(8, seed=0)], None)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_no_step_after_the_first_synchronises_with_the_gpu(symmetric):
+    ours = build(symmetric=symmetric).cuda()
+    optimizer = torch.optim.SGD(ours.parameters(), lr=0.1)
+    batches = [[x.cuda() for x in views(8, seed)] for seed in range(4)]
+    try:
+        for step, batch in enumerate(batches):
+            torch.cuda.set_sync_debug_mode("error" if step else "default")
+            optimizer.zero_grad()
+            sum(ours.loss(batch, None).values()).backward()
+            optimizer.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_bf16_autocast_keeps_keys_and_losses_in_float32():
     ours = build().float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -175,7 +192,7 @@ def test_bf16_autocast_keeps_keys_and_losses_in_float32():
 
 
 @pytest.mark.parametrize(
-    "inputs, found", [(views(4, 0)[0], "a Tensor"), ([*views(4, 0), *views(4, 1)], "4 views")]
+    ("inputs", "found"), [(views(4, 0)[0], "a Tensor"), ([*views(4, 0), *views(4, 1)], "4 views")]
 )
 def test_anything_but_two_views_is_named(inputs, found):
     with pytest.raises(ValueError, match=f"MultiView.*num_views=2; got {found}"):

@@ -56,5 +56,5 @@ def test_one_image_is_fine_without_batch_terms_and_an_error_with_them():
 
 
 def test_temperature_must_be_positive():
-    with pytest.raises(ValueError, match="-0.1"):
+    with pytest.raises(ValueError, match=r"-0\.1"):
         XMoCoHead(temperature=-0.1)

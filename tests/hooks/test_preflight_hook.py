@@ -189,3 +189,19 @@ def test_the_global_batch_is_that_of_all_processes(tmp_path, monkeypatch):
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     facts = RunFacts.of(runner)
     assert (facts.global_batch, facts.describe_batch()) == (32, "8 x 4")
+
+
+def test_one_image_is_enough_where_only_the_queue_is_compared_with(tmp_path):
+    loader = tiny_runner.loader(size=64, batch_size=1)
+    head = dict(
+        type="XMoCoHead",
+        consistency=dict(pairs="queue", target="momentum"),
+        uniformity=dict(negatives="batch", loss_weight=0.0),
+    )
+    assert "batch 1 (1 x 1)" in lines(tmp_path, model=model(head=head), train_dataloader=loader)[0]
+
+
+def test_a_rate_for_accumulated_batches_is_not_sent_to_the_scaling_that_ignores_them(tmp_path):
+    wrapper = dict(optimizer=dict(type="SGD", lr=0.05), accumulative_counts=8)
+    _, line = rate(tmp_path, 1024, optim_wrapper=wrapper)
+    assert "--auto-scale-lr" not in line

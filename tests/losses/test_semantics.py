@@ -34,7 +34,8 @@ def test_gradient_reaches_the_queries_and_nothing_else(term):
     q, k, queue = with_gradient(*drawn())
     term(q, k, queue).backward()
     assert q.grad.abs().sum() > 1e-3
-    assert k.grad is None and queue.grad is None
+    assert k.grad is None
+    assert queue.grad is None
 
 
 @pytest.mark.parametrize("term", ALL)
@@ -49,7 +50,8 @@ def test_momentum_teacher_is_fixed_and_transposed_target_is_not():
     x = q.clone().requires_grad_()
     CrossConsistencyLoss(target="transpose")(x, k).backward()
     transposed = x.grad.clone()
-    # By hand: d/dq_i of the mean over i != j of (S_ij - S_ji)^2 is 4 sum_j (S_ij - S_ji) k_j / pairs:
+    # By hand: d/dq_i of the mean over i != j of (S_ij - S_ji)^2 is 4 sum_j (S_ij - S_ji) k_j over
+    # the number of pairs:
     # twice the gradient through S_ij alone.
     similarity = q @ k.T
     expected = 4 * (similarity - similarity.T) @ k / (n * (n - 1))
@@ -154,7 +156,7 @@ def test_shapes_that_do_not_fit_and_a_missing_queue_are_named():
         CrossConsistencyLoss()(q, k[:4])
     with pytest.raises(ValueError, match=r"D = 4 as in q, got \(7, 4\)"):
         info_nce(q, k, queue.T, 0.2)
-    with pytest.raises(ValueError, match="pairs='queue' .* no queue was given"):
+    with pytest.raises(ValueError, match=r"pairs='queue' .* no queue was given"):
         CrossConsistencyLoss(pairs="queue", target="momentum")(q, k)
-    with pytest.raises(ValueError, match="negatives='queue' .* no queue was given"):
+    with pytest.raises(ValueError, match=r"negatives='queue' .* no queue was given"):
         UniformSimilarityLoss(negatives="queue")(q, k)

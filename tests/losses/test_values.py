@@ -51,7 +51,7 @@ def test_info_nce_has_the_reference_value():
     assert abs(info_nce(*small(), 0.2).item() - 2.4836726672597877) < 1e-9
 
 
-@pytest.mark.parametrize("function, values, expected", REFERENCE_VALUES)
+@pytest.mark.parametrize(("function", "values", "expected"), REFERENCE_VALUES)
 def test_term_has_the_reference_value(function, values, expected):
     value = function(*small(), **options_of(function, values), temperature=0.2)
     assert abs(value.item() - expected) < 1e-9
@@ -63,7 +63,7 @@ def test_info_nce_equals_the_slow_reference():
     assert info_nce(q, k, queue, 0.07).item() == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("pairs, target, divergence", OPTIONS)
+@pytest.mark.parametrize(("pairs", "target", "divergence"), OPTIONS)
 def test_consistency_equals_the_slow_reference(pairs, target, divergence):
     q, k, queue = drawn()
     expected = reference.consistency(

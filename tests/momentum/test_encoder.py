@@ -117,6 +117,19 @@ def test_after_loading_the_pending_step_is_taken():
         assert torch.equal(a, b)
 
 
+def test_a_copy_of_a_trained_model_goes_on_following():
+    model = network()
+    both = nn.ModuleList([model, MomentumEncoder(model, 0.3)])
+    both[1].update_parameters(model)
+    model, encoder = copy.deepcopy(both)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for i in range(3):
+        step(model, optimizer, i)
+        before = encoder.module[0].weight.clone()
+        encoder.update_parameters(model)
+        assert not torch.equal(encoder.module[0].weight, before)
+
+
 def test_first_update_copies_weights_that_were_initialized_later():
     model = network()
     encoder = MomentumEncoder(model, 0.3)
@@ -124,4 +137,5 @@ def test_first_update_copies_weights_that_were_initialized_later():
         model[0].weight.fill_(5.0)
         model[1].running_mean.fill_(7.0)
     encoder.update_parameters(model)
-    assert (encoder.module[0].weight == 5).all() and (encoder.module[1].running_mean == 7).all()
+    assert (encoder.module[0].weight == 5).all()
+    assert (encoder.module[1].running_mean == 7).all()

@@ -34,7 +34,7 @@ def shuffle_and_back(rank, size, n):
     return results
 
 
-@pytest.mark.parametrize("size, n", [(2, 8), (4, 6), (2, 1)])
+@pytest.mark.parametrize(("size", "n"), [(2, 8), (4, 6), (2, 1)])
 def test_shuffle_is_the_permutation_of_the_global_batch_and_its_inverse_is_exact(size, n):
     for results in run_processes(shuffle_and_back, size, n):
         assert all(r["shuffled"] and r["back"] for r in results)

@@ -56,5 +56,6 @@ def test_a_batch_that_cannot_be_split_is_named():
 
 def test_config_builds_it_under_batchnorms_name():
     name, layer = build_norm_layer(dict(type="SplitBN", num_splits=2), 4)
-    assert name == "bn" and layer.num_splits == 2
+    assert name == "bn"
+    assert layer.num_splits == 2
     assert layer.state_dict().keys() == nn.BatchNorm2d(4).state_dict().keys()

@@ -79,7 +79,8 @@ class XMoCo(MoCo):
         queries = [self.encode_query(query) for query, _ in passes]  # each (n, D)
         keys = [self.encode_key(view, i) for i, (_, view) in enumerate(passes)]  # each (n, D)
         terms = [self.head.loss(q, k, queue) for q, k in zip(queries, keys, strict=True)]
-        self._dequeue_and_enqueue(torch.cat(keys))
+        # Pass by pass, as one process with the whole batch would have them.
+        self._dequeue_and_enqueue(torch.cat([gather_rows(k) for k in keys]))
         return {name: sum(t[name] for t in terms) / len(terms) for name in terms[0]}
 
     def encode_query(self, images: torch.Tensor) -> torch.Tensor:
@@ -96,7 +97,7 @@ class XMoCo(MoCo):
         if self._seed is None:
             self._seed = shared_seed(images.device)
         # From numbers that all ranks share and that a checkpoint keeps: no rank has to be told the
-        # permutation, and a resumed run draws those that the first one would have drawn.
+        # permutation, and several processes that resume draw those they would have drawn.
         seed = hash((self._seed, self.encoder_k.host_steps, self.slot, draw)) % 2**63
         plan = ShufflePlan.draw(len(images), seed)
         return plan.unshuffle(_unit_norm(self.encoder_k(plan.shuffle(images))[0]))
@@ -121,8 +122,7 @@ class XMoCo(MoCo):
 
     @torch.no_grad()
     def _dequeue_and_enqueue(self, keys: torch.Tensor) -> None:
-        """Write the keys of all ranks into the ring, in the order of the ranks: alike everywhere."""
-        keys = gather_rows(keys)
+        """Write the keys of all ranks, (N, D), into the ring."""
         self._filled = min(self.filled + len(keys), self.queue_len)
         self._slot = write_ring(self.queue, self.slot, keys.to(self.queue.dtype))
         self.queue_ptr.fill_(self._slot)

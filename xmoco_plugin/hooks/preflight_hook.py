@@ -100,8 +100,10 @@ def _learning_rate(runner: Runner, facts: RunFacts) -> Iterator[str]:
     yield (
         f"the learning rate {rate:g} belongs to a global batch of {base:,}, this run has "
         f"{batch:,} ({facts.describe_batch()}): by the linear rule it would be "
-        f"{rate * batch / base:.3g}; use --auto-scale-lr, or, if you chose it for this batch, set "
-        f"auto_scale_lr.base_batch_size={batch}"
+        f"{rate * batch / base:.3g}; set it, "
+        # mmengine's scaling does not count accumulated batches.
+        + ("" if facts.accumulation > 1 else "or use --auto-scale-lr, ")
+        + f"or, if you chose it for this batch, set auto_scale_lr.base_batch_size={batch}"
     )
 
 
@@ -116,8 +118,15 @@ def _knn_errors(runner: Runner) -> Iterator[str]:
 
 
 def _has_pair_terms(model: nn.Module) -> bool:
+    """Whether a term with weight compares the images of a batch with each other."""
     head = getattr(model, "head", None)
-    return any(getattr(head, term, None) is not None for term in ("consistency", "uniformity"))
+    terms = [getattr(head, name, None) for name in ("consistency", "uniformity")]
+    return any(
+        term is not None
+        and "batch" in (getattr(term, "pairs", None), getattr(term, "negatives", None))
+        and getattr(term, "loss_weight", 1) > 0
+        for term in terms
+    )
 
 
 def _sync_bn_layers(model: nn.Module) -> bool:

@@ -23,7 +23,9 @@ def check_embeddings(q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor | Non
 def require_queue(queue: torch.Tensor | None, option: str) -> torch.Tensor:
     """The queue, or ValueError naming the option that needs it."""
     if queue is None:
-        raise ValueError(f"{option} compares with the queue, but no queue was given: pass queue (D, K)")
+        raise ValueError(
+            f"{option} compares with the queue, but no queue was given: pass queue (D, K)"
+        )
     return queue
 
 

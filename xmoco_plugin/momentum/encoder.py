@@ -80,6 +80,11 @@ class MomentumEncoder(ExponentialMovingAverage):
             for parameter in group["params"]
         )
 
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        # A copy (deepcopy, pickle) has a query encoder of its own, whose steps nobody has noted.
+        self._due, self._query_ids = True, frozenset()
+
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         # A checkpoint is written after an optimizer step and before the forward pass that follows

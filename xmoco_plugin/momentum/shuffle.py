@@ -78,7 +78,12 @@ def _move(
 ) -> torch.Tensor:
     if len(rows) != len(send):
         raise ValueError(f"the plan is for {len(send)} images per rank, got {len(rows)}")
-    received = exchange_rows(rows[send.to(rows.device)], send_counts, receive_counts)
+    received = exchange_rows(rows[_beside(send, rows)], send_counts, receive_counts)
     moved = torch.empty_like(received)
-    moved[place.to(rows.device)] = received
+    moved[_beside(place, rows)] = received
     return moved
+
+
+def _beside(index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The index on the rows' device. From pinned memory: an ordinary copy waits for the device."""
+    return index.pin_memory().to(rows.device, non_blocking=True) if rows.is_cuda else index

@@ -47,8 +47,9 @@ class SplitBN(nn.BatchNorm2d):
         parts = x.reshape(n // self.num_splits, self.num_splits * c, h, w)
         mean, var = None, None
         if self.running_mean is not None and self.running_var is not None:
-            mean, var = self.running_mean.repeat(self.num_splits), self.running_var.repeat(
-                self.num_splits
+            mean, var = (
+                self.running_mean.repeat(self.num_splits),
+                self.running_var.repeat(self.num_splits),
             )
         affine = self.weight is not None
         out = F.batch_norm(

@@ -1,0 +1,53 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Writes train.npz and test.npz, as NpzImages reads them, from CIFAR-10's Python files.
+
+FOLDER holds cifar-10-batches-py, as the authors' archive unpacks. Nothing is downloaded. The files
+are pickles, which mmpretrain's CIFAR10 reads after checking their MD5 sums.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import common
+import numpy as np
+from mmpretrain.datasets import CIFAR10
+
+
+def convert(folder: str, out: Path) -> None:
+    """Writes both splits; RGB, labels in the order of the files.
+
+    Raises:
+        FileNotFoundError: `folder` does not hold CIFAR-10's Python files, all and unchanged.
+    """
+    if not Path(folder, "cifar-10-batches-py").is_dir():
+        raise FileNotFoundError(
+            f"no folder cifar-10-batches-py in {Path(folder).absolute()}: unpack "
+            "cifar-10-python.tar.gz there."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "test"):
+        try:
+            data = CIFAR10(data_root=folder, split=split, download=False)
+        except (RuntimeError, AssertionError) as error:
+            raise FileNotFoundError(
+                f"{folder}: files missing or not whole ({error})"
+            ) from error
+        samples = [data.get_data_info(i) for i in range(len(data))]
+        images = np.stack([sample["img"] for sample in samples])
+        labels = np.array([sample["gt_label"] for sample in samples], dtype=np.int64)
+        np.savez(out / f"{split}.npz", images=images, labels=labels)
+        print(f"{out / split}.npz: {len(images):,} images, {len(np.unique(labels))} classes")
+
+
+def main() -> None:
+    """Converts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", help="folder that holds cifar-10-batches-py")
+    parser.add_argument("out", type=Path, help="folder for train.npz and test.npz")
+    args = parser.parse_args()
+    convert(args.folder, args.out)
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(main))
