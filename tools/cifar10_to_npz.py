@@ -30,9 +30,7 @@ def convert(folder: str, out: Path) -> None:
         try:
             data = CIFAR10(data_root=folder, split=split, download=False)
         except (RuntimeError, AssertionError) as error:
-            raise FileNotFoundError(
-                f"{folder}: files missing or not whole ({error})"
-            ) from error
+            raise FileNotFoundError(f"{folder}: files missing or not whole ({error})") from error
         samples = [data.get_data_info(i) for i in range(len(data))]
         images = np.stack([sample["img"] for sample in samples])
         labels = np.array([sample["gt_label"] for sample in samples], dtype=np.int64)
