@@ -33,7 +33,13 @@ def plain() -> Console:
 
 
 def terminal() -> Console:
-    return Console(file=io.StringIO(), force_terminal=True, width=110, color_system=None)
+    return Console(
+        file=io.StringIO(),
+        force_terminal=True,
+        width=110,
+        color_system=None,
+        _environ={"TERM": "xterm"},  # whatever the tests themselves run on
+    )
 
 
 def test_without_a_terminal_there_is_a_plain_line_at_every_tenth(tmp_path):
@@ -52,6 +58,12 @@ def test_a_long_tenth_is_broken_by_a_line_after_some_seconds(tmp_path):
     console = plain()
     run(tmp_path, console, epochs=5, every_seconds=0.0)
     assert len(console.file.getvalue().splitlines()) == 20
+
+
+def test_a_terminal_without_cursor_movements_gets_the_plain_lines(tmp_path):
+    dumb = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    run(tmp_path, dumb)
+    assert len(dumb.file.getvalue().splitlines()) == 10
 
 
 def test_a_resumed_run_counts_on(tmp_path):
@@ -101,7 +113,11 @@ def test_the_log_gets_its_stream_back_also_after_a_failure(tmp_path, monkeypatch
 
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    hook = ProgressHook(console=Console(file=out, force_terminal=True, color_system=None))
+    hook = ProgressHook(
+        console=Console(
+            file=out, force_terminal=True, color_system=None, _environ={"TERM": "xterm"}
+        )
+    )
     runner = tiny_runner.build(tmp_path)
     handler = next(h for h in runner.logger.handlers if type(h) is logging.StreamHandler)
     handler.setStream(out)
@@ -134,7 +150,9 @@ def test_the_bar_makes_way_for_a_validation_and_comes_back(tmp_path, monkeypatch
             seen.append("validation" if sys.stdout is out else "hidden")
 
     runner = tiny_runner.build(tmp_path, validate=True)
-    runner.register_hook(ProgressHook(console=Console(file=out, force_terminal=True)))
+    runner.register_hook(
+        ProgressHook(console=Console(file=out, force_terminal=True, _environ={"TERM": "xterm"}))
+    )
     runner.register_hook(Look())
     runner.train()
     assert seen == ([False] * 4 + ["validation"] * 4) * 2

@@ -49,7 +49,8 @@ class ProgressHook(Hook):
         self._images, self._last_time = 0, time.monotonic()
         self._last_tenth = self._tenth(runner.iter, runner.max_iters)
         self._rate: float | None = None
-        if console.is_terminal:
+        # A terminal without cursor movements (TERM=dumb) would be shown nothing.
+        if console.is_terminal and not console.is_dumb_terminal:
             self._start_bar(runner, console)
 
     def after_train_iter(
