@@ -26,13 +26,7 @@ train_dataloader = dict(batch_size=32, num_workers=1, dataset=dict(pipeline=trai
 
 optim_wrapper = dict(optimizer=dict(lr=0.03))
 param_scheduler = [
-    dict(
-        _delete_=True,
-        type="CosineAnnealingLR",
-        T_max=100,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    )
+    dict(type="CosineAnnealingLR", T_max=100, by_epoch=True, convert_to_iter_based=True)
 ]
 train_cfg = dict(max_epochs=100)
 default_hooks = dict(logger=dict(interval=3), checkpoint=dict(interval=50))
