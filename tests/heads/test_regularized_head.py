@@ -130,7 +130,7 @@ def test_a_head_that_does_not_take_two_sets_is_refused_when_it_is_built():
     with pytest.raises(ValueError, match=r"SwAVHead takes \(pred\).*use RegularizedSwAVHead"):
         RegularizedHead(head)
     with pytest.raises(
-        ValueError, match="RegularizedSwAVHead needs .* LatentPredictHead is not SwAV"
+        ValueError, match=r"RegularizedSwAVHead needs .* LatentPredictHead is not SwAV"
     ):
         MODELS.build(dict(type="RegularizedSwAVHead", head=LATENT))
     head["loss"]["crops_for_assign"] = [0]
@@ -141,7 +141,7 @@ def test_a_head_that_does_not_take_two_sets_is_refused_when_it_is_built():
 def test_an_algorithm_that_gives_the_pairs_needs_a_head_with_terms():
     config = plugged("simclr-r50")
     config.head = config.head.head
-    with pytest.raises(ValueError, match="RegularizedSimCLR needs head=.*got ContrastiveHead"):
+    with pytest.raises(ValueError, match=r"RegularizedSimCLR needs head=.*got ContrastiveHead"):
         build(config)
 
 
