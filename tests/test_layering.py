@@ -13,6 +13,7 @@ SHARED = {"distributed", "precision"}
 MAY_IMPORT = {
     "distributed": set(),
     "precision": set(),
+    "outputs": set(),
     "version": set(),
     "_stack": set(),
     "_config_scope": set(),
@@ -23,8 +24,8 @@ MAY_IMPORT = {
     "evaluation": SHARED,
     "data": set(),
     "downstream": {"checkpoint"},
-    "heads": {"losses"},
-    "algorithms": {"momentum"} | SHARED,
+    "heads": {"losses", "outputs", "precision"},
+    "algorithms": {"momentum", "outputs"} | SHARED,
     "visualization": {"evaluation", "checkpoint"},
     "hooks": {"evaluation", "checkpoint", "export", "visualization"} | SHARED,
 }
