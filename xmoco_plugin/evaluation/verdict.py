@@ -80,6 +80,12 @@ def judge(
     broken = sorted(name for name, value in values.items() if not math.isfinite(value))
     if broken:
         return Verdict("not learning", f"{', '.join(broken)} became NaN or infinite")
+    if temperature is not None and 1 / temperature < TWICE:
+        return Verdict(
+            "not learning",
+            f"at a temperature of {temperature:g} even perfect embeddings would make a query's own "
+            f"key only {math.exp(1 / temperature):.3g} times as likely as by chance",
+        )
     if early is not None:
         return Verdict("too early", early)
     if not {"pos_sim_mean", "neg_sim_mean"} <= values.keys():
@@ -141,6 +147,4 @@ def _too_little(values: Mapping[str, float], gain: float, scale: float) -> str:
     text = f"{_gained(values, gain)}, and should be at least 2"
     if "nce_ratio" not in values:
         text = f"{_gained(values, gain)}; {scale * TWICE:.2f} between them is asked"
-    if 1 / scale < TWICE:
-        text += f"; at a temperature of {scale:g} no embedding could do that"
     return text

@@ -153,9 +153,12 @@ class HealthHook(Hook):
             with torch.no_grad():
                 key, query = (encoder.parameters() for encoder in self._encoders)
                 further["ema_distance"] = float(relative_distance(key, query))
-        if self._gradients:
+        clipped = runner.message_hub.log_scalars.get("train/grad_norm")
+        if clipped is not None:  # the host's, of the gradient before it was clipped
+            further["grad_norm"] = float(clipped.current())
+        elif self._gradients:
             further["grad_norm"] = float(torch.stack(self._gradients).mean())
-            self._gradients = []
+        self._gradients = []
         if self._queue_len:
             keys = min(self._keys, self._queue_len)
             further["queue_fill"] = keys / self._queue_len
