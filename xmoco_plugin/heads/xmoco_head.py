@@ -23,6 +23,8 @@ class XMoCoHead(BaseModule):
         consistency: options of ``CrossConsistencyLoss`` (an empty dict takes its defaults), or
             None for no such term.
         uniformity: options of ``UniformSimilarityLoss``, or None.
+        chunk_size: InfoNCE compares with so many keys of the queue at a time, see ``info_nce``; the
+            terms have an option of the same name. None for all at once.
         init_cfg: as for every mmengine module; the head has no parameters.
     """
 
@@ -31,12 +33,14 @@ class XMoCoHead(BaseModule):
         temperature: float = 0.2,
         consistency: dict | None = None,
         uniformity: dict | None = None,
+        chunk_size: int | None = 8192,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
+        self.chunk_size = chunk_size
         self.consistency = build_term(consistency, "CrossConsistencyLoss")
         self.uniformity = build_term(uniformity, "UniformSimilarityLoss")
 
@@ -56,7 +60,7 @@ class XMoCoHead(BaseModule):
         Raises:
             ValueError: for shapes that do not fit, or a batch of one image with a batch term.
         """
-        losses = {"loss_nce": info_nce(q, k, queue, self.temperature)}
+        losses = {"loss_nce": info_nce(q, k, queue, self.temperature, self.chunk_size)}
         if self.consistency is not None:
             losses["loss_consistency"] = self.consistency(q, k, queue)
         if self.uniformity is not None:
