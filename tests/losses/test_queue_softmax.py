@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.losses.test_values import drawn
 from xmoco_plugin.heads import XMoCoHead
 from xmoco_plugin.losses import CrossConsistencyLoss, UniformSimilarityLoss, info_nce
-from xmoco_plugin.losses.queue_softmax import queue_softmax
+from xmoco_plugin.losses.queue_softmax import CHUNK_SIZE, queue_softmax
 
 CONSISTENCY = dict(pairs="queue", target="momentum", loss_weight=1.0)
 TERMS = {
@@ -123,7 +123,7 @@ def test_the_head_takes_mocos_queue_in_chunks_and_a_short_one_in_one_piece():
     )
     with LargestTensor() as watch:
         XMoCoHead().loss(q, k, queue)
-    assert watch.numbers == 4 * 8192
+    assert watch.numbers == 4 * CHUNK_SIZE
     head = XMoCoHead(chunk_size=None)
     assert head.loss(q, k, queue)["loss_nce"].item() == pytest.approx(
         XMoCoHead().loss(q, k, queue)["loss_nce"].item(), rel=1e-6

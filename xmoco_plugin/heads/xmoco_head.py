@@ -4,6 +4,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 
 from ..losses import info_nce
+from ..losses.queue_softmax import CHUNK_SIZE
 
 
 def build_term(config: dict | None, default_type: str):
@@ -33,7 +34,7 @@ class XMoCoHead(BaseModule):
         temperature: float = 0.2,
         consistency: dict | None = None,
         uniformity: dict | None = None,
-        chunk_size: int | None = 8192,
+        chunk_size: int | None = CHUNK_SIZE,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)

@@ -24,7 +24,7 @@ def info_nce(
         queue: (D, K), unit-norm columns, the negatives; no gradient flows into it. K = 0 gives 0.
         temperature: tau > 0.
         chunk_size: a longer queue is compared with so many keys at a time, which gives the same
-            value and gradient without an (N, K) matrix; None for never. Default 8192.
+            value and gradient without an (N, K) matrix; None for never.
 
     Returns:
         Scalar >= 0, in float32 for half-precision input. Uninformed value: log(1 + K).

@@ -3,8 +3,8 @@
 
 import torch
 
-# Shorter queues take the plain form. 8,192 float32 columns of 256 rows are 8 MB.
-CHUNK_SIZE = 8192
+# Shorter queues take the plain form. Measured: 1,024 to 8,192 are alike (docs/performance.md).
+CHUNK_SIZE = 4096
 
 
 def chunk_for(queue: torch.Tensor, chunk_size: int | None) -> int | None:
@@ -44,8 +44,9 @@ class _QueueSoftmax(torch.autograd.Function):
     def forward(ctx, x: torch.Tensor, queue: torch.Tensor, chunk_size: int):
         high = x.new_full((len(x), 1), -torch.inf)  # the largest logit so far
         total, mean = torch.zeros_like(high), torch.zeros_like(x)
+        buffer = x.new_empty((len(x), min(chunk_size, queue.shape[1])))
         for keys in queue.split(chunk_size, dim=1):
-            weights = x @ keys  # (N, C)
+            weights = torch.mm(x, keys, out=buffer[:, : keys.shape[1]])  # (N, C)
             top = torch.maximum(high, weights.amax(dim=1, keepdim=True))
             weights.sub_(top).exp_()
             shrink = (high - top).exp_()
