@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, default_collate
+from mmengine.dataset import Compose
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DefaultScope
+from mmengine.registry import FUNCTIONS, DefaultScope
 from mmpretrain.registry import MODELS
 from PIL import Image
 
@@ -46,6 +46,19 @@ def sample(cfg: Config, folder: Path) -> dict:
     return dict(img_path=str(folder / "image.png"))
 
 
+def first_batch(cfg: Config, folder: Path, size: int) -> dict:
+    """A batch of one image over and over, through the training pipeline."""
+    pipeline = Compose(cfg.train_dataloader.dataset.pipeline)
+    collate = FUNCTIONS.get(cfg.train_dataloader.collate_fn.type)
+    start = sample(cfg, folder)
+    return collate([pipeline(dict(start)) for _ in range(size)])
+
+
+def build_shrunken(cfg: Config):
+    preprocessor = cfg.model.get("data_preprocessor", cfg.get("data_preprocessor"))
+    return MODELS.build({**shrunken(cfg.model), "data_preprocessor": preprocessor}).train()
+
+
 @pytest.mark.parametrize("path", EVERY, ids=lambda f: str(f.relative_to(CONFIGS)))
 def test_header_says_where_it_comes_from_how_to_run_it_and_what_to_expect(path):
     header = []
@@ -75,13 +88,9 @@ def test_one_step_from_image_to_updated_weights_and_queue_on_a_shrunken_copy(pat
     cfg = Config.fromfile(path)
     torch.manual_seed(0)
     np.random.seed(0)
-    pipeline = Compose(cfg.train_dataloader.dataset.pipeline)
-    start = sample(cfg, tmp_path)
-    batch = default_collate([pipeline(dict(start)) for _ in range(4)])
-
     MessageHub.get_current_instance().update_info("max_iters", 10)  # as a Runner does
-    preprocessor = cfg.get("data_preprocessor", cfg.model.get("data_preprocessor"))
-    model = MODELS.build({**shrunken(cfg.model), "data_preprocessor": preprocessor}).train()
+    batch = first_batch(cfg, tmp_path, 4)
+    model = build_shrunken(cfg)
     before = copy.deepcopy(model.state_dict())
     options = dict(cfg.optim_wrapper, type="OptimWrapper")  # mixed precision needs an accelerator
     options.pop("loss_scale", None)
@@ -98,7 +107,8 @@ def test_one_step_from_image_to_updated_weights_and_queue_on_a_shrunken_copy(pat
 def test_views_of_one_image_differ(path, tmp_path):
     cfg = Config.fromfile(path)
     np.random.seed(0)
-    first, second = Compose(cfg.train_dataloader.dataset.pipeline)(sample(cfg, tmp_path))["inputs"]
+    batch = first_batch(cfg, tmp_path, 1)
+    first, second = build_shrunken(cfg).data_preprocessor(batch, training=True)["inputs"]
     assert first.shape == second.shape
     assert not torch.equal(first, second)
 

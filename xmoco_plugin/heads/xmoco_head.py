@@ -3,6 +3,7 @@ import torch
 from mmpretrain.registry import MODELS
 
 from ..losses import info_nce
+from ..losses.queue_softmax import CHUNK_SIZE
 from .similarity_terms import SimilarityTerms
 
 
@@ -15,6 +16,8 @@ class XMoCoHead(SimilarityTerms):
 
     Args:
         temperature: tau > 0 of InfoNCE. Default 0.2, MoCo v2's (v1: 0.07).
+        chunk_size: InfoNCE compares with so many keys of the queue at a time, see ``info_nce``; the
+            terms have an option of the same name. None for all at once.
         consistency, uniformity, init_cfg: see ``SimilarityTerms``.
     """
 
@@ -23,12 +26,14 @@ class XMoCoHead(SimilarityTerms):
         temperature: float = 0.2,
         consistency: dict | None = None,
         uniformity: dict | None = None,
+        chunk_size: int | None = CHUNK_SIZE,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(consistency, uniformity, init_cfg)
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
+        self.chunk_size = chunk_size
 
     def loss(
         self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor
@@ -46,4 +51,5 @@ class XMoCoHead(SimilarityTerms):
         Raises:
             ValueError: for shapes that do not fit, or a batch of one image with a batch term.
         """
-        return {"loss_nce": info_nce(q, k, queue, self.temperature), **self.terms(q, k, queue)}
+        loss_nce = info_nce(q, k, queue, self.temperature, self.chunk_size)
+        return {"loss_nce": loss_nce, **self.terms(q, k, queue)}
