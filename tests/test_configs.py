@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import FUNCTIONS, DefaultScope
+from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS, DefaultScope
 from mmpretrain.registry import MODELS
 from PIL import Image
 
@@ -95,6 +95,10 @@ def test_one_step_from_image_to_updated_weights_and_queue_on_a_shrunken_copy(pat
     options = dict(cfg.optim_wrapper, type="OptimWrapper")  # mixed precision needs an accelerator
     options.pop("loss_scale", None)
     wrapper = build_optim_wrapper(model, options)
+    for scheduler in cfg.param_scheduler:
+        counts = "convert_to_iter_based"  # for the Runner
+        settings = {key: value for key, value in scheduler.items() if key != counts}
+        PARAM_SCHEDULERS.build({**settings, "optimizer": wrapper})
     log = model.train_step(batch, wrapper)
     assert all(torch.isfinite(value) for value in log.values())
     after = model.state_dict()
