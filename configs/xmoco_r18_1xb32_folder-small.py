@@ -9,7 +9,9 @@ _base_ = ["xmoco_r50_1xb64_folder.py", "_base_/small_views.py"]
 model = dict(
     queue_len=64,
     momentum=0.01,  # m = 0.99: a short run needs a key encoder that follows
-    backbone=dict(depth=18, norm_cfg=dict(num_splits=2)),
+    # Blocks start as identities, as a detector's do: a short pretraining of a network that does not
+    # is a worse start than none (docs/results.md).
+    backbone=dict(depth=18, norm_cfg=dict(num_splits=2), zero_init_residual=True),
     neck=dict(in_channels=512, hid_channels=512),
 )
 
