@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "downstream": {"checkpoint"},
     "heads": {"losses"},
     "algorithms": {"momentum"} | SHARED,
-    "visualization": {"evaluation", "checkpoint"},
+    "visualization": {"evaluation", "checkpoint", "_config_scope", "version"},
     "hooks": {"evaluation", "checkpoint", "export", "visualization"} | SHARED,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -48,12 +48,14 @@ def main() -> None:
     args = parse_args()
     if args.images < 1:
         raise ValueError(f"--images {args.images}: at least one is needed")
+    out = Path(args.out) if args.out else Path(args.work_dirs[0]) / "report.html"
+    if args.out and not out.parent.is_dir():
+        raise ValueError(f"--out {args.out}: there is no folder {out.parent}")
     names = run_names(args.work_dirs)
     runs = [WorkDir.read(d, name) for d, name in zip(args.work_dirs, names, strict=True)]
     for run in runs:
         if run.config is not None and args.data_root is not None:
             common.set_data_root(run.config, args.data_root, run.config_name)
-    out = Path(args.out) if args.out else runs[0].path / "report.html"
     write_report(runs, out, args.images, args.base)
     for run in runs:
         for line in run.missing:

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Does every random transform change its image as often as it says? Some have silently done nothing."""
+"""Does every random transform change its image as often as it says? Some have done nothing."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -48,15 +48,15 @@ class WatchedTransform:
             self.changes += self.changed
         return after
 
-    def keeps_its_word(self, runs: int, idle: float = 0.02, z: float = 5.0) -> bool:
+    def keeps_its_word(self, runs: int, idle: float = 0.02, z: float = 4.0) -> bool:
         """Whether the changes counted in so many runs can come from the stated probability.
 
         Args:
             runs: of the whole pipeline.
             idle: share of its calls in which a transform may happen to leave an image as it is (a
                 crop of everything, a jitter that rounds to nothing).
-            z: width of Wilson's interval for a binomial share, in standard deviations; 5 errs
-                once in two million.
+            z: width of Wilson's interval for a binomial share, in standard deviations; 4 errs
+                once in 16,000.
 
         Returns:
             False where the interval misses [stated * (1 - idle), stated].

@@ -74,12 +74,13 @@ def load_base(name: str) -> Config:
     """A config by file, or by 'package::file' as in ``_base_``.
 
     Raises:
-        FileNotFoundError: there is none.
+        ValueError: there is none, or it cannot be read.
     """
-    if name.startswith("xmoco_plugin::"):
-        return Config.fromfile(config_path(name.partition("::")[2]))
-    if "::" in name:
-        return get_config(name)
-    if not Path(name).is_file():
-        raise FileNotFoundError(f"there is no config {name!r} (looked from {Path.cwd()})")
-    return Config.fromfile(name)
+    if "::" not in name and not Path(name).is_file():
+        raise ValueError(f"there is no config {name!r} (looked from {Path.cwd()})")
+    try:
+        if name.startswith("xmoco_plugin::"):
+            return Config.fromfile(config_path(name.partition("::")[2]))
+        return get_config(name) if "::" in name else Config.fromfile(name)
+    except Exception as error:  # whatever a config or the look-up of one may raise
+        raise ValueError(f"the config {name!r} cannot be read: {error}") from error

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from mmengine.config import Config
 
 from ...checkpoint import write_atomic
 from ...version import __version__
@@ -51,6 +52,7 @@ def write_report(
         base: config to compare the runs' with; found by the config's file name where not given.
         say: told what is being computed.
     """
+    host = (base, load_base(base)) if base else None
     pictures = [draw_pictures(run, i, images, say) for i, run in enumerate(runs)]
     sections = list(_sections(runs, pictures))
     environment = Environment(
@@ -67,7 +69,7 @@ def write_report(
         styles=[line_style(i) for i in range(len(runs))],
         facts=facts(runs),
         sections=[section for section in sections if section.figures],
-        configs=[_config_part(run, base) for run in runs],
+        configs=[_config_part(run, host) for run in runs],
         between=_between(runs),
         environment=_environments(runs),
         version=__version__,
@@ -178,11 +180,11 @@ def _sections(runs: Sequence[WorkDir], pictures: Sequence[Pictures]) -> Iterable
     )
 
 
-def _config_part(run: WorkDir, base: str | None) -> dict:
-    """Differences of a run's config from the host's, and the config as text."""
+def _config_part(run: WorkDir, host: tuple[str, Config] | None) -> dict:
+    """Differences of a run's config from the host's, found or given, and the config as text."""
     if run.config is None:
         return {"run": run, "text": "", "table": None, "base": ""}
-    found = (base, load_base(base)) if base else host_config(run.config_name)
+    found = host or host_config(run.config_name)
     if found is None:
         run.missing.append(
             f"Differences of the config from the host's: this package has no {run.config_name} "
