@@ -61,8 +61,16 @@ def test_iterations_become_epochs_by_the_length_that_the_log_states(tmp_path):
     assert (run.x(186), run.unit) == (2.0, "epoch")
 
 
-def test_without_epochs_iterations_stay_iterations(tmp_path):
-    write_scalars(tmp_path, "20260101_000000", [step(186, 5.0)])
+def test_without_a_log_the_length_of_an_epoch_is_seen_in_the_values(tmp_path):
+    write_scalars(tmp_path, "20260101_000000", [step(30, 5.0, 31), step(61, 4.0, 31)])
+    run = WorkDir.read(tmp_path)
+    assert (run.epoch_length, run.unit) == (30, "epoch")
+    assert run.x(60) == 2
+
+
+def test_training_counted_in_iterations_keeps_them(tmp_path):
+    entry = {key: value for key, value in step(186, 5.0).items() if key != "epoch"}
+    write_scalars(tmp_path, "20260101_000000", [entry])
     run = WorkDir.read(tmp_path)
     assert (run.x(186), run.unit) == (186, "iteration")
 

@@ -51,7 +51,7 @@ def collect_maps(run: WorkDir, network: Network) -> SimilarityMaps:
     if (
         recorded is not None
         and recorded.shape == (len(indices),) * 2
-        and run.maps["labels"].tolist() == labels
+        and np.array_equal(run.maps.get("labels", []), labels)
     ):
         found.maps["start (before training, as recorded)"] = recorded
         moments = {when: n for when, n in moments.items() if when != "start"}

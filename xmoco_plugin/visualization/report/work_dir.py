@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import json
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +81,6 @@ class WorkDir:
                 f"{folder} is no work dir of a training: it holds no config, no "
                 "*/vis_data/scalars.json, no health.jsonl and no epoch_*.pth"
             )
-        run._choose_unit()
         return run
 
     def x(self, iteration: float) -> float:
@@ -114,6 +114,7 @@ class WorkDir:
         files = [log / "vis_data" / "scalars.json" for log in logs]
         parts, broken = zip(*map(read_json_lines, files), strict=True) if files else ((), ())
         self.train, self.metrics = merge_parts(parts)
+        self._guess_epochs([entry for part in parts for entry in part])
         if not self.train:
             self.missing.append(
                 "Curves of the loss terms: no training values in */vis_data/scalars.json. "
@@ -126,6 +127,19 @@ class WorkDir:
             )
         if sum(broken):
             self.missing.append(f"{sum(broken)} cut-off line(s) of scalars.json were left out.")
+
+    def _guess_epochs(self, entries: list[dict]) -> None:
+        """The unit, and an epoch's length as far as the log's interval lets it be seen."""
+        places = [
+            entry["iter"] / entry["epoch"]
+            for entry in entries
+            if isinstance(entry.get("epoch"), int) and isinstance(entry.get("iter"), int)
+            if entry["epoch"] > 0
+        ]
+        if places:
+            self.epoch_length = max(round(max(places)), 1)
+        elif self.train:
+            self.unit = "iteration"
 
     def _read_health(self) -> None:
         file = self.path / "health.jsonl"
@@ -146,7 +160,7 @@ class WorkDir:
             self.summary = summary if isinstance(summary, dict) else {}
             with np.load(self.path / "summary_maps.npz") as arrays:
                 self.maps = dict(arrays)
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             pass  # RunSummaryHook is an extra; what it would add is computed or left out
 
     def _find_checkpoints(self) -> None:
@@ -162,6 +176,7 @@ class WorkDir:
             )
 
     def _read_logs(self, logs: Sequence[Path]) -> None:
+        lengths = []
         for log in reversed(logs):
             try:
                 with open(log / f"{log.name}.log", encoding="utf-8", errors="replace") as file:
@@ -169,20 +184,14 @@ class WorkDir:
             except OSError:
                 continue
             if match := EPOCH_LENGTH.search(head):
-                self.epoch_length = max(self.epoch_length, int(match[1]))
+                lengths.append(int(match[1]))
             if not self.environment:
                 system = head.partition("System environment:")[2].partition("-" * 60)[0]
                 self.environment = {k: v[:200] for k, v in ENVIRONMENT.findall(system)}
+        if self.unit == "epoch" and lengths:
+            self.epoch_length = lengths[0]
         if not self.environment:
             self.missing.append("The environment: no log with mmengine's list of it.")
-
-    def _choose_unit(self) -> None:
-        if self.epoch_length == 1 and self.health:
-            last = self.health[-1]
-            if last["epoch"] and isinstance(last.get("iter"), int):
-                self.epoch_length = max(round(last["iter"] / last["epoch"]), 1)
-        if self.epoch_length == 1:
-            self.unit = "iteration"
 
 
 def _newest_logs(path: Path) -> list[Path]:
