@@ -34,6 +34,13 @@ default_hooks = dict(checkpoint=dict(interval=2))
 NARROW = [f"model.backbone.base_channels={WIDTH}", f"model.backbone.stem_channels={WIDTH}"]
 NO_WORKERS = [f"{s}_dataloader.num_workers=0" for s in ("train", "val", "test")]
 NARROW_FPN = [*NARROW, f"model.neck.in_channels=[{WIDTH},{2 * WIDTH},{4 * WIDTH},{8 * WIDTH}]"]
+SMALL_DETECTOR = [
+    *NARROW_FPN,
+    *NO_WORKERS,
+    "model.roi_head.bbox_head.fc_out_channels=64",
+    "train_dataloader.dataset.pipeline.2.scale=(96,96)",
+    *[f"{stage}_dataloader.dataset.pipeline.1.scale=(96,96)" for stage in ("val", "test")],
+]
 NARROW_FCN = [
     *NARROW,
     f"model.decode_head.in_channels={8 * WIDTH}",
@@ -51,7 +58,7 @@ def run(*command, **env) -> subprocess.CompletedProcess:
     return subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,
-        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "2", **env},
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **env},
         capture_output=True,
         text=True,
         timeout=600,
@@ -97,10 +104,7 @@ def test_pretrain_fine_tune_and_see_ap_with_the_checkpoint_proved(data, pretrain
     work = data.parent / "det"
     arguments = [
         pretrained, "det", DETECTOR, "--data-root", data, "--work-dir", work, "--seeds", "0..1",
-        "--max-iters", "80", "--cfg-options", *NARROW_FPN, *NO_WORKERS,
-        "train_dataloader.batch_size=4", "model.roi_head.bbox_head.fc_out_channels=64",
-        "optim_wrapper.optimizer.lr=0.02", "train_dataloader.dataset.pipeline.2.scale=(96,96)",
-        *[f"{stage}_dataloader.dataset.pipeline.1.scale=(96,96)" for stage in ("val", "test")],
+        "--max-iters", "80", "--cfg-options", *SMALL_DETECTOR, "optim_wrapper.optimizer.lr=0.02",
     ]  # fmt: skip
     done = transfer(*arguments)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -122,6 +126,19 @@ def test_pretrain_fine_tune_and_see_ap_with_the_checkpoint_proved(data, pretrain
     assert other.returncode == 2
     assert "holds a run with other settings" in other.stderr
     assert (work / "seed_0/metrics.json").stat().st_mtime_ns == before
+
+
+@needs_mmdet
+@pytest.mark.slow
+def test_two_processes_fine_tune_one_detector_and_give_one_row(data, pretrained):
+    done = transfer(
+        pretrained, "det", DETECTOR, "--data-root", data, "--work-dir", data.parent / "two",
+        "--gpus", "2", "--max-iters", "4", "--cfg-options", *SMALL_DETECTOR,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) == 3, rows
+    assert done.stdout.count("backbone weights of epoch_2.pth") <= 1  # rank 0 says it
 
 
 @needs_mmseg
