@@ -17,9 +17,9 @@ def finished(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def other(tmp_path_factory) -> Path:
-    """The same with another name and weight: 'moco <b>', which a page must escape."""
+    """Another seed, watched by HealthHook, with a name that a page must escape: 'moco <b>'."""
     folder = tmp_path_factory.mktemp("runs") / "moco <b>"
-    return made_runs.train(folder, randomness=dict(seed=1))
+    return made_runs.train(folder, watched=True, randomness=dict(seed=1))
 
 
 @pytest.fixture(scope="session")

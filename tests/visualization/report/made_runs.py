@@ -9,17 +9,21 @@ import numpy as np
 from ... import tiny_runner
 
 
-def train(folder: Path, epochs: int = 4, **options) -> Path:
-    """A run with kNN, a checkpoint an epoch and a summary; its health is made up, see below."""
+def train(folder: Path, epochs: int = 4, watched: bool = False, **options) -> Path:
+    """A run with kNN, a checkpoint an epoch and a summary.
+
+    Its health is what HealthHook finds where ``watched``, and otherwise made up, see below.
+    """
     runner = tiny_runner.build(
         folder,
-        hooks=[dict(type="RunSummaryHook")],
+        hooks=[dict(type="RunSummaryHook"), *([dict(type="HealthHook")] if watched else [])],
         validate=True,
         train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=1),
         **options,
     )
     runner.train()
-    write_lines(folder / "health.jsonl", [health(epoch) for epoch in range(1, epochs + 1)])
+    if not watched:
+        write_lines(folder / "health.jsonl", [health(epoch) for epoch in range(1, epochs + 1)])
     return folder
 
 

@@ -88,6 +88,13 @@ def test_two_runs_share_their_charts_and_stand_side_by_side_elsewhere(pair):
     assert re.search(r"xmoco: \S+ at epoch 4; moco <b>: \S+ at epoch 4\.", pair.words)
 
 
+def test_what_the_health_hook_writes_is_what_is_drawn(pair):
+    ids = set(pair.values("id"))
+    assert {"histogram-1", "histogram-1-pos", "histogram-1-neg", "curve-health-dim-std"} <= ids
+    assert re.search(r"moco <b> \S (learning|collapsing|not learning|too early)", pair.words)
+    assert "as logged" not in pair.words  # every value has its title and unit
+
+
 def test_settings_in_which_runs_differ_are_listed(pair):
     assert re.search(r"Settings in which the runs differ.*randomness\.seed 0 1", pair.words)
 

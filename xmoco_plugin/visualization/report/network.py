@@ -53,11 +53,7 @@ class Network:
             CheckpointError: it cannot be read, or holds another model.
         """
         if self._model is None:
-            cfg = copy.deepcopy(self.cfg.model)
-            if self.cfg.get("data_preprocessor"):
-                cfg.setdefault("data_preprocessor", copy.deepcopy(self.cfg.data_preprocessor))
-            with DefaultScope.overwrite_default_scope(self.scope):
-                self._model = MODELS.build(cfg).to(get_device())
+            self._model = self.build().to(get_device())
         state = state_dict_of(read_checkpoint(checkpoint))
         difference = compare_state(self._model.state_dict(), state)
         if difference.missing or difference.mismatched:
@@ -67,6 +63,14 @@ class Network:
             )
         self._model.load_state_dict(state, strict=False)
         return self._model
+
+    def build(self) -> torch.nn.Module:
+        """The config's model with random weights."""
+        cfg = copy.deepcopy(self.cfg.model)
+        if self.cfg.get("data_preprocessor"):
+            cfg.setdefault("data_preprocessor", copy.deepcopy(self.cfg.data_preprocessor))
+        with DefaultScope.overwrite_default_scope(self.scope):
+            return MODELS.build(cfg)
 
     def features(
         self, model: torch.nn.Module, loader: DataLoader, indices: Sequence[int]

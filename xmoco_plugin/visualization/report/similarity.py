@@ -47,28 +47,28 @@ def collect_maps(run: WorkDir, network: Network) -> SimilarityMaps:
     indices, labels = choose_images(network.train.dataset, IMAGES)
     found = SimilarityMaps(labels=labels)
     recorded = run.maps.get("before")
-    moments = _moments(list(run.checkpoints))
+    chosen = moments(list(run.checkpoints))
     if (
         recorded is not None
         and recorded.shape == (len(indices),) * 2
         and np.array_equal(run.maps.get("labels", []), labels)
     ):
         found.maps["start (before training, as recorded)"] = recorded
-        moments = {when: n for when, n in moments.items() if when != "start"}
-    elif moments and min(moments.values()) > 0:
+        chosen = {when: n for when, n in chosen.items() if when != "start"}
+    elif chosen and min(chosen.values()) > 0:
         run.missing.append(
             f"A similarity map from before training: the earliest checkpoint is that of {run.unit} "
-            f"{min(moments.values())}. RunSummaryHook records one; CheckpointHook's max_keep_ckpts "
+            f"{min(chosen.values())}. RunSummaryHook records one; CheckpointHook's max_keep_ckpts "
             "deletes early checkpoints."
         )
-    for when, number in moments.items():
+    for when, number in chosen.items():
         model = network.model(run.checkpoints[number])
         views = fixed_views(network.train, model, indices, SEED)
         if views is None or not hasattr(model, "backbone"):
             run.missing.append("Similarity maps: the training pipeline makes less than two views.")
             break
         found.maps[f"{when} ({run.unit} {number})"] = two_view_similarity(model, views).numpy()
-    if "middle" not in moments and found.maps:
+    if "middle" not in chosen and found.maps:
         run.missing.append("A similarity map of the middle: no checkpoint lies between the ends.")
     return found
 
@@ -118,7 +118,7 @@ def _finish(figure: MplFigure, axes: Axes, image: AxesImage, unit: str) -> None:
     add_bar(figure, image, axes, unit)
 
 
-def _moments(numbers: list[int]) -> dict[str, int]:
+def moments(numbers: list[int]) -> dict[str, int]:
     """Of rising epochs the first, that nearest the middle, and the last, where they differ."""
     if not numbers:
         return {}

@@ -1,0 +1,90 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""What a run's images and features are, with a kNN loop in its config and without."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from xmoco_plugin.visualization.report import WorkDir
+from xmoco_plugin.visualization.report.neighbours import (
+    collect_bank,
+    neighbour_figure,
+    tsne_figure,
+)
+from xmoco_plugin.visualization.report.network import Network
+from xmoco_plugin.visualization.report.thumbnails import thumbnail
+
+from ...tools_config import IMAGES, draw
+
+
+@pytest.fixture
+def folder_run(tmp_path) -> tuple[WorkDir, Network, torch.nn.Module]:
+    """A run on unlabelled images of a folder, with one checkpoint."""
+    cfg = Config.fromfile(draw(tmp_path))
+    cfg.train_dataloader.dataset.data_root = str(tmp_path / "images")
+    network = Network(cfg)
+    run = WorkDir(tmp_path, "run", checkpoints={1: tmp_path / "epoch_1.pth"})
+    (tmp_path / "epoch_1.pth").touch()
+    torch.save({"state_dict": network.build().state_dict()}, tmp_path / "epoch_1.pth")
+    return run, network, network.model(tmp_path / "epoch_1.pth")
+
+
+def test_without_a_knn_loop_images_are_plain_and_as_large_as_a_view(folder_run):
+    _, network, _ = folder_run
+    assert not network.queries_apart
+    first, again = network.pixels(network.bank, [0]), network.pixels(network.bank, [0])
+    assert len(first[0]) == 1
+    assert first[0][0].shape == (8, 8, 3)
+    np.testing.assert_array_equal(first[0][0], again[0][0])
+
+
+def test_training_images_come_in_two_views_and_the_same_ones_each_time(folder_run):
+    _, network, _ = folder_run
+    (views,), (again,) = network.pixels(network.train, [3]), network.pixels(network.train, [3])
+    assert len(views) == 2
+    assert not np.array_equal(*views)
+    np.testing.assert_array_equal(views, again)
+
+
+def test_an_unlabelled_query_is_not_among_its_neighbours(folder_run):
+    run, network, model = folder_run
+    bank = collect_bank(network, model, IMAGES)
+    assert not set(bank.queries) & set(bank.indices)
+    assert len(bank.queries) + len(bank.indices) == IMAGES
+    figure = neighbour_figure(run, 0, network, bank)
+    assert "unlabelled" in figure.body
+    assert "✓" not in figure.body + figure.caption
+
+
+def test_planted_neighbours_are_the_ones_shown(folder_run):
+    run, network, model = folder_run
+    bank = collect_bank(network, model, IMAGES)
+    bank.indices, bank.labels = list(range(8)), [0, 1, 2, 3, 4, 5, 6, 7]
+    bank.features = torch.eye(8)
+    bank.queries, bank.query_labels = [20, 21], [3, 1]
+    bank.query_features = torch.nn.functional.normalize(
+        torch.eye(8)[[3, 6]] + 0.5 * torch.eye(8)[[2, 1]], dim=1
+    )
+    table = neighbour_figure(run, 0, network, bank).table
+    assert table is not None
+    assert [row[:3] for row in table.rows] == [
+        ["1: class 3", "class 3 0.89", "class 2 0.45"],
+        ["2: class 1", "class 6 0.89", "class 1 0.45"],
+    ]
+
+
+def test_too_few_images_for_a_map_are_said(folder_run):
+    run, network, model = folder_run
+    bank = collect_bank(network, model, IMAGES)
+    bank.indices = bank.indices[:3]
+    with pytest.raises(ValueError, match="t-SNE of 3 images"):
+        tsne_figure(run, 0, network, bank)
+
+
+@pytest.mark.parametrize(("side", "kind"), [(32, "png"), (224, "jpeg")])
+def test_a_thumbnail_is_small_and_carries_its_words_safely(side, kind):
+    image = thumbnail(np.zeros((side, side, 3), np.uint8), 'a "cat"')
+    assert f'src="data:image/{kind};base64,' in image
+    assert 'alt="a &#34;cat&#34;"' in image
+    assert f'width="{min(side, 96)}"' in image
