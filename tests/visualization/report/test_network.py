@@ -7,13 +7,11 @@ import torch
 from mmengine.config import Config
 
 from xmoco_plugin.visualization.report import WorkDir
-from xmoco_plugin.visualization.report.neighbours import (
-    collect_bank,
-    neighbour_figure,
-    tsne_figure,
-)
+from xmoco_plugin.visualization.report.bank import Bank
+from xmoco_plugin.visualization.report.neighbours import neighbour_figure
 from xmoco_plugin.visualization.report.network import Network
 from xmoco_plugin.visualization.report.thumbnails import thumbnail
+from xmoco_plugin.visualization.report.tsne import tsne_figure
 
 from ...tools_config import IMAGES, draw
 
@@ -49,7 +47,7 @@ def test_training_images_come_in_two_views_and_the_same_ones_each_time(folder_ru
 
 def test_an_unlabelled_query_is_not_among_its_neighbours(folder_run):
     run, network, model = folder_run
-    bank = collect_bank(network, model, IMAGES)
+    bank = Bank.collect(network, model, IMAGES)
     assert not set(bank.queries) & set(bank.indices)
     assert len(bank.queries) + len(bank.indices) == IMAGES
     figure = neighbour_figure(run, 0, network, bank)
@@ -59,7 +57,7 @@ def test_an_unlabelled_query_is_not_among_its_neighbours(folder_run):
 
 def test_planted_neighbours_are_the_ones_shown(folder_run):
     run, network, model = folder_run
-    bank = collect_bank(network, model, IMAGES)
+    bank = Bank.collect(network, model, IMAGES)
     bank.indices, bank.labels = list(range(8)), [0, 1, 2, 3, 4, 5, 6, 7]
     bank.features = torch.eye(8)
     bank.queries, bank.query_labels = [20, 21], [3, 1]
@@ -76,7 +74,7 @@ def test_planted_neighbours_are_the_ones_shown(folder_run):
 
 def test_too_few_images_for_a_map_are_said(folder_run):
     run, network, model = folder_run
-    bank = collect_bank(network, model, IMAGES)
+    bank = Bank.collect(network, model, IMAGES)
     bank.indices = bank.indices[:3]
     with pytest.raises(ValueError, match="t-SNE of 3 images"):
         tsne_figure(run, 0, network, bank)

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from xmoco_plugin.visualization.report import WorkDir
-from xmoco_plugin.visualization.report.page import Pictures, draw_pictures
-from xmoco_plugin.visualization.report.similarity import SimilarityMaps
+from xmoco_plugin.visualization.report.pictures import Pictures
 
 from . import made_runs
 from .conftest import report
@@ -122,8 +121,8 @@ def test_missing_data_are_named_with_the_folder_that_was_looked_for(finished, tm
     gone = "type='CustomDataset', data_root='gone/images'"
     config.write_text(config.read_text().replace("type='TinyImages'", gone))
     run = WorkDir.read(folder)
-    pictures = draw_pictures(run, 0, images=16, say=lambda text: None)
-    assert pictures == Pictures(SimilarityMaps())
+    pictures = Pictures.draw(run, 0, images=16, say=lambda text: None)
+    assert pictures == Pictures()
     assert "gone/images" in run.missing[-1]
 
 
@@ -131,7 +130,7 @@ def test_a_damaged_last_checkpoint_is_named_and_the_views_are_drawn(finished, tm
     folder = shutil.copytree(finished, tmp_path / "damaged")
     (folder / "epoch_4.pth").write_bytes((folder / "epoch_4.pth").read_bytes()[:500])
     run = WorkDir.read(folder)
-    pictures = draw_pictures(run, 0, images=16, say=lambda text: None)
+    pictures = Pictures.draw(run, 0, images=16, say=lambda text: None)
     assert pictures.views is not None
     assert pictures.neighbours is None
     assert any("epoch_4.pth is cut off" in line for line in run.missing)
@@ -141,10 +140,24 @@ def test_a_checkpoint_of_another_model_is_named_with_what_differs(finished, tmp_
     folder = shutil.copytree(finished, tmp_path / "other")
     torch.save({"state_dict": {"backbone.conv.weight": torch.zeros(2)}}, folder / "epoch_4.pth")
     run = WorkDir.read(folder)
-    draw_pictures(run, 0, images=16, say=lambda text: None)
+    Pictures.draw(run, 0, images=16, say=lambda text: None)
     found = [line for line in run.missing if "epoch_4.pth does not hold the model" in line]
     assert found
     assert "backbone.conv.weight" in found[0]
+
+
+def test_diverged_weights_are_said_to_have_diverged(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "diverged")
+    saved = torch.load(folder / "epoch_4.pth", weights_only=False)
+    for value in saved["state_dict"].values():
+        value.fill_(torch.nan) if value.is_floating_point() else None
+    torch.save(saved, folder / "epoch_4.pth")
+    run = WorkDir.read(folder)
+    pictures = Pictures.draw(run, 0, images=16, say=lambda text: None)
+    assert list(pictures.maps.maps) == ["start (before training, as recorded)", "middle (epoch 2)"]
+    said = " ".join(run.missing)
+    assert "The similarity map of epoch 4: its embedding holds NaN" in said
+    assert "the weights have diverged" in said.split("Nearest neighbours:")[1]
 
 
 def test_only_a_log_is_enough_for_a_report(tmp_path):

@@ -1,8 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """From work dirs to one HTML file that needs nothing else."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,27 +12,13 @@ from ...checkpoint import write_atomic
 from ...version import __version__
 from .config_diff import differences, host_config, load_base
 from .curves import health_section, knn_section, loss_section
-from .figure import Figure, Section, Table
+from .figure import Section, Table
 from .histograms import histogram_figures
-from .neighbours import collect_bank, neighbour_figure, tsne_figure
-from .network import Network
-from .similarity import SimilarityMaps, collect_maps, map_figures
+from .pictures import Pictures, Say
+from .similarity import map_figures
 from .svg import line_style
 from .verdicts import Verdict
-from .views import views_figure
 from .work_dir import WorkDir
-
-Say = Callable[[str], None]
-
-
-@dataclass
-class Pictures:
-    """What is drawn from a run's data and checkpoints."""
-
-    maps: SimilarityMaps
-    neighbours: Figure | None = None
-    tsne: Figure | None = None
-    views: Figure | None = None
 
 
 def write_report(
@@ -53,7 +38,7 @@ def write_report(
         say: told what is being computed.
     """
     host = (base, load_base(base)) if base else None
-    pictures = [draw_pictures(run, i, images, say) for i, run in enumerate(runs)]
+    pictures = [Pictures.draw(run, i, images, say) for i, run in enumerate(runs)]
     sections = list(_sections(runs, pictures))
     environment = Environment(
         loader=PackageLoader("xmoco_plugin.visualization.report", "."),
@@ -76,46 +61,6 @@ def write_report(
         now=f"{datetime.now():%Y-%m-%d %H:%M}",
     )
     write_atomic(text.encode("utf-8"), out, save=lambda data, file: file.write(data))
-
-
-def draw_pictures(run: WorkDir, number: int, images: int, say: Say = print) -> Pictures:
-    """Compute what needs data and checkpoints; what fails is noted, and the rest drawn."""
-    pictures = Pictures(SimilarityMaps())
-    if run.config is None:
-        return pictures
-    config = run.config
-
-    def attempt(what: str, work: Callable) -> object:
-        say(f"{run.name}: {what}")
-        try:
-            return work()
-        except Exception as error:  # any fault of a half-gone run; the report says which
-            run.missing.append(f"{what[0].upper()}{what[1:]}: {_describe(error)}")
-            return None
-
-    network = attempt("the data of the config", lambda: Network(config))
-    if not isinstance(network, Network):
-        return pictures
-    views = attempt("views of training images", lambda: views_figure(run, number, network))
-    pictures.views = views if isinstance(views, Figure) else None
-    last = run.last
-    if last is None:
-        return pictures
-    maps = attempt("similarity maps", lambda: collect_maps(run, network))
-    pictures.maps = maps if isinstance(maps, SimilarityMaps) else pictures.maps
-    bank = attempt(
-        f"features of {images:,} images ({last.name})",
-        lambda: collect_bank(network, network.model(last), images),
-    )
-    if bank is None:
-        return pictures
-    for what, draw in (("neighbours", neighbour_figure), ("tsne", tsne_figure)):
-        figure = attempt(
-            {"neighbours": "nearest neighbours", "tsne": "t-SNE"}[what],
-            lambda draw=draw: draw(run, number, network, bank),
-        )
-        setattr(pictures, what, figure)
-    return pictures
 
 
 def facts(runs: Sequence[WorkDir]) -> Table:
@@ -238,10 +183,3 @@ def _last_metric(run: WorkDir) -> str:
 
 def _percent(value: object) -> str:
     return f"{value:.1f} %" if isinstance(value, int | float) else "not recorded"
-
-
-def _describe(error: BaseException) -> str:
-    """The first lines of an error, with its kind where it is not one of ours."""
-    text = " ".join(str(error).split())[:400] or "no message"
-    ours = type(error).__module__.startswith("xmoco_plugin")
-    return text if ours else f"{type(error).__name__}: {text}"

@@ -67,7 +67,14 @@ def collect_maps(run: WorkDir, network: Network) -> SimilarityMaps:
         if views is None or not hasattr(model, "backbone"):
             run.missing.append("Similarity maps: the training pipeline makes less than two views.")
             break
-        found.maps[f"{when} ({run.unit} {number})"] = two_view_similarity(model, views).numpy()
+        similarity = two_view_similarity(model, views).numpy()
+        if np.isfinite(similarity).all():
+            found.maps[f"{when} ({run.unit} {number})"] = similarity
+        else:
+            run.missing.append(
+                f"The similarity map of {run.unit} {number}: its embedding holds NaN or infinity: "
+                "the weights have diverged."
+            )
     if "middle" not in chosen and found.maps:
         run.missing.append("A similarity map of the middle: no checkpoint lies between the ends.")
     return found
