@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.report.bank import Bank
@@ -31,18 +32,26 @@ def folder_run(tmp_path) -> tuple[WorkDir, Network, torch.nn.Module]:
 def test_without_a_knn_loop_images_are_plain_and_as_large_as_a_view(folder_run):
     _, network, _ = folder_run
     assert not network.queries_apart
-    first, again = network.pixels(network.bank, [0]), network.pixels(network.bank, [0])
-    assert len(first[0]) == 1
-    assert first[0][0].shape == (8, 8, 3)
-    np.testing.assert_array_equal(first[0][0], again[0][0])
+    (first,), (again,) = network.pixels(network.bank, [0]), network.pixels(network.bank, [0])
+    assert first.shape == (8, 8, 3)
+    np.testing.assert_array_equal(first, again)
 
 
 def test_training_images_come_in_two_views_and_the_same_ones_each_time(folder_run):
     _, network, _ = folder_run
-    (views,), (again,) = network.pixels(network.train, [3]), network.pixels(network.train, [3])
-    assert len(views) == 2
-    assert not np.array_equal(*views)
-    np.testing.assert_array_equal(views, again)
+    (first,), (second,) = views = network.views([3])
+    assert first.shape == second.shape == (8, 8, 3)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(views, network.views([3]))
+
+
+def test_colours_are_those_of_the_file(folder_run, tmp_path):
+    _, network, _ = folder_run
+    file = np.asarray(Image.open(tmp_path / "images" / "03.png")).mean((0, 1))
+    (plain,) = network.pixels(network.bank, [3])
+    np.testing.assert_allclose(plain.mean((0, 1)), file, atol=8)
+    for (view,) in network.views([3]):
+        np.testing.assert_allclose(view.mean((0, 1)), file, atol=20)
 
 
 def test_an_unlabelled_query_is_not_among_its_neighbours(folder_run):

@@ -54,7 +54,8 @@ class Chart:
         for (label, level), line in zip(self.levels.items(), LEVEL_LINES, strict=False):
             axes.axhline(level, color="#444444", linestyle=line, linewidth=1, label=label)
         values = np.concatenate([_finite(points)[:, 1] for points in self.lines.values()])
-        if not self.levels and values.size and 0 < LOG_FROM * values.min() < values.max():
+        bare = not self.levels and not any(self.spread.values())
+        if bare and values.size and 0 < LOG_FROM * values.min() < values.max():
             axes.set_yscale("log")
         axes.set_xlabel(self.x_unit)
         axes.set_ylabel(self.unit)

@@ -20,12 +20,12 @@ def neighbour_figure(run: WorkDir, number: int, network: Network, bank: Bank) ->
     similarity, rows = knn_topk(bank.query_features, bank.features, k)
     found = sorted(set(rows.flatten().tolist()))
     theirs = network.pixels(network.bank, [bank.indices[row] for row in found])
-    pixels = {row: views[0] for row, views in zip(found, theirs, strict=True)}
+    pixels = dict(zip(found, theirs, strict=True))
     queries = network.pixels(network.queries, bank.queries)
     cells, table, right = [], [], 0
-    for i, views in enumerate(queries):
+    for i, query in enumerate(queries):
         own = network.class_name(bank.query_labels[i] if bank.labelled else None)
-        cells.append(_cell("query", views[0], f"Query {i + 1}: {own}", f"query: {own}"))
+        cells.append(_cell("query", query, f"Query {i + 1}: {own}", f"query: {own}"))
         line = []
         for j, (row, cosine) in enumerate(
             zip(rows[i].tolist(), similarity[i].tolist(), strict=True)

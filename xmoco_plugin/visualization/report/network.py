@@ -2,6 +2,7 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ...checkpoint import (
     state_dict_of,
 )
 from ...evaluation.features import ModelEmbedder, evaluation_mode
-from ..fixed_views import fixed_randomness
+from ..fixed_views import fixed_randomness, fixed_views
 
 BATCH = 64
 
@@ -83,17 +84,29 @@ class Network:
                 parts.append(embed(loader.collate_fn(samples))[0].cpu())
         return torch.cat(parts)
 
-    def pixels(self, loader: DataLoader, indices: Sequence[int]) -> list[list[np.ndarray]]:
-        """The views of some images, each (H, W, 3) uint8 RGB, as the pipeline packs them.
+    def pixels(self, loader: DataLoader, indices: Sequence[int]) -> list[np.ndarray]:
+        """Some images of a plain loader, each (H, W, 3) uint8 RGB, as the pipeline packs them.
 
         The host's loaders read BGR; what a pipeline has made float is clipped to 0..255.
         """
         with fixed_randomness(self.seed):
-            inputs = [loader.dataset[i]["inputs"] for i in indices]
-        return [
-            [_rgb(view) for view in (item if isinstance(item, list | tuple) else [item])]
-            for item in inputs
-        ]
+            return [_rgb(loader.dataset[i]["inputs"], bgr=True) for i in indices]
+
+    def views(self, indices: Sequence[int]) -> list[list[np.ndarray]] | None:
+        """Both views of some training images as the network gets them, normalisation undone.
+
+        Returns:
+            Two lists of N images (H, W, 3), uint8 RGB; None where there are less than two views.
+        """
+        preprocessor = self.build().data_preprocessor
+        holder = SimpleNamespace(data_preprocessor=preprocessor)
+        views = fixed_views(self.train, holder, indices, self.seed)
+        if views is None:
+            return None
+        if getattr(preprocessor, "_enable_normalize", False):
+            views = [view * preprocessor.std + preprocessor.mean for view in views]
+        bgr = not getattr(preprocessor, "_channel_conversion", False)
+        return [[_rgb(image, bgr) for image in view] for view in views]
 
     def class_name(self, label: int | None) -> str:
         """The class in words where the set names it."""
@@ -115,7 +128,7 @@ class Network:
 
 
 def _plain(loader: dict) -> dict:
-    """A training loader whose pipeline makes one plain view where it made several random ones.
+    """A training loader that makes one plain view where it made, or left to the device, several.
 
     The shorter side is resized to what the views' crops are resized to, and the middle is cut out.
     """
@@ -123,14 +136,18 @@ def _plain(loader: dict) -> dict:
     data = loader["dataset"]
     while "pipeline" not in data and isinstance(data.get("dataset"), dict):
         data = data["dataset"]
-    plain = []
+    plain, views = [], False
     for step in data.get("pipeline") or ():
-        if str(step["type"]).split(".")[-1] == "MultiView":
-            size = _crop_size(step["transforms"]) or 224
+        kind = str(step["type"]).split(".")[-1]
+        if kind == "MultiView" or (kind.startswith("Pack") and kind != "PackInputs"):
+            views = True
+            size = _crop_size(step.get("transforms") or ()) or 224
             plain += [dict(type="ResizeEdge", scale=size), dict(type="CenterCrop", crop_size=size)]
-        else:
+        elif kind != "PackInputs":
             plain.append(step)
-    data["pipeline"] = plain
+    data["pipeline"] = [*plain, dict(type="PackInputs")]
+    if views:
+        loader["collate_fn"] = dict(type="default_collate")
     return loader
 
 
@@ -147,6 +164,10 @@ def _crop_size(transforms: Sequence) -> int | None:
     return None
 
 
-def _rgb(view: torch.Tensor) -> np.ndarray:
-    array = view.detach().cpu().clamp(0, 255).to(torch.uint8).numpy().transpose(1, 2, 0)
-    return array[:, :, ::-1] if array.shape[2] == 3 else np.repeat(array[:, :, :1], 3, axis=2)
+def _rgb(image: torch.Tensor, bgr: bool) -> np.ndarray:
+    """(C, H, W) of any type as (H, W, 3) uint8."""
+    array = image.detach().cpu().float().round().clamp(0, 255).to(torch.uint8).numpy()
+    array = array.transpose(1, 2, 0)
+    if array.shape[2] != 3:
+        return np.repeat(array[:, :, :1], 3, axis=2)
+    return array[:, :, ::-1] if bgr else array

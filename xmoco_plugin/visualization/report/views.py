@@ -15,23 +15,24 @@ IMAGES = 16
 def views_figure(run: WorkDir, number: int, network: Network) -> Figure | None:
     """Pairs of views from the training pipeline; None where it makes one view only."""
     indices, labels = choose_images(network.train.dataset, IMAGES, IMAGES)
-    pairs = network.pixels(network.train, indices)
-    if not pairs or len(pairs[0]) < 2:
+    views = network.views(indices)
+    if views is None:
+        run.missing.append("Views: training makes less than two of each image.")
         return None
     cells = []
-    for i, views in enumerate(pairs):
+    for i, pair in enumerate(zip(*views, strict=True)):
         what = f"image {i + 1}" + (f", {network.class_name(labels[i])}" if labels else "")
         cells.append(
             Markup('<div class="pair">{}<span>{}</span></div>').format(
                 Markup("").join(
-                    thumbnail(view, f"View {j + 1} of {what}") for j, view in enumerate(views[:2])
+                    thumbnail(view, f"View {j + 1} of {what}") for j, view in enumerate(pair)
                 ),
                 what,
             )
         )
     body = Markup('<div class="pair-grid">{}</div>').format(Markup("").join(cells))
     caption = (
-        "Each pair shows one image through the training pipeline twice, before normalisation. "
+        "Each pair is one image as the network gets it twice, its normalisation undone. "
         "tools/browse_views.py shows every step of it."
     )
     return Figure(f"views-{number}", f"{run.name}: two views", body, caption, wide=True)
