@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Thresholds of the verdicts, one number at a time; runs that fail: tests/hooks/test_verdicts.py."""
+"""Thresholds of the verdicts, one number at a time; runs that fail: hooks/test_verdicts.py."""
 
 import math
 

@@ -104,7 +104,7 @@ def test_pretrain_fine_tune_and_see_ap_with_the_checkpoint_proved(data, pretrain
     work = data.parent / "det"
     arguments = [
         pretrained, "det", DETECTOR, "--data-root", data, "--work-dir", work, "--seeds", "0..1",
-        "--max-iters", "80", "--cfg-options", *SMALL_DETECTOR, "optim_wrapper.optimizer.lr=0.02",
+        "--max-iters", "140", "--cfg-options", *SMALL_DETECTOR, "optim_wrapper.optimizer.lr=0.02",
     ]  # fmt: skip
     done = transfer(*arguments)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -188,6 +188,11 @@ def test_the_table_has_percent_and_for_several_seeds_mean_and_std(tool):
     assert lines[0] == "| start | sha256 | config | seed | AP | AP50 |"
     assert lines[2] == "| a.pth | 12345678 | c | 1 | 10.00 | 50.00 |"
     assert lines[-1] == "| a.pth | 12345678 | c | mean ± std of 3 | 20.00 ± 10.00 | 50.00 ± 0.00 |"
+    found = {"coco/bbox_mAP": 0.2, "coco/bbox_mAP_50": 0.4, "coco/bbox_mAP_75": 0.1}
+    nothing = tool.table("det", "scratch", "-", "c", {0: {}, 1: found}).splitlines()
+    assert nothing[2] == "| scratch | - | c | 0 | 0.00 | 0.00 | 0.00 |"
+    assert nothing[3] == "| scratch | - | c | 1 | 20.00 | 40.00 | 10.00 |"
+    assert tool.table("det", "scratch", "-", "c", {0: {}}).splitlines()[2] == nothing[2]
     voc = tool.table(
         "det", "scratch", "-", "c", {0: {"pascal_voc/mAP": 0.55, "pascal_voc/AP75": 0.6}}
     )
