@@ -64,7 +64,7 @@ $(SETUP): $(MAINTAINED) setup.py | python
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@# Alone and without the cache: a cached mmcv may hold ops compiled against another torch.
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --no-cache-dir --no-deps onedl-mmcv
-	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) setuptools -e '.[onedl,demo]'
+	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) setuptools -e '.[onedl,demo,report]'
 	@$(VENV)/bin/python -W ignore -c 'import xmoco_plugin'
 	@touch $@
 
@@ -76,7 +76,7 @@ $(SETUP_TEST): $(SETUP)
 $(SETUP_TRANSFER): tools/build_mmcv_ops.sh $(SETUP)
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) 'setuptools>=77,<81' wheel ninja
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHON=$(VENV)/bin/python bash $< onedl-mmcv "$$(sed -n 's/^onedl-mmcv==//p' $(MAINTAINED))"
-	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) -e '.[onedl,demo,transfer]'
+	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) -e '.[onedl,demo,report,transfer]'
 	@# Without their requirements, which would bring a second OpenCV; the needed ones are there by now.
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --no-deps onedl-mmdetection onedl-mmsegmentation imaug
 	@touch $@

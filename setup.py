@@ -16,7 +16,9 @@ README = ROOT / "README.md"
 
 DEMO = ["scikit-image>=0.25,<0.26"]  # its wheel carries the photographs
 EXPORT = ["safetensors>=0.4", "timm>=1.0"]  # what exported backbones are read by
-TEST = [*DEMO, *EXPORT, "scikit-learn>=1.5", "pytest>=8", "pytest-timeout", "pytest-xdist"]
+REPORT = ["scikit-learn>=1.5"]  # t-SNE
+# selenium drives Chromium through a report, where there is one.
+TEST = [*DEMO, *EXPORT, *REPORT, "pytest>=8", "pytest-timeout", "pytest-xdist", "selenium>=4.20"]
 # What mmdet and mmseg need. These two and imaug, which wants an older OpenCV, go in without theirs.
 TRANSFER = [
     "ftfy",
@@ -69,12 +71,14 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=["xmoco_plugin", "xmoco_plugin.*"]),
+    package_data={"xmoco_plugin.visualization.report": ["page.*"]},
     # No stack here: pip would lay a second one over the one that is installed. See _stack.py.
-    install_requires=["matplotlib", "numpy", "Pillow"],
+    install_requires=["Jinja2", "matplotlib", "numpy", "Pillow"],
     extras_require={
         **{stack: list(needs.values()) for stack, needs in STACKS.items()},
         "demo": DEMO,
         "export": EXPORT,
+        "report": REPORT,
         "test": TEST,
         "dev": DEV,
         "transfer": TRANSFER,

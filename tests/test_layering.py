@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "downstream": {"checkpoint"},
     "heads": {"losses", "outputs", "precision"},
     "algorithms": {"momentum", "outputs"} | SHARED,
-    "visualization": {"evaluation", "checkpoint"},
+    "visualization": {"evaluation", "checkpoint", "_config_scope", "version"},
     "hooks": {"evaluation", "checkpoint", "export", "visualization"} | SHARED,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -76,6 +76,8 @@ def test_the_wheel_holds_every_config_and_tool_in_the_mim_layout(wheel):
             if path.suffix in (".py", ".sh"):
                 assert f"xmoco_plugin/.mim/{path.relative_to(ROOT)}" in names
     assert "xmoco_plugin/.mim/model-index.yml" in names
+    page = {f"xmoco_plugin/visualization/report/page.{kind}" for kind in ("html", "css")}
+    assert page <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
 
 
@@ -85,7 +87,7 @@ def test_the_wheel_requires_no_stack_unless_an_extra_asks_for_one(wheel):
         lines = archive.read(metadata).decode().splitlines()
     required = [line.split(": ")[1] for line in lines if line.startswith("Requires-Dist")]
     plain = {re.split(r"[^\w-]", line)[0] for line in required if "extra ==" not in line}
-    assert plain == {"matplotlib", "numpy", "Pillow"}
+    assert plain == {"Jinja2", "matplotlib", "numpy", "Pillow"}
     official = [line for line in required if re.search(r"extra == .official", line)]
     assert any(line.startswith("mmpretrain") for line in official)
     assert not any(line.startswith("onedl-") for line in official)

@@ -103,16 +103,7 @@ def merge_common(cfg: Config, args: argparse.Namespace, loader_defaults: dict) -
             # The Runner hands all that is in it to the function, an inherited config's mark too.
             loader.collate_fn.pop("_scope_", None)
     if args.data_root is not None:
-        takers = [
-            data for data in datasets(cfg) if _parameter(data, "data_root") or "data_root" in data
-        ]
-        if not takers:
-            raise ValueError(
-                f"--data-root {args.data_root}: no dataset of {args.config} reads a folder."
-            )
-        for data in takers:
-            data.data_root = args.data_root
-        _move_evaluators(cfg, args.data_root)
+        set_data_root(cfg, args.data_root, args.config)
     if args.cfg_options is not None:
         warn_of_new_keys(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
@@ -121,6 +112,22 @@ def merge_common(cfg: Config, args: argparse.Namespace, loader_defaults: dict) -
             loader.pin_memory = False  # without an accelerator torch only warns about it
         if not loader.get("num_workers"):
             loader.persistent_workers = False  # torch refuses it where there are no workers
+
+
+def set_data_root(cfg: Config, root: str, name: str) -> None:
+    """Lets every dataset of `cfg`, which errors call `name`, read below `root`.
+
+    Raises:
+        ValueError: No dataset of the config takes it.
+    """
+    takers = [
+        data for data in datasets(cfg) if _parameter(data, "data_root") or "data_root" in data
+    ]
+    if not takers:
+        raise ValueError(f"--data-root {root}: no dataset of {name} reads a folder.")
+    for data in takers:
+        data.data_root = root
+    _move_evaluators(cfg, root)
 
 
 def warn_of_new_keys(cfg: Config, options: dict) -> None:

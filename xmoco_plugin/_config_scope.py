@@ -12,6 +12,13 @@ SCOPE = "xmoco_plugin"
 _PACKAGE = Path(__file__).resolve().parent
 
 
+def configs_folder() -> Path:
+    """Returns the folder of this package's configs."""
+    # A wheel carries configs in the .mim folder; a checkout has them beside the package.
+    folders = [_PACKAGE / ".mim" / "configs", _PACKAGE.parent / "configs"]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+
 def config_path(name: str) -> str:
     """Returns the absolute path of a config of this package.
 
@@ -21,9 +28,7 @@ def config_path(name: str) -> str:
     Raises:
         FileNotFoundError: There is none of that name; the message lists those that exist.
     """
-    # A wheel carries configs in the .mim folder; a checkout has them beside the package.
-    folders = [_PACKAGE / ".mim" / "configs", _PACKAGE.parent / "configs"]
-    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+    folder = configs_folder()
     path = folder / name
     if not path.is_file():
         known = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.py"))

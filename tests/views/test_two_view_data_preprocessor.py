@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 from tests import models, tiny_runner
 from tests.views import reference
-from xmoco_plugin.hooks.fixed_views import fixed_randomness
 from xmoco_plugin.views import PackRaggedInputs, TwoViewDataPreprocessor, ragged_collate
+from xmoco_plugin.visualization import fixed_randomness
 
 PHOTOGRAPHS = reference.photographs()
 BGR = [np.ascontiguousarray(image[:, :, ::-1]) for image in PHOTOGRAPHS]

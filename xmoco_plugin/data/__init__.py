@@ -3,6 +3,7 @@ from .decode_image import UnreadableImageError, decode_image
 from .load_image import LoadImageOrSkip, TooManyUnreadableError
 from .npz_images import NpzImages
 from .photo_patches import PhotoPatches
+from .transform_audit import WatchedTransform, count_changes, view_pipelines, watch_transforms
 from .unlabeled_folder import UnlabeledFolder
 
 __all__ = [
@@ -12,5 +13,9 @@ __all__ = [
     "TooManyUnreadableError",
     "UnlabeledFolder",
     "UnreadableImageError",
+    "WatchedTransform",
+    "count_changes",
     "decode_image",
+    "view_pipelines",
+    "watch_transforms",
 ]

@@ -15,8 +15,15 @@ from rich.panel import Panel
 from rich.table import Table
 
 from ..checkpoint import write_atomic
-from ..visualization import RunCurves, describe_similarity, save_run_figure, two_view_similarity
-from .fixed_views import choose_images, fixed_randomness, fixed_views
+from ..visualization import (
+    RunCurves,
+    choose_images,
+    describe_similarity,
+    fixed_randomness,
+    fixed_views,
+    save_run_figure,
+    two_view_similarity,
+)
 from .run_record import RunRecord
 
 MAX_PIXEL_BYTES = 2e9

@@ -103,8 +103,12 @@ def draw_similarity(
     )
     axes.set_ylabel("query i (first view)", fontsize=8)
     axes.tick_params(labelsize=7)
-    if labels is not None:
-        for edge in np.flatnonzero(np.diff(np.asarray(labels))) + 0.5:
-            axes.axhline(edge, color="black", linewidth=0.4)
-            axes.axvline(edge, color="black", linewidth=0.4)
+    draw_class_lines(axes, labels)
     return image
+
+
+def draw_class_lines(axes: Axes, labels: Sequence[int] | None) -> None:
+    """Lines between the classes of a map's rows; none without labels."""
+    for edge in np.flatnonzero(np.diff(np.asarray(labels if labels is not None else []))) + 0.5:
+        axes.axhline(edge, color="black", linewidth=0.4)
+        axes.axvline(edge, color="black", linewidth=0.4)

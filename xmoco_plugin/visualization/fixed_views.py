@@ -43,7 +43,7 @@ def choose_images(dataset: Dataset, count: int, classes: int = 8) -> tuple[list[
     pool = _spread(range(len(dataset)), POOL)
     by_class: dict[int, list[int]] = defaultdict(list)
     for i in pool:
-        label = _label(dataset, i)
+        label = label_of(dataset, i)
         if label is None:
             return _spread(range(len(dataset)), count), []
         by_class[label].append(i)
@@ -76,7 +76,8 @@ def fixed_views(loader: DataLoader, model, indices: Sequence[int], seed: int) ->
     return list(views[:2]) if isinstance(views, list | tuple) and len(views) >= 2 else None
 
 
-def _label(dataset: Dataset, index: int) -> int | None:
+def label_of(dataset: Dataset, index: int) -> int | None:
+    """The image's class, or None where it has none or several."""
     if not hasattr(dataset, "get_data_info"):
         return None
     label = dataset.get_data_info(index).get("gt_label")

@@ -4,7 +4,7 @@ import random
 import numpy as np
 import torch
 
-from xmoco_plugin.hooks.fixed_views import choose_images, fixed_randomness
+from xmoco_plugin.visualization import choose_images, fixed_randomness
 
 from ..tiny_runner import TinyImages
 

@@ -1,0 +1,80 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""tools/browse_views.py: pictures and a table in which a transform without effect is seen."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmcv.transforms import BaseTransform
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image
+
+from .tools_config import CONFIG, draw
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@TRANSFORMS.register_module(force=True)
+class LazyBlur(BaseTransform):
+    """Says that it blurs every second image, and blurs none."""
+
+    prob = 0.5
+
+    def transform(self, results: dict) -> dict:
+        return results
+
+
+@pytest.fixture(scope="module")
+def tool():
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        yield importlib.import_module("browse_views")
+    finally:
+        sys.path.remove(str(ROOT / "tools"))
+
+
+def browse(tool, monkeypatch, *arguments) -> int:
+    monkeypatch.setattr(sys, "argv", ["browse_views.py", *map(str, arguments)])
+    return tool.common.run(tool.main)
+
+
+def test_pictures_and_table_show_a_transform_that_does_nothing(tool, monkeypatch, tmp_path, capsys):
+    config = draw(tmp_path)
+    flip = "dict(type='RandomFlip'"
+    config.write_text(CONFIG.replace(flip, f"dict(type='LazyBlur'), {flip}"))
+    out = tmp_path / "views"
+    options = ["--data-root", tmp_path / "images", "--out", out, "--number", 2, "--runs", 200]
+    assert browse(tool, monkeypatch, config, *options) == 0
+    lines = (out / "transforms.txt").read_text().splitlines()
+    assert (out / "transforms.txt").read_text() in capsys.readouterr().out
+    lazy = next(line for line in lines if "LazyBlur" in line)
+    flip = next(line for line in lines if "RandomFlip" in line)
+    assert lazy.split()[:2] == ["50.0%", "0.0%"]
+    assert lazy.endswith("NOT AS STATED")
+    assert "prob=0.5" in flip
+    assert not flip.endswith("NOT AS STATED")
+    assert [file.name for file in sorted(out.glob("*.png"))] == ["views_00.png", "views_01.png"]
+    with Image.open(out / "views_00.png") as picture:
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
+
+
+def test_a_pipeline_of_single_views_is_refused_with_what_it_has(
+    tool, monkeypatch, tmp_path, capsys
+):
+    config = draw(tmp_path)
+    start, end = (
+        CONFIG.index("        dict(type='MultiView'"),
+        CONFIG.index("        dict(type='Pack"),
+    )
+    config.write_text(CONFIG[:start] + CONFIG[end:])
+    arguments = [config, "--data-root", tmp_path / "images", "--out", tmp_path / "views"]
+    assert browse(tool, monkeypatch, *arguments) == 2
+    assert "no MultiView, but LoadImageFromFile, PackInputs" in capsys.readouterr().err
+    assert not (tmp_path / "views").exists()
+
+
+def test_missing_data_are_named(tool, monkeypatch, tmp_path, capsys):
+    assert browse(tool, monkeypatch, draw(tmp_path), "--data-root", tmp_path / "gone") == 2
+    assert "gone" in capsys.readouterr().err

@@ -1,0 +1,124 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Saves pairs of views step by step, and says of each transform how often it changes an image."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import common
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import DATASETS
+
+from xmoco_plugin.data.transform_audit import (
+    WatchedTransform,
+    count_changes,
+    is_multi_view,
+    watch_transforms,
+)
+from xmoco_plugin.downstream import leaf_datasets
+from xmoco_plugin.visualization import choose_images, fixed_randomness
+from xmoco_plugin.visualization.view_steps import Step, save_steps
+
+
+def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="of a pretraining whose pipeline has a MultiView")
+    parser.add_argument("--out", default="views", help="folder for the pictures and the table")
+    parser.add_argument("--number", type=int, default=8, help="of images")
+    parser.add_argument("--runs", type=int, default=400, help="of the pipeline, to count changes")
+    parser.add_argument("--data-root", help="folder of the data, if not the config's")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")
+    return parser.parse_args()
+
+
+def split_pipeline(cfg: Config) -> tuple[list[dict], dict]:
+    """What comes before the views in the training pipeline, and MultiView's config.
+
+    Raises:
+        ValueError: It makes no views.
+    """
+    data = next(iter(leaf_datasets(cfg.train_dataloader.dataset)))
+    pipeline = list(data.get("pipeline") or ())
+    place = next((i for i, step in enumerate(pipeline) if is_multi_view(step)), None)
+    if place is None:
+        found = ", ".join(str(step.get("type")) for step in pipeline) or "nothing"
+        raise ValueError(
+            f"the training pipeline makes no pairs of views: it has no MultiView, but {found}"
+        )
+    return pipeline[:place], pipeline[place]
+
+
+def load_images(cfg: Config, loading: list[dict], number: int) -> list[dict]:
+    """Samples as they reach the views."""
+    for data in leaf_datasets(cfg.train_dataloader.dataset):
+        data.pipeline = loading
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    return [dataset[i] for i in choose_images(dataset, number, classes=number)[0]]
+
+
+def describe(step: WatchedTransform) -> str:
+    """A transform with its parameters in one line."""
+    return " ".join(repr(step.transform).split())
+
+
+def table(views: list[list[WatchedTransform]], runs: int) -> str:
+    """A line for each transform of each kind of view."""
+    lines = [f"{'stated':>7}  {'changed':>7}  transform ({runs} runs)"]
+    for number, steps in enumerate(views, 1):
+        lines.append(f"view pipeline {number}:")
+        for step in steps:
+            share = f"{step.stated:7.1%}  {step.changes / runs:7.1%}"
+            wrong = "" if step.keeps_its_word(runs) else "  <- NOT AS STATED"
+            inside = step.name.rpartition(" > ")[0]
+            lines.append(f"{share}  {inside and inside + ' > '}{describe(step)}{wrong}")
+    return "\n".join(lines)
+
+
+def follow(view: list[dict], sample: dict) -> list[Step]:
+    """One image through one view's pipeline."""
+    pipeline, steps = watch_transforms(view)
+    rows = [Step("as loaded", sample["img"])]
+    pipeline({**sample, "img": sample["img"].copy()})
+    for step in steps:
+        called = "changed" if step.changed else "NO CHANGE"
+        rows.append(Step(step.name, step.image, "passed over" if step.image is None else called))
+    return rows
+
+
+def main() -> None:
+    """Browses."""
+    args = parse_args()
+    if args.number < 1 or args.runs < 1:
+        raise ValueError(f"--number {args.number} --runs {args.runs}: at least one of each")
+    cfg = common.load_config(args.config)
+    if args.data_root is not None:
+        common.set_data_root(cfg, args.data_root, args.config)
+    common.check_data(cfg)
+    out = Path(args.out)
+    with DefaultScope.overwrite_default_scope("mmpretrain"), fixed_randomness(args.seed):
+        loading, multi_view = split_pipeline(cfg)
+        samples = load_images(cfg, loading, args.number)
+        images = [np.ascontiguousarray(sample["img"]) for sample in samples]
+        views = multi_view["transforms"]
+        text = table([count_changes(view, images, args.runs) for view in views], args.runs)
+        counts = multi_view["num_views"]
+        counts = [counts] if isinstance(counts, int) else counts
+        out.mkdir(parents=True, exist_ok=True)
+        for i, sample in enumerate(samples):
+            rows = [
+                follow(view, sample)
+                for view, count in zip(views, counts, strict=True)
+                for _ in range(count)
+            ]
+            title = str(sample.get("img_path", f"image {i}"))
+            save_steps(rows, title, str(out / f"views_{i:02d}.png"))
+    (out / "transforms.txt").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    print(f"{len(samples)} pictures and transforms.txt in {out}")
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(main))

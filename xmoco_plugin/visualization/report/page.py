@@ -1,0 +1,185 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""From work dirs to one HTML file that needs nothing else."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from mmengine.config import Config
+
+from ...checkpoint import write_atomic
+from ...version import __version__
+from .config_diff import differences, host_config, load_base
+from .curves import health_section, knn_section, loss_section
+from .figure import Section, Table
+from .histograms import histogram_figures
+from .pictures import Pictures, Say
+from .similarity import map_figures
+from .svg import line_style
+from .verdicts import Verdict
+from .work_dir import WorkDir
+
+
+def write_report(
+    runs: Sequence[WorkDir],
+    out: Path,
+    images: int = 2000,
+    base: str | None = None,
+    say: Say = print,
+) -> None:
+    """Write the report of one run, or of several side by side.
+
+    Args:
+        runs: read before; names must differ. What cannot be drawn is added to their ``missing``.
+        out: the file, written whole or not at all.
+        images: among which neighbours are looked for.
+        base: config to compare the runs' with; found by the config's file name where not given.
+        say: told what is being computed.
+    """
+    host = (base, load_base(base)) if base else None
+    pictures = [Pictures.draw(run, i, images, say) for i, run in enumerate(runs)]
+    sections = list(_sections(runs, pictures))
+    environment = Environment(
+        loader=PackageLoader("xmoco_plugin.visualization.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("page.html").render(
+        title=" against ".join(run.name for run in runs),
+        runs=runs,
+        verdicts=[Verdict.of(run) for run in runs],
+        styles=[line_style(i) for i in range(len(runs))],
+        facts=facts(runs),
+        sections=[section for section in sections if section.figures],
+        configs=[_config_part(run, host) for run in runs],
+        between=_between(runs),
+        environment=_environments(runs),
+        version=__version__,
+        now=f"{datetime.now():%Y-%m-%d %H:%M}",
+    )
+    write_atomic(text.encode("utf-8"), out, save=lambda data, file: file.write(data))
+
+
+def facts(runs: Sequence[WorkDir]) -> Table:
+    """What the runs are and how far they came."""
+    rows = {
+        "config": [run.config_name or "missing" for run in runs],
+        "model": [_model_name(run) for run in runs],
+        "trained": [_extent(run) for run in runs],
+        "kNN before training": [_percent(run.summary.get("knn_before")) for run in runs],
+        "kNN, last validation": [_last_metric(run) for run in runs],
+        "checkpoints": [", ".join(f"{n}" for n in run.checkpoints) or "none" for run in runs],
+        "seconds of training": [
+            f"{run.summary['seconds']:,.0f}" if "seconds" in run.summary else "not recorded"
+            for run in runs
+        ],
+        "work dir": [str(run.path) for run in runs],
+    }
+    return Table(["", *(run.name for run in runs)], [[k, *v] for k, v in rows.items()])
+
+
+def _sections(runs: Sequence[WorkDir], pictures: Sequence[Pictures]) -> Iterable[Section]:
+    yield knn_section(runs)
+    yield loss_section(runs)
+    yield health_section(runs)
+    largest = max(p.maps.largest_asymmetry for p in pictures)
+    yield Section(
+        "maps",
+        "Cross-similarity of one batch",
+        "S is the cosine of every query (first view) with every key (second view) of the same "
+        "training images, sorted by class where there are classes. A good embedding has a dark red "
+        "diagonal on a pale ground. |S − Sᵀ| is what the consistency term makes small; its colours "
+        "mean the same in every map of this page.",
+        [
+            figure
+            for i, run in enumerate(runs)
+            for figure in map_figures(run, i, pictures[i].maps, largest)
+        ],
+    )
+    yield Section(
+        "histograms",
+        "Similarity over time",
+        "From the health hook, one histogram an epoch.",
+        [figure for i, run in enumerate(runs) for figure in histogram_figures(run, i)],
+    )
+    yield Section(
+        "neighbours",
+        "Nearest neighbours",
+        "What the backbone takes for alike. The queries are the same for every run of one config.",
+        [p.neighbours for p in pictures if p.neighbours],
+    )
+    yield Section(
+        "tsne",
+        "Map of the embedding",
+        "Classes that form groups of their own can be told apart by near neighbours.",
+        [p.tsne for p in pictures if p.tsne],
+    )
+    yield Section(
+        "views",
+        "Views as augmented",
+        "Two views must keep what makes the image itself, and no more.",
+        [p.views for p in pictures if p.views],
+    )
+
+
+def _config_part(run: WorkDir, host: tuple[str, Config] | None) -> dict:
+    """Differences of a run's config from the host's, found or given, and the config as text."""
+    if run.config is None:
+        return {"run": run, "text": "", "table": None, "base": ""}
+    found = host or host_config(run.config_name)
+    if found is None:
+        run.missing.append(
+            f"Differences of the config from the host's: this package has no {run.config_name} "
+            "that inherits one of mmpretrain's. Name one with --base mmpretrain::FOLDER/FILE.py."
+        )
+        return {"run": run, "text": run.config.pretty_text, "table": None, "base": ""}
+    name, config = found
+    rows = differences(config, run.config)
+    table = Table(["setting", "host", run.name], rows)
+    return {"run": run, "text": run.config.pretty_text, "table": table, "base": name}
+
+
+def _between(runs: Sequence[WorkDir]) -> Table | None:
+    """Settings in which the runs differ."""
+    known = [run for run in runs if run.config is not None]
+    if len(known) < 2:
+        return None
+    rows = differences(*(run.config for run in known if run.config is not None))
+    return Table(["setting", *(run.name for run in known)], rows)
+
+
+def _environments(runs: Sequence[WorkDir]) -> Table:
+    keys = dict.fromkeys(key for run in runs for key in run.environment)
+    return Table(
+        ["", *(run.name for run in runs)],
+        [[key, *(run.environment.get(key, "") for run in runs)] for key in keys],
+    )
+
+
+def _model_name(run: WorkDir) -> str:
+    model = (run.config or {}).get("model") or {}
+    backbone = model.get("backbone") or {}
+    depth = f"-{backbone['depth']}" if "depth" in backbone else ""
+    return f"{model.get('type', 'unknown')}, {backbone.get('type', 'unknown')}{depth}"
+
+
+def _extent(run: WorkDir) -> str:
+    length = "max_epochs" if run.unit == "epoch" else "max_iters"
+    planned = ((run.config or {}).get("train_cfg") or {}).get(length)
+    reached = [run.x(points[-1][0]) for points in run.train.values()]
+    reached += [float(n) for n in run.checkpoints] + [float(e["epoch"]) for e in run.health]
+    done = f"{max(reached):.4g}" if reached else "nothing known"
+    return f"{done} of {planned} {run.unit}s" if planned else f"{done} {run.unit}s"
+
+
+def _last_metric(run: WorkDir) -> str:
+    name = run.summary.get("metric") or next(iter(run.metrics), None)
+    points = run.metrics.get(name or "")
+    return f"{points[-1][1]:.1f} % ({name}, {run.unit} {points[-1][0]:g})" if points else "none"
+
+
+def _percent(value: object) -> str:
+    return f"{value:.1f} %" if isinstance(value, int | float) else "not recorded"

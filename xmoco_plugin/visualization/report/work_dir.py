@@ -1,0 +1,204 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import json
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+
+from .scalars import Points, merge_parts, read_json_lines
+
+EPOCH_LENGTH = re.compile(r"Epoch\(train\)\s*\[\s*\d+\]\[\s*\d+/(\d+)\]")
+CHECKPOINT = re.compile(r"(?:^|_)(epoch|iter)_(\d+)\.pth$")
+ENVIRONMENT = re.compile(r"^ {4}(\S[^:]*): (.+)$", re.MULTILINE)
+LOG_HEAD = 200_000  # characters: the environment comes first, the first iterations soon after
+
+
+@dataclass
+class WorkDir:
+    """The folder of a run, finished, running or crashed, as far as it can be read.
+
+    Attributes:
+        path: the folder.
+        name: what the report calls the run.
+        config: as the run used it, or None.
+        config_name: its file's name.
+        train: (iteration, value) points by name, over all resumes.
+        metrics: (epoch or iteration, value) points of the validations.
+        health: entries of ``health.jsonl``, one an epoch.
+        summary: what RunSummaryHook stored, or {}.
+        maps: its similarity maps 'before' and 'after' training, and 'labels', or {}.
+        checkpoints: files by epoch (or iteration, where training counts those), rising.
+        environment: of the run, from its log.
+        epoch_length: iterations an epoch; 1 where training is counted in iterations.
+        unit: 'epoch' or 'iteration', of every x of the report.
+        missing: sentences on what the report cannot show, and why.
+    """
+
+    path: Path
+    name: str
+    config: Config | None = None
+    config_name: str = ""
+    train: dict[str, Points] = field(default_factory=dict)
+    metrics: dict[str, Points] = field(default_factory=dict)
+    health: list[dict] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+    checkpoints: dict[int, Path] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    epoch_length: int = 1
+    unit: str = "epoch"
+    missing: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folder: str | Path, name: str = "") -> "WorkDir":
+        """Read what is there; what is damaged or absent is noted in ``missing``.
+
+        Raises:
+            FileNotFoundError: no such folder.
+            ValueError: it holds nothing that a training writes.
+        """
+        path = Path(folder).expanduser()
+        if not path.is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {folder} (looked from {Path.cwd()}): name the work dir of a "
+                "training, where its checkpoints are"
+            )
+        run = cls(path, name or path.resolve().name)
+        logs = _newest_logs(path)
+        run._read_config(logs)
+        run._read_scalars(logs)
+        run._read_health()
+        run._read_summary()
+        run._find_checkpoints()
+        run._read_logs(logs)
+        if not (run.config or run.train or run.metrics or run.health or run.checkpoints):
+            raise ValueError(
+                f"{folder} is no work dir of a training: it holds no config, no "
+                "*/vis_data/scalars.json, no health.jsonl and no epoch_*.pth"
+            )
+        return run
+
+    def x(self, iteration: float) -> float:
+        """An iteration in the report's unit."""
+        return iteration / self.epoch_length
+
+    @property
+    def last(self) -> Path | None:
+        """The newest checkpoint."""
+        return list(self.checkpoints.values())[-1] if self.checkpoints else None
+
+    def _read_config(self, logs: Sequence[Path]) -> None:
+        # Both are the resolved config; only the first has kept its name.
+        files = sorted(self.path.glob("*.py"), key=lambda file: file.stat().st_mtime)
+        files = files[::-1] + [log / "vis_data" / "config.py" for log in reversed(logs)]
+        problems: list[str] = []
+        for file in filter(Path.is_file, files):
+            try:
+                self.config, self.config_name = Config.fromfile(file), file.name
+                self.missing += [f"The config {p}; {file} is used instead." for p in problems]
+                return
+            except Exception as error:  # a config is a program, cut off or asking for anything
+                problems.append(f"{file.name} cannot be read ({_first_line(error)})")
+        self.missing.append(
+            "The config: "
+            + ("; ".join(problems) or "there is no *.py in the work dir")
+            + ". Without it nothing is computed from checkpoints."
+        )
+
+    def _read_scalars(self, logs: Sequence[Path]) -> None:
+        files = [log / "vis_data" / "scalars.json" for log in logs]
+        parts, broken = zip(*map(read_json_lines, files), strict=True) if files else ((), ())
+        self.train, self.metrics = merge_parts(parts)
+        self._guess_epochs([entry for part in parts for entry in part])
+        if not self.train:
+            self.missing.append(
+                "Curves of the loss terms: no training values in */vis_data/scalars.json. "
+                "mmengine's LocalVisBackend writes that file, after the first "
+                "`default_hooks.logger.interval` iterations."
+            )
+        if not self.metrics:
+            self.missing.append(
+                "kNN: no validation was logged. `val_cfg=dict(type='KNNValLoop', ...)` gives one."
+            )
+        if sum(broken):
+            self.missing.append(f"{sum(broken)} cut-off line(s) of scalars.json were left out.")
+
+    def _guess_epochs(self, entries: list[dict]) -> None:
+        """The unit, and an epoch's length as far as the log's interval lets it be seen."""
+        places = [
+            entry["iter"] / entry["epoch"]
+            for entry in entries
+            if isinstance(entry.get("epoch"), int) and isinstance(entry.get("iter"), int)
+            if entry["epoch"] > 0
+        ]
+        if places:
+            self.epoch_length = max(round(max(places)), 1)
+        elif self.train:
+            self.unit = "iteration"
+
+    def _read_health(self) -> None:
+        file = self.path / "health.jsonl"
+        entries, broken = read_json_lines(file)
+        by_epoch = {e["epoch"]: e for e in entries if isinstance(e.get("epoch"), int | float)}
+        self.health = [by_epoch[epoch] for epoch in sorted(by_epoch)]
+        if not self.health:
+            self.missing.append(
+                "Verdicts, health values and histograms of similarity: there is no health.jsonl "
+                "with an epoch in it. HealthHook writes one line an epoch."
+            )
+        elif broken:
+            self.missing.append(f"{broken} cut-off line(s) of health.jsonl were left out.")
+
+    def _read_summary(self) -> None:
+        try:
+            summary = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+            self.summary = summary if isinstance(summary, dict) else {}
+            with np.load(self.path / "summary_maps.npz") as arrays:
+                self.maps = dict(arrays)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            pass  # RunSummaryHook is an extra; what it would add is computed or left out
+
+    def _find_checkpoints(self) -> None:
+        for file in sorted(self.path.glob("*.pth"), key=lambda file: len(file.name), reverse=True):
+            if match := CHECKPOINT.search(file.name):
+                # The plain name comes last: where best_*_epoch_N and epoch_N lie there, it stays.
+                self.checkpoints[int(match[2])] = file
+        self.checkpoints = dict(sorted(self.checkpoints.items()))
+        if not self.checkpoints:
+            self.missing.append(
+                "Similarity maps, nearest neighbours and t-SNE: there is no epoch_*.pth or "
+                "iter_*.pth in the work dir (never saved, moved, or deleted)."
+            )
+
+    def _read_logs(self, logs: Sequence[Path]) -> None:
+        lengths = []
+        for log in reversed(logs):
+            try:
+                with open(log / f"{log.name}.log", encoding="utf-8", errors="replace") as file:
+                    head = file.read(LOG_HEAD)
+            except OSError:
+                continue
+            if match := EPOCH_LENGTH.search(head):
+                lengths.append(int(match[1]))
+            if not self.environment:
+                system = head.partition("System environment:")[2].partition("-" * 60)[0]
+                self.environment = {k: v[:200] for k, v in ENVIRONMENT.findall(system)}
+        if self.unit == "epoch" and lengths:
+            self.epoch_length = lengths[0]
+        if not self.environment:
+            self.missing.append("The environment: no log with mmengine's list of it.")
+
+
+def _newest_logs(path: Path) -> list[Path]:
+    """Folders of the run's parts, oldest first: their names are times."""
+    return sorted(p.parent for p in path.glob("*/vis_data") if p.is_dir())
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
