@@ -129,6 +129,8 @@ def test_a_head_that_does_not_take_two_sets_is_refused_when_it_is_built():
     head = dict(type="SwAVHead", loss=dict(type="SwAVLoss", feat_dim=8))
     with pytest.raises(ValueError, match=r"SwAVHead takes \(pred\).*use RegularizedSwAVHead"):
         RegularizedHead(head)
+    with pytest.raises(ValueError, match=r"LinearNeck has no loss\(\)"):
+        RegularizedHead(dict(type="LinearNeck", in_channels=8, out_channels=8))
     with pytest.raises(
         ValueError, match=r"RegularizedSwAVHead needs .* LatentPredictHead is not SwAV"
     ):
