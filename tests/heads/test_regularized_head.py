@@ -172,7 +172,7 @@ def test_a_step_under_bf16_autocast_is_near_one_in_float32(name):
     total.backward()
 
 
-@pytest.mark.parametrize("name", ["byol-r50", "barlowtwins-r50", "simclr-r50", "swav-r50"])
+@pytest.mark.parametrize("name", ["byol-r50", "barlowtwins-r50", "simclr-r50"])
 def test_compiled_steps_give_the_values_of_eager_ones(name):
     eager = build(plugged(name))
     compiled = copy.deepcopy(eager)
