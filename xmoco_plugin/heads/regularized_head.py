@@ -73,7 +73,9 @@ class RegularizedHead(SimilarityTerms):
         self.register_load_state_dict_pre_hook(_from_host_names)
 
     def check_host(self) -> None:
-        """Raise ValueError unless the host's head takes two arguments and has the part to read."""
+        """Raise ValueError unless the host's head takes two arguments and has the part `after`."""
+        if not hasattr(self.head, "loss"):
+            raise ValueError(self._unfit("has no loss()"))
         parameters = inspect.signature(self.head.loss).parameters.values()
         required = [
             p.name for p in parameters if p.default is p.empty and p.kind < p.VAR_POSITIONAL
