@@ -124,7 +124,7 @@ def test_a_linear_warmup_is_too_early(tmp_path):
     build(tmp_path, epochs=4, model=model, param_scheduler=scheduler).train()
     lines = read_health(tmp_path / "health.jsonl")
     # The factor is 1 from the third epoch on.
-    early = ["too early" == line["verdict"] for line in lines]
+    early = [line["verdict"] == "too early" for line in lines]
     assert early == [True, True, False, False]
     assert "warmed up" in lines[1]["reason"]
 
