@@ -125,6 +125,18 @@ def test_histogram_of_many_values_takes_a_part_in_even_steps():
     assert counts.tolist() == pytest.approx([10] * 40, abs=1)
 
 
+def test_pixel_match_is_1_for_equal_views_and_chance_for_unrelated_ones():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(400, 3, 16, 16, generator=generator)
+    others = d.pixel_thumbnails(torch.rand(400, 3, 16, 16, generator=generator))
+    thumbnails = d.pixel_thumbnails(images)
+    assert thumbnails.shape == (400, 3, 8, 8)
+    assert float(d.pixel_match(thumbnails, 0.5 * thumbnails + 0.2)) == 1
+    assert float(d.pixel_match(thumbnails, others)) < 0.02
+    half = torch.cat([thumbnails[:200], others[200:]])
+    assert float(d.pixel_match(thumbnails, half)) == pytest.approx(0.5, abs=0.02)
+
+
 def test_relative_distance_takes_all_parameters_as_one_vector():
     key = [torch.tensor([3.0, 1.0]), torch.tensor([[2.0]])]
     query = [torch.tensor([3.0, 4.0]), torch.tensor([[6.0]])]

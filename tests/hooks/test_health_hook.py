@@ -85,7 +85,7 @@ def test_every_value_reaches_the_log_file_and_tensorboard(finished):
 
 def test_no_name_contains_loss_so_that_the_engine_sums_none_up(finished):
     assert not any("loss" in name for name in ALL)
-    row = finished[2][0]
+    row = next(row for row in finished[2] if "loss" in row)
     parts = sum(row[name] for name in ("loss_nce", "loss_consistency", "loss_uniformity"))
     assert row["loss"] == pytest.approx(parts, rel=1e-5)
 
@@ -112,7 +112,7 @@ def test_the_first_epochs_are_too_early_until_queue_and_key_encoder_are_filled(f
     lines = read_health(finished[0] / "health.jsonl")
     # 24 keys take 6 iterations; an update rate of 0.01 averages over 100, more than the run has.
     assert all(line["verdict"] == "too early" for line in lines)
-    assert "of its keys" in lines[0]["reason"]
+    assert "0% full" in lines[0]["reason"]
     assert "100 iterations" in lines[-1]["reason"]
     fill = [line["values"]["queue_fill"] for line in lines[:2]]
     assert fill[0] < fill[1] <= 1
@@ -120,17 +120,13 @@ def test_the_first_epochs_are_too_early_until_queue_and_key_encoder_are_filled(f
 
 def test_a_linear_warmup_is_too_early(tmp_path):
     scheduler = dict(type="LinearLR", start_factor=0.1, by_epoch=True, begin=0, end=3)
-    model = models.config(momentum=1.0, queue_len=4, data_preprocessor=PREPROCESSOR)
-    build(tmp_path, epochs=5, model=model, param_scheduler=scheduler).train()
+    model = models.config(momentum=0.99, queue_len=4, data_preprocessor=PREPROCESSOR)
+    build(tmp_path, epochs=4, model=model, param_scheduler=scheduler).train()
     lines = read_health(tmp_path / "health.jsonl")
-    reasons = ["warmed up" in line["reason"] for line in lines]
-    assert reasons == [True, True, True, False, False] or reasons == [
-        False,
-        True,
-        True,
-        False,
-        False,
-    ]
+    # The factor is 1 from the third epoch on.
+    early = [line["verdict"] == "too early" for line in lines]
+    assert early == [True, True, False, False]
+    assert "warmed up" in lines[1]["reason"]
 
 
 def test_nce_ratio_is_the_logged_term_over_its_uninformed_value(tmp_path):
@@ -156,7 +152,7 @@ def test_queue_fill_and_age_go_on_after_a_resume(tmp_path):
 
 
 def test_accuracies_survive_a_resume(tmp_path):
-    model = models.config(momentum=1.0, queue_len=4, data_preprocessor=PREPROCESSOR)
+    model = models.config(momentum=0.99, queue_len=4, data_preprocessor=PREPROCESSOR)
     options = dict(model=model, validate=True, hooks=[dict(type="RunSummaryHook", picture=False)])
     loop = dict(type="EpochBasedTrainLoop", val_interval=1)
     build(tmp_path, train_cfg=loop | dict(max_epochs=1), **options).train()
@@ -331,7 +327,7 @@ def test_training_counted_in_iterations_has_a_verdict_every_pass_over_the_data(t
 
 
 def test_a_failing_verdict_is_a_warning_in_the_log(tmp_path):
-    model = models.config(momentum=1.0, queue_len=4, data_preprocessor=PREPROCESSOR)
+    model = models.config(momentum=0.99, queue_len=4, data_preprocessor=PREPROCESSOR)
     model["head"]["temperature"] = 100.0
     runner = build(tmp_path, epochs=2, model=model)
     said = []

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 
 HISTOGRAM_EDGES = torch.linspace(-1, 1, 41)  # of similarities: 40 bins of 0.05
 
@@ -141,6 +142,26 @@ def similarity_histogram(similarity: torch.Tensor, limit: int = 2**18) -> torch.
     below = torch.searchsorted(values, inner)
     ends = below.new_tensor([0, len(values)])
     return torch.cat([ends[:1], below, ends[1:]]).diff()
+
+
+def pixel_thumbnails(views: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W) -> (N, C, 8, 8): what ``pixel_match`` compares."""
+    return F.adaptive_avg_pool2d(views.float(), 8)
+
+
+def pixel_match(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Share of images whose second view is, by raw pixels, nearest to their first: ours.
+
+    1 / N by chance. Where it is high, pixels tell the pairs and no feature has to be learnt.
+
+    Args:
+        first, second: thumbnails of two views of the same images, (N, C, 8, 8), N >= 2.
+    """
+    first, second = first.flatten(1), second.flatten(1)
+    mean = torch.cat([first, second]).mean(dim=0)
+    similarity = F.normalize(first - mean, dim=1) @ F.normalize(second - mean, dim=1).T
+    own = torch.arange(len(first), device=first.device)
+    return (similarity.argmax(dim=1) == own).float().mean()
 
 
 def relative_distance(

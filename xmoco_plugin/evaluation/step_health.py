@@ -11,11 +11,13 @@ from .diagnostics import (
     info_nce_of,
     mean_asymmetry,
     negative_entropy,
+    pixel_match,
     similarity_histogram,
     uninformed_nce,
     without_own,
 )
 
+MIN_VIEWS = 32  # fewer images are too easily told apart by their pixels
 MAX_QUERIES = 256  # of a process, compared with the negatives: larger batches cost no more
 
 
@@ -29,6 +31,7 @@ class Compared:
         queue: (D, K), unit-norm columns: past keys.
         positive: (n,) similarities of each query to its own key, where the head is given those.
         negative: (n, K) similarities to the others.
+        views: thumbnails of both views of the images, (n, C, 8, 8) each.
     """
 
     q: torch.Tensor | None = None
@@ -36,6 +39,7 @@ class Compared:
     queue: torch.Tensor | None = None
     positive: torch.Tensor | None = None
     negative: torch.Tensor | None = None
+    views: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
 @dataclass
@@ -68,6 +72,8 @@ def measure_step(seen: Compared, temperature: float | None) -> StepHealth:
     """
     step = StepHealth()
     positive, negative, values = seen.positive, seen.negative, step.values
+    if seen.views is not None and len(seen.views[0]) >= MIN_VIEWS:
+        values["pixel_match"] = pixel_match(*(view[:MAX_QUERIES] for view in seen.views))
     if seen.q is not None:
         step.embeddings = gather_rows(seen.q)
         if len(step.embeddings) > 1:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..evaluation.diagnostics import pixel_thumbnails
 from ..evaluation.step_health import Compared
 from ..precision import at_least_float32
 
@@ -21,6 +22,8 @@ class EmbeddingCapture:
     - (n, D), (n, D): two sets of embeddings (MoCo v3, BYOL, SimSiam, Barlow Twins);
     - (n, 1), (n, K): similarities (mmpretrain's MoCo, SimCLR); the queries are the neck's output.
 
+    Both views of the images are taken, as thumbnails, from the model's ``data_preprocessor``.
+
     Nothing is kept unless ``listening`` is set; then the first call is.
 
     Args:
@@ -32,6 +35,7 @@ class EmbeddingCapture:
         self._arguments: list[torch.Tensor] = []
         self._predicted: torch.Tensor | None = None
         self._projected: torch.Tensor | None = None
+        self._views: tuple[torch.Tensor, torch.Tensor] | None = None
         self._head = model.head
         self._head.loss = self._wrap(self._head.loss)
         self._handles = [
@@ -41,26 +45,29 @@ class EmbeddingCapture:
         ][:1]
         if isinstance(getattr(model, "neck", None), nn.Module):
             self._handles.append(model.neck.register_forward_hook(self._keep_projection))
+        if isinstance(getattr(model, "data_preprocessor", None), nn.Module):
+            self._handles.append(model.data_preprocessor.register_forward_hook(self._keep_views))
 
     def take(self) -> Compared | None:
         """What was heard since ``listening`` was set, which is unset; None where nothing was."""
         arguments, self._arguments = self._arguments, []
         predicted, self._predicted = self._predicted, None
         projected, self._projected = self._projected, None
+        views, self._views = self._views, None
         self.listening = False
         if len(arguments) < 2 or any(a.ndim != 2 for a in arguments[:2]):
             return None
         first, second = (at_least_float32(a) for a in arguments[:2])
         if first.shape[1] == 1 and len(first) == len(second):
             q = None if projected is None else _unit_norm(projected)
-            return Compared(q=q, positive=first[:, 0], negative=second)
+            return Compared(q=q, positive=first[:, 0], negative=second, views=views)
         if first.shape != second.shape:
             return None
-        found = Compared(q=_unit_norm(first if predicted is None else predicted))
-        found.k = _unit_norm(second)
+        query = _unit_norm(first if predicted is None else predicted)
+        found = Compared(q=query, k=_unit_norm(second), views=views)
         if len(arguments) > 2 and arguments[2].ndim == 2 and len(arguments[2]) == first.shape[1]:
             found.queue = at_least_float32(arguments[2])
-        return found if found.q is not None and found.q.shape == found.k.shape else None
+        return found if query.shape == second.shape else None
 
     def close(self) -> None:
         """Give the head its own method back."""
@@ -84,6 +91,14 @@ class EmbeddingCapture:
     def _keep_projection(self, module: nn.Module, args: tuple, output: Any) -> None:
         if self.listening and self._projected is None:
             self._projected = _first(output)
+
+    @torch.no_grad()
+    def _keep_views(self, module: nn.Module, args: tuple, output: Any) -> None:
+        inputs = output.get("inputs") if isinstance(output, dict) else None
+        if self.listening and isinstance(inputs, list | tuple) and len(inputs) >= 2:
+            first, second = inputs[:2]
+            if first.ndim == 4 and first.shape == second.shape:
+                self._views = pixel_thumbnails(first), pixel_thumbnails(second)
 
 
 def temperature_of(head: nn.Module) -> float | None:

@@ -70,11 +70,13 @@ class HealthHook(Hook):
         self._lag = lag * facts.accumulation
         self._window = HealthWindow()
         self._pending: dict[str, Any] | None = None
-        self._early = self._too_early(runner)
+        self._early: str | None = self._too_early(runner)
         self._listen(runner, model)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         self._speak(runner)
+        if runner.iter % self._iters_per_pass == 0:
+            self._early = self._too_early(runner)
         if self._capture is not None and (runner.iter + 1) % self._every == 0:
             self._capture.listening = self._gradient_due = True
 
@@ -178,7 +180,6 @@ class HealthHook(Hook):
             **histograms,
             "early": self._early,
         }
-        self._early = self._too_early(runner)
 
     def _speak(self, runner: Runner) -> None:
         """Give the verdict of the pass that ended, now that a validation may have followed it."""
@@ -205,7 +206,7 @@ class HealthHook(Hook):
 
     def _too_early(self, runner: Runner) -> str | None:
         if self._queue_len and self._keys < self._queue_len:
-            return f"the queue holds {self._keys / self._queue_len:.0%} of its keys"
+            return f"the queue was {self._keys / self._queue_len:.0%} full when this epoch began"
         if any(_warms_up(s) for s in _schedulers(runner)):
             return "the learning rate is being warmed up"
         if runner.iter < self._lag:
@@ -228,7 +229,7 @@ def _schedulers(runner: Runner) -> list:
 
 def _warms_up(scheduler: Any) -> bool:
     rises = isinstance(scheduler, LinearLR) and scheduler.start_factor < scheduler.end_factor
-    return rises and scheduler.last_step < scheduler.end
+    return rises and scheduler.last_step < scheduler.end - 1
 
 
 def _logs_now(runner: Runner, batch_idx: int) -> bool:
