@@ -2,15 +2,23 @@
 from .decode_image import UnreadableImageError, decode_image
 from .load_image import LoadImageOrSkip, TooManyUnreadableError
 from .npz_images import NpzImages
+from .pack import Pack, PackError
+from .pack_writer import PackOptions, write_pack
+from .packed_images import PackedImages
 from .photo_patches import PhotoPatches
 from .unlabeled_folder import UnlabeledFolder
 
 __all__ = [
     "LoadImageOrSkip",
     "NpzImages",
+    "Pack",
+    "PackError",
+    "PackOptions",
+    "PackedImages",
     "PhotoPatches",
     "TooManyUnreadableError",
     "UnlabeledFolder",
     "UnreadableImageError",
     "decode_image",
+    "write_pack",
 ]
