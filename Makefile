@@ -4,6 +4,8 @@ VENV := .venv
 VENV_OFFICIAL := .venv-official
 DEMO_CONFIG := configs/demo/xmoco_r18_1xb128_patches.py
 DEMO_ARGS ?=
+BENCH_IMAGES ?=
+BENCH_OUT := work_dirs/benchmarks
 PYTEST_ARGS ?=
 # The tests of fine-tuning need mmcv's compiled ops; TRANSFER=0 leaves both out.
 TRANSFER ?= 1
@@ -13,22 +15,29 @@ PYTEST := -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 PIP := -m pip install -q --no-compile --disable-pip-version-check --no-input --progress-bar off
 # In the environment rather than as options, so that isolated builds are held to the pins too.
 pins = PIP_CONSTRAINT=$(1) PIP_BUILD_CONSTRAINT=$(1)
+PEERS := aenum kornia kornia-rs lightly lightly-utils lightning-utilities pytorch-lightning simplejpeg torchcodec torchmetrics
 MAINTAINED := requirements/maintained.txt
 OFFICIAL := requirements/official.txt
 SETUP := $(VENV)/.installed-demo
 SETUP_TEST := $(VENV)/.installed-dev
 SETUP_TRANSFER := $(VENV)/.installed-transfer
+SETUP_BENCH := $(VENV)/.installed-bench
 SETUP_OFFICIAL := $(VENV_OFFICIAL)/.installed-test
 SETUP_OFFICIAL_TRANSFER := $(VENV_OFFICIAL)/.installed-transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
+.PHONY: help demo bench test test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## install, then pretrain on an embedded set of real images (DEMO_ARGS="..." for train.py)
 	$(VENV)/bin/python tools/train.py $(DEMO_CONFIG) $(DEMO_ARGS)
+
+bench: $(SETUP_BENCH) ## time loss, shuffle and, with BENCH_IMAGES=FOLDER of JPEGs, views on this machine
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/loss.py --out $(BENCH_OUT)/loss
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/comm.py --out $(BENCH_OUT)/comm
+	$(if $(BENCH_IMAGES),OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/views.py $(BENCH_IMAGES) --out $(BENCH_OUT)/views,@echo "views: not timed, name a folder of JPEGs: make bench BENCH_IMAGES=FOLDER")
 
 test: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the tests (PYTEST_ARGS="..." for pytest; TRANSFER=0: without fine-tuning)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python $(PYTEST)
@@ -79,6 +88,11 @@ $(SETUP_TRANSFER): tools/build_mmcv_ops.sh $(SETUP)
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) -e '.[onedl,demo,report,transfer]'
 	@# Without their requirements, which would bring a second OpenCV; the needed ones are there by now.
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --no-deps onedl-mmdetection onedl-mmsegmentation imaug
+	@touch $@
+
+$(SETUP_BENCH): $(SETUP)
+	@# The peers, without their requirements: what their transforms need is here.
+	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --no-deps $(PEERS)
 	@touch $@
 
 $(SETUP_OFFICIAL): $(OFFICIAL) setup.py | python

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import measure as bench
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -62,7 +63,7 @@ class Counter:
 
 def measure(rank: int, size: int, folder: str, args: argparse.Namespace) -> None:
     """One process: alternates the two, writes rank 0's medians."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/store{size}", rank=rank, world_size=size
     )
@@ -88,17 +89,20 @@ def measure(rank: int, size: int, folder: str, args: argparse.Namespace) -> None
 
 
 def main() -> None:
-    """Prints one JSON line for each number of processes."""
+    """Measures each number of processes."""
     parser = argparse.ArgumentParser(description=__doc__)
+    bench.add_arguments(parser, repeats=7)
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--batch", type=int, default=32, help="images per process")
     parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for size in args.processes:
             mp.spawn(measure, (size, folder, args), nprocs=size)
-            print(Path(folder, f"{size}.json").read_text())
+            rows.append(json.loads(Path(folder, f"{size}.json").read_text()))
+    bench.report("Shuffle and unshuffle of one step, gloo", rows, bench.environment(), args)
 
 
 if __name__ == "__main__":

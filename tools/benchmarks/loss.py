@@ -8,7 +8,7 @@ algorithms make. Memory is the peak beyond queries, keys and queue.
 import argparse
 from collections.abc import Callable
 
-import common
+import measure
 import torch
 import torch.nn.functional as F
 from mmpretrain.models import ContrastiveHead
@@ -38,13 +38,13 @@ def host_loss() -> Callable:
 
 def our_loss(chunk_size: int | None, terms: bool = False) -> Callable:
     """XMoCo's, with the copy of the queue that XMoCo.loss makes."""
-    options = dict(consistency=dict(), uniformity=dict()) if terms else dict()
+    options: dict = dict(consistency=dict(), uniformity=dict()) if terms else dict()
     head = XMoCoHead(TEMPERATURE, chunk_size=chunk_size, **options)
     return lambda q, k, queue: sum(head.loss(q, k, queue.detach().clone()).values())
 
 
 def step(loss: Callable, n: int, length: int, device: str) -> Callable[[], None]:
-    """The function that computes loss and gradient of inputs of one size; it has run on small ones."""
+    """Computes loss and gradient of inputs of one size; has run on small ones."""
     if n > 2:
         step(loss, 2, 8, device)()
     generator = torch.Generator(device).manual_seed(0)
@@ -64,7 +64,7 @@ def step(loss: Callable, n: int, length: int, device: str) -> Callable[[], None]
 def main() -> None:
     """Measures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    common.add_arguments(parser)
+    measure.add_arguments(parser)
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 256, 1024, 4096])
     parser.add_argument("--queue", type=int, nargs="+", default=[4096, 65536, 1048576])
     parser.add_argument("--chunk-size", type=int, default=CHUNK_SIZE)
@@ -83,7 +83,7 @@ def main() -> None:
     sizes = [(n, k) for n in args.batch for k in args.queue if n * k <= args.max_pairs]
     # Memory first: processes are forked before torch has threads.
     peaks = {
-        (n, k, name): common.peak_memory(lambda: step(loss, n, k, device), device)  # noqa: B023
+        (n, k, name): measure.peak_memory(lambda: step(loss, n, k, device), device)  # noqa: B023
         for n, k in sizes
         for name, loss in losses.items()
     }
@@ -91,7 +91,7 @@ def main() -> None:
     for n, k in sizes:
         print(f"N = {n}, K = {k}", flush=True)
         runs = {name: step(loss, n, k, device) for name, loss in losses.items()}
-        seconds = common.alternate(runs, args.repeats, device)
+        seconds = measure.alternate(runs, args.repeats, device)
         row: dict = dict(N=n, K=k)
         for name in losses:
             row[f"{name} ms"] = seconds[name] * 1e3
@@ -100,7 +100,7 @@ def main() -> None:
         row["time ratio"] = seconds["chunks"] / seconds["mmpretrain"]
         row["memory ratio"] = peaks[n, k, "chunks"] / max(peaks[n, k, "mmpretrain"], 1)
         rows.append(row)
-    common.report("InfoNCE, forwards and backwards", rows, common.environment(device), args)
+    measure.report("InfoNCE, forwards and backwards", rows, measure.environment(device), args)
 
 
 if __name__ == "__main__":

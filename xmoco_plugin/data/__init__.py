@@ -2,6 +2,9 @@
 from .decode_image import UnreadableImageError, decode_image
 from .load_image import LoadImageOrSkip, TooManyUnreadableError
 from .npz_images import NpzImages
+from .pack import Pack, PackError
+from .pack_writer import PackOptions, write_pack
+from .packed_images import PackedImages
 from .photo_patches import PhotoPatches
 from .transform_audit import WatchedTransform, count_changes, view_pipelines, watch_transforms
 from .unlabeled_folder import UnlabeledFolder
@@ -9,6 +12,10 @@ from .unlabeled_folder import UnlabeledFolder
 __all__ = [
     "LoadImageOrSkip",
     "NpzImages",
+    "Pack",
+    "PackError",
+    "PackOptions",
+    "PackedImages",
     "PhotoPatches",
     "TooManyUnreadableError",
     "UnlabeledFolder",
@@ -18,4 +25,5 @@ __all__ = [
     "decode_image",
     "view_pipelines",
     "watch_transforms",
+    "write_pack",
 ]

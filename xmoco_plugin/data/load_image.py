@@ -21,10 +21,12 @@ class LoadImageOrSkip(BaseTransform):
     sample. That one carries ``skipped``, a list of ``(path, reason)`` of the files passed over
     before it; hand it on with ``PackInputs(meta_keys=(..., 'skipped'))`` and ``SkippedImagesHook``
     names and counts them. Decoding follows the rules of :func:`decode_image`. Samples that bring
-    their image along (``img``) pass as they are.
+    their image along (``img``) pass as they are; those that bring a file's content (``img_bytes``)
+    are not looked for on disk, and ``unreadable`` is the reason why there is neither.
 
-    Required keys: ``img_path``, or ``img``. Added keys: ``img`` ((H, W, 3) uint8 BGR),
-    ``img_shape`` and ``ori_shape`` ((H, W)), and after a bad file ``skipped``.
+    Required keys: ``img_path``, and ``img`` or ``img_bytes`` where there is no such file.
+    Added keys: ``img`` ((H, W, 3) uint8 BGR), ``img_shape`` and ``ori_shape`` ((H, W)), and after
+    a bad file ``skipped``.
 
     Args:
         on_error (str): 'skip', or 'raise' for evaluation, where no sample may be replaced.
@@ -77,7 +79,7 @@ class LoadImageOrSkip(BaseTransform):
         if "img" not in results:
             path = str(results["img_path"])
             try:
-                results["img"] = decode_image(self._read(path), **self.rules)
+                results["img"] = decode_image(self._content(results, path), **self.rules)
             except UnreadableImageError as error:
                 self._fail(path, str(error))
                 return None
@@ -86,6 +88,13 @@ class LoadImageOrSkip(BaseTransform):
         if self._skipped:
             results["skipped"], self._skipped = self._skipped, []
         return results
+
+    def _content(self, results: dict, path: str) -> bytes:
+        if "unreadable" in results:
+            raise UnreadableImageError(results["unreadable"])
+        if "img_bytes" in results:
+            return bytes(results.pop("img_bytes"))
+        return self._read(path)
 
     def _read(self, path: str) -> bytes:
         try:

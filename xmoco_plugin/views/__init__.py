@@ -5,11 +5,13 @@ from .ragged import ragged_collate
 from .recipe import RECIPES, ViewRecipe, build_recipes
 from .render import render_views
 from .two_view_data_preprocessor import TwoViewDataPreprocessor
+from .two_views import TwoViews
 
 __all__ = [
     "RECIPES",
     "PackRaggedInputs",
     "TwoViewDataPreprocessor",
+    "TwoViews",
     "ViewParameters",
     "ViewRecipe",
     "build_recipes",

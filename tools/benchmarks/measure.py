@@ -10,7 +10,7 @@ import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -51,7 +51,7 @@ def environment(device: str = "cpu") -> dict:
 
 
 def alternate(
-    functions: dict[str, Callable[[], object]], repeats: int, device: str = "cpu"
+    functions: Mapping[str, Callable[[], object]], repeats: int, device: str = "cpu"
 ) -> dict[str, float]:
     """Median seconds of each function, called in turns so that they share the machine's moods.
 

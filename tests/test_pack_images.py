@@ -1,0 +1,64 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    tool = importlib.import_module("pack_images")
+
+    def call(*words) -> int:
+        monkeypatch.setattr(sys, "argv", ["pack_images.py", *map(str, words)])
+        return tool.common.run(tool.main)
+
+    return call
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for i in range(3):
+        file = tmp_path / "photos" / f"class{i % 2}" / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (8, 9 + i, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file)
+    return tmp_path / "photos"
+
+
+def test_pack_inspect_and_unpack_give_the_files_back(run, photos, tmp_path, capsys):
+    assert run("pack", photos, tmp_path / "pack") == 0
+    assert run("inspect", tmp_path / "pack", "--verify") == 0
+    said = capsys.readouterr().out
+    assert "3 images" in said
+    assert "2 classes" in said
+    assert "every checksum is right" in said
+    assert run("unpack", tmp_path / "pack", tmp_path / "again") == 0
+    for file in photos.rglob("*.png"):
+        assert (tmp_path / "again" / file.relative_to(photos)).read_bytes() == file.read_bytes()
+    assert run("unpack", tmp_path / "pack", tmp_path / "again") == 2
+
+
+def test_raw_images_are_unpacked_without_loss(run, photos, tmp_path):
+    assert run("pack", photos, tmp_path / "pack", "--raw") == 0
+    assert run("unpack", tmp_path / "pack", tmp_path / "again") == 0
+    for file in photos.rglob("*.png"):
+        copy = tmp_path / "again" / (str(file.relative_to(photos)) + ".png")
+        assert np.array_equal(np.asarray(Image.open(copy)), np.asarray(Image.open(file)))
+
+
+def test_a_changed_byte_is_found_and_the_image_named(run, photos, tmp_path, capsys):
+    run("pack", photos, tmp_path / "pack")
+    data = tmp_path / "pack" / "data.bin"
+    content = bytearray(data.read_bytes())
+    content[-20] ^= 1
+    data.write_bytes(content)
+    assert run("inspect", tmp_path / "pack", "--verify") == 2
+    assert "class1/1.png" in capsys.readouterr().err
+    assert run("unpack", tmp_path / "pack", tmp_path / "again") == 2

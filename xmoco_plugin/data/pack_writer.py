@@ -1,0 +1,244 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Writing a pack: it grows in OUT.partial, goes on after a kill, and is named when it is whole."""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .decode_image import UnreadableImageError, decode_image
+from .pack import FORMAT, RECORD, PackError, partial_of, read_facts
+from .unlabeled_folder import UnlabeledFolder
+
+SYNC_EVERY = 512  # images between two moments that survive a loss of power
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """How images are stored.
+
+    Args:
+        kind: 'encoded', files as they are; or 'raw', decoded once and for all, about ten times
+            the bytes.
+        shorter_side: larger images are shrunk to it (by area, their ratio kept); None for never.
+            Encoded images that shrink become JPEGs of ``quality``; the others stay as they are.
+        quality: of those JPEGs, 1 to 100.
+    """
+
+    kind: str = "encoded"
+    shorter_side: int | None = None
+    quality: int = 95
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("encoded", "raw"):
+            raise PackError(f"kind is {self.kind!r}; choose 'encoded' or 'raw'")
+        if self.shorter_side is not None and self.shorter_side < 1:
+            raise PackError(f"shorter_side is {self.shorter_side}; it must be at least 1")
+        if not 1 <= self.quality <= 100:
+            raise PackError(f"quality is {self.quality}; it must lie in [1, 100]")
+
+
+def write_pack(
+    folder: str | Path,
+    out: str | Path,
+    options: PackOptions | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> list[tuple[str, str]]:
+    """Pack every image below a folder; the first folder of its path is its class.
+
+    Nothing is labelled if an image lies directly in ``folder``. Files that cannot be decoded are
+    left out where decoding is needed (raw, or a shorter side).
+
+    Args:
+        folder: of images, in any depth.
+        out: folder of the pack; until it is whole, ``OUT.partial``. Run again after a kill.
+        options: how images are stored.
+        progress: called with (images done, images there are).
+
+    Returns:
+        (name, reason) of the files left out, of this call.
+
+    Raises:
+        PackError: ``out`` exists and is something else, or was begun from other images or options.
+    """
+    options = options or PackOptions()
+    folder, out = Path(folder).expanduser(), Path(out).expanduser()
+    names = _names(folder)
+    facts = _facts(folder, names, options)
+    if out.exists():
+        if (out / "pack.json").exists() and _begun_alike(read_facts(out), facts):
+            return []
+        raise PackError(f"{out} exists and is no pack of {folder} with these options: name another")
+    partial = partial_of(out)
+    partial.mkdir(parents=True, exist_ok=True)
+    begin = partial / "begin.json"
+    if begin.exists():
+        if not _begun_alike(json.loads(begin.read_text()), facts):
+            raise PackError(
+                f"{partial} was begun from other images or with other options: give those again, "
+                "name another OUT, or delete it"
+            )
+    else:
+        _write_whole(begin, json.dumps(facts))
+    left_out = _grow(partial, folder, names, facts["classes"], options, progress)
+    _finish(partial, names, facts)
+    os.replace(partial, out)
+    _sync_folder(out.parent)
+    for name in ("journal.bin", "begin.json"):  # what would have been needed to go on
+        (out / name).unlink()
+    return left_out
+
+
+def _names(folder: Path) -> list[str]:
+    found = UnlabeledFolder(data_root=str(folder))
+    return [os.path.relpath(found.get_data_info(i)["img_path"], folder) for i in range(len(found))]
+
+
+def _facts(folder: Path, names: list[str], options: PackOptions) -> dict[str, Any]:
+    """What the pack is; ``source`` tells one set of images from another: names and sizes."""
+    digest = hashlib.sha256()
+    for name in names:
+        if "\n" in name:
+            raise PackError(f"{name!r}: a name with a line break cannot be packed; rename it")
+        size = (folder / name).stat().st_size
+        digest.update(f"{size} {name}\n".encode("utf-8", "surrogateescape"))
+    labelled = all(os.sep in name for name in names)
+    classes = sorted({name.split(os.sep)[0] for name in names}) if labelled else []
+    return dict(
+        format=FORMAT,
+        **vars(options),
+        classes=classes,
+        images_in_folder=len(names),
+        source=digest.hexdigest(),
+    )
+
+
+def _begun_alike(earlier: dict, facts: dict) -> bool:
+    return all(earlier.get(key) == value for key, value in facts.items())
+
+
+def _grow(
+    partial: Path,
+    folder: Path,
+    names: list[str],
+    classes: list[str],
+    options: PackOptions,
+    progress: Callable[[int, int], object],
+) -> list[tuple[str, str]]:
+    """Append images until all are there. The journal has a record for each that was looked at;
+    its ``name`` is the index among the names, its length 0 if it was left out."""
+    label_of = {name: label for label, name in enumerate(classes)}
+    left_out = []
+    journal, data = (partial / name for name in ("journal.bin", "data.bin"))
+    done, end = _recover(journal, data)
+    with open(data, "ab") as images, open(journal, "ab") as records:
+        for index in range(done, len(names)):
+            name = names[index]
+            record = np.zeros((), RECORD)
+            record["name"], record["offset"] = index, end
+            record["label"] = label_of.get(name.split(os.sep)[0], -1)
+            try:
+                content, shape = _encode(folder / name, options)
+            except (UnreadableImageError, OSError) as error:
+                left_out.append((name, str(error)))
+                content, shape = b"", (0, 0)
+            record["length"], record["crc"] = len(content), zlib.crc32(content)
+            record["height"], record["width"] = shape
+            images.write(content)
+            end += len(content)
+            records.write(record.tobytes())
+            if (index + 1) % SYNC_EVERY == 0 or index + 1 == len(names):
+                for file in (images, records):  # data first: a record promises its bytes
+                    file.flush()
+                    os.fsync(file.fileno())
+                progress(index + 1, len(names))
+    return left_out
+
+
+def _recover(journal: Path, data: Path) -> tuple[int, int]:
+    """Cut both files back to the last image that is whole; its number and the end of its bytes."""
+    for file in (journal, data):
+        file.touch()
+    size = data.stat().st_size
+    records = np.fromfile(journal, RECORD, journal.stat().st_size // RECORD.itemsize)
+    ends = records["offset"] + records["length"]
+    starts = np.concatenate([[0], ends[:-1]])
+    follows = (records["name"] == np.arange(len(records))) & (records["offset"] == starts)
+    follows &= ends <= size
+    done = len(records) if follows.all() else int(follows.argmin())
+    with open(data, "rb+") as images:
+        # What was written last may be there in size only.
+        while done:
+            record = records[done - 1]
+            images.seek(int(record["offset"]))
+            if zlib.crc32(images.read(int(record["length"]))) == record["crc"] and record["length"]:
+                break
+            done -= 1
+        end = int(ends[done - 1]) if done else 0
+        images.truncate(end)
+    os.truncate(journal, done * RECORD.itemsize)
+    return done, end
+
+
+def _encode(file: Path, options: PackOptions) -> tuple[bytes, tuple[int, int]]:
+    """What is stored of a file, and the shape of its pixels if it is raw."""
+    content = file.read_bytes()
+    if options.kind == "encoded" and options.shorter_side is None:
+        if not content:
+            raise UnreadableImageError("the file is empty (0 bytes)")
+        return content, (0, 0)
+    image = decode_image(content)
+    height, width = image.shape[:2]
+    shrinks = options.shorter_side is not None and min(height, width) > options.shorter_side
+    if shrinks:
+        scale = options.shorter_side / min(height, width)  # type: ignore[operator]
+        size = (max(round(width * scale), 1), max(round(height * scale), 1))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    if options.kind == "raw":
+        return image.tobytes(), image.shape[:2]
+    if not shrinks:
+        return content, (0, 0)
+    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, options.quality])[1]
+    return encoded.tobytes(), (0, 0)
+
+
+def _finish(partial: Path, names: list[str], facts: dict[str, Any]) -> None:
+    """Write the index of what is there, and only then what says that it is whole."""
+    records = np.fromfile(partial / "journal.bin", RECORD)
+    records = records[records["length"] > 0]
+    if not len(records):
+        raise PackError(f"none of {len(names):,} images could be read: nothing to pack")
+    lines = [names[i].encode("utf-8", "surrogateescape") + b"\n" for i in records["name"]]
+    records["name"] = np.cumsum([0, *map(len, lines[:-1])])
+    (partial / "names.bin").write_bytes(b"".join(lines))
+    np.save(partial / "records.npy", records)
+    facts = {
+        **facts,
+        "images": len(records),
+        "bytes": (partial / "data.bin").stat().st_size,
+    }
+    _write_whole(partial / "pack.json", json.dumps(facts, indent=1))
+
+
+def _write_whole(file: Path, text: str) -> None:
+    temporary = file.with_suffix(".tmp")
+    with open(temporary, "w") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+    os.replace(temporary, file)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
