@@ -17,8 +17,8 @@ from PIL import Image
 import xmoco_plugin  # noqa: F401
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-# Those of transfer have their own tests, in tests/transfer.
-ELSEWHERE = {"_base_", "detection", "segmentation"}
+# Those of fine-tuning have their own tests: tests/transfer, tests/test_classifier_configs.py.
+ELSEWHERE = {"_base_", "detection", "linear", "segmentation", "semi"}
 FILES = sorted(f for f in CONFIGS.rglob("*.py") if not ELSEWHERE & set(f.parts))
 
 

@@ -1,4 +1,4 @@
-# XMoCo on 10,000 images of CIFAR-10 for five epochs: what a CPU carries, to compare with MoCo v2.
+# XMoCo on 8,000 images of CIFAR-10 for five epochs: what a CPU carries, to compare with MoCo v2.
 # Source:   the CIFAR-10 config, a ResNet-18 of quarter width at half resolution; values are ours
 # Command:  python tools/train.py configs/demo/xmoco_r18_1xb128_cifar10-short.py --data-root data/cifar10
 # Hardware: 1 CPU core. Hours: 0.1
@@ -11,17 +11,17 @@ model = dict(
     backbone=dict(base_channels=16, stem_channels=16, strides=(2, 2, 2, 2)),
     neck=dict(in_channels=128),
 )
-train_dataloader = dict(batch_size=128, num_workers=1, dataset=dict(indices=10000))
+train_dataloader = dict(batch_size=128, num_workers=1, dataset=dict(indices=8000))
 param_scheduler = [
     dict(type="CosineAnnealingLR", T_max=epochs, by_epoch=True, convert_to_iter_based=True)
 ]
 train_cfg = dict(max_epochs=epochs, val_interval=1)
 # Every epoch is kept, so that one can look back at what changed.
-default_hooks = dict(logger=dict(interval=26), checkpoint=dict(interval=1, max_keep_ckpts=-1))
+default_hooks = dict(logger=dict(interval=31), checkpoint=dict(interval=1, max_keep_ckpts=-1))
 auto_scale_lr = dict(base_batch_size=128)
 randomness = dict(seed=0)
 
 val_dataloader = dict(num_workers=1, dataset=dict(indices=1000))
-val_cfg = dict(bank_dataloader=dict(num_workers=1, dataset=dict(indices=4000)))
+val_cfg = dict(bank_dataloader=dict(num_workers=1, dataset=dict(indices=3000)))
 
 custom_hooks = [*_base_.custom_hooks, dict(type="RunSummaryHook")]

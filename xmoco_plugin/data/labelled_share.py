@@ -12,31 +12,29 @@ from mmpretrain.registry import DATASETS
 class LabelledShare:
     """A few percent of a labelled set, for semi-supervised protocols: the same on every machine.
 
-    Either the images that a list names, one file name a line, such as SimCLR's 1percent.txt and
-    10percent.txt (arXiv 2002.05709), or of each class its share, rounded and at least one image:
-    those whose names come first when sorted by their SHA-256. Sampling without a generator makes
-    the choice independent of versions and platforms, and the 1 % lie within the 10 %. A file's name
-    is its name without folders; an image without a file is named by its place in the set.
+    Of each class its share, rounded and at least one image: those whose names come first when
+    sorted by their SHA-256. No generator makes the choice, so it is the same for every version and
+    platform, and the 1 % lie within the 10 %. A file's name is its name without folders; an image
+    without a file is named by its place in the set. Or, where there is one, the images that a list
+    names, one file name a line, such as SimCLR's 1percent.txt and 10percent.txt (arXiv 2002.05709).
 
     Args:
         dataset: a data set or its config; every sample has one ``gt_label``. It is cut down itself.
-        percent: of each class, in (0, 100]; leave it out with ``files``.
-        files: a text file. Every name in it must be in the set, and no two images may share one.
+        percent: of each class, in (0, 100].
+        files: a text file, which then decides alone. Every name in it must be in the set, and no
+            two images may share one.
 
     Raises:
-        ValueError: neither or both of percent and files; samples without one label; names that are
-            missing or not unique.
+        ValueError: percent out of range; samples without one label; names that are missing or not
+            unique.
         FileNotFoundError: no such list.
     """
 
     def __init__(
-        self, dataset: dict | BaseDataset, percent: float | None = None, files: str | None = None
+        self, dataset: dict | BaseDataset, percent: float = 100, files: str | None = None
     ) -> None:
-        if (percent is None) == (files is None) or (percent is not None and not 0 < percent <= 100):
-            raise ValueError(
-                f"LabelledShare takes either percent in (0, 100] or files, not percent={percent} "
-                f"and files={files}"
-            )
+        if not 0 < percent <= 100:
+            raise ValueError(f"LabelledShare takes a percent above 0 and up to 100, not {percent}")
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.dataset.full_init()
         # mmengine's own: what a data set adds to it, such as pixels, is not needed here.
@@ -45,7 +43,7 @@ class LabelledShare:
         if files is not None:
             rows = _named_rows(names, Path(files).expanduser())
         else:
-            rows = hash_share([info.get("gt_label") for info in infos], names, float(percent or 0))
+            rows = hash_share([info.get("gt_label") for info in infos], names, percent)
         self.dataset.get_subset_(rows)
 
     @property
