@@ -16,7 +16,8 @@ README = ROOT / "README.md"
 
 DEMO = ["scikit-image>=0.25,<0.26"]  # its wheel carries the photographs
 EXPORT = ["safetensors>=0.4", "timm>=1.0"]  # what exported backbones are read by
-TEST = [*DEMO, *EXPORT, "scikit-learn>=1.5", "pytest>=8", "pytest-timeout", "pytest-xdist"]
+EVALUATION = ["joblib>=1.3", "scikit-learn>=1.5"]  # the SVM protocols
+TEST = [*DEMO, *EXPORT, *EVALUATION, "pytest>=8", "pytest-timeout", "pytest-xdist"]
 # What mmdet and mmseg need. These two and imaug, which wants an older OpenCV, go in without theirs.
 TRANSFER = [
     "ftfy",
@@ -74,6 +75,7 @@ setup(
     extras_require={
         **{stack: list(needs.values()) for stack, needs in STACKS.items()},
         "demo": DEMO,
+        "evaluation": EVALUATION,
         "export": EXPORT,
         "test": TEST,
         "dev": DEV,

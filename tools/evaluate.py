@@ -156,11 +156,11 @@ def extract(args: argparse.Namespace, cfg: Config) -> tuple[LabelledSets, dict]:
     Raises:
         ValueError: training and test set have other classes.
     """
-    *plain, augmented = dataset_configs(args, cfg)
+    train, test, augmented = dataset_configs(args, cfg)
     model = MODELS.build({"data_preprocessor": cfg.get("data_preprocessor"), **cfg.model})
     backbones.load_backbone(model, args.checkpoint)
     embed = ModelEmbedder(model.to(get_device()), unit=False)
-    loaders = [build_loader(dataset, args) for dataset in plain]
+    loaders = [build_loader(dataset, args) for dataset in (train, test)]
     train_classes, test_classes = (
         tuple(loader.dataset.metainfo.get("classes") or ()) for loader in loaders
     )
@@ -176,12 +176,12 @@ def extract(args: argparse.Namespace, cfg: Config) -> tuple[LabelledSets, dict]:
 
     sets = [features(*pair) for pair in zip(loaders, ("train", "test"), strict=True)]
     passes = None
-    if args.augment and "linear-fast" in args.protocol:
+    if augmented and args.augment and "linear-fast" in args.protocol:
         loader = build_loader(augmented, args)
         names = [f"train, augmented pass {i + 1} of {args.augment}" for i in range(args.augment)]
         passes = torch.stack([features(loader, name).features for name in names])
     counts = {"train": len(sets[0].features), "test": len(sets[1].features)}
-    return LabelledSets(*sets, passes), {**counts, "classes": len(train_classes)}
+    return LabelledSets(sets[0], sets[1], passes), {**counts, "classes": len(train_classes)}
 
 
 def environment() -> dict[str, str]:
