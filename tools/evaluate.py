@@ -54,7 +54,7 @@ def parse_args() -> argparse.Namespace:
     add("--out", help="folder of the table; default: work_dirs/evaluate/CHECKPOINT-HASH")
     add("--batch-size", type=int, default=256)
     add("--workers", type=int, default=min(8, os.cpu_count() or 1), help="loader processes")
-    add("--jobs", type=int, default=os.cpu_count() or 1, help="processes of the SVMs")
+    add("--jobs", type=int, default=os.cpu_count() or 1, help="threads of the SVMs")
     several = partial(add, nargs="+", default=argparse.SUPPRESS)
     several("--k", dest="ks", type=int, help="neighbours; several cost hardly more than one")
     several("--temperature", dest="temperatures", type=temperature, help='a number, or "none"')
@@ -231,6 +231,7 @@ def main() -> None:
 
     def note(scores: list[Score], since: float) -> None:
         minutes = (time.perf_counter() - since) / 60
+        print(f"{scores[0].protocol}: {minutes:.2f} minutes", file=sys.stderr, flush=True)
         for i, score in enumerate(scores):
             rows.append({**score._asdict(), "minutes": None if i else round(minutes, 3)})
 

@@ -68,7 +68,7 @@ def test_difficult_training_images_play_no_part():
     np.testing.assert_array_equal(with_them[0], without[0])
 
 
-def test_two_processes_give_what_one_gives():
+def test_two_threads_give_what_one_gives():
     (features, targets), (tests, truth) = drawn(60, 6), drawn(30, 7)
     one = svm_scores(features, targets, tests, truth, (0.1, 1.0), jobs=1)
     two = svm_scores(features, targets, tests, truth, (0.1, 1.0), jobs=2)
