@@ -1,6 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What eval_knn.py and evaluate.py share: a checkpoint's backbone, in a model."""
 
+import xmoco_plugin  # noqa: F401  # isort: skip  (first: it says in plain words what the stack lacks)
+
 from typing import Any
 
 from mmengine.model import is_model_wrapper

@@ -31,7 +31,7 @@ from xmoco_plugin.evaluation.features import (
     evaluation_mode,
     targets_of,
 )
-from xmoco_plugin.evaluation.protocols import PROTOCOLS, LabelledSets, Score, Settings, check_sets
+from xmoco_plugin.evaluation.protocols import PROTOCOLS, LabelledSets, Settings, check_sets
 from xmoco_plugin.export.record import read_settings
 from xmoco_plugin.version import __version__
 
@@ -227,19 +227,6 @@ def main() -> None:
     named = {f.name: getattr(args, f.name) for f in fields(Settings) if hasattr(args, f.name)}
     settings = Settings(**named, show=True)
     digest = sha256_of(args.checkpoint)
-    rows: list[dict] = []
-
-    def note(scores: list[Score], since: float) -> None:
-        minutes = (time.perf_counter() - since) / 60
-        print(f"{scores[0].protocol}: {minutes:.2f} minutes", file=sys.stderr, flush=True)
-        for i, score in enumerate(scores):
-            rows.append({**score._asdict(), "minutes": None if i else round(minutes, 3)})
-
-    dim = sets.train.features.shape[1]
-    note([Score("features", f"{dim} dimensions", "", None)], start)  # type: ignore[arg-type]
-    for name in args.protocol:
-        since = time.perf_counter()
-        note(PROTOCOLS[name](sets, settings), since)
     facts = {
         "checkpoint": Path(args.checkpoint).name,
         "sha256": digest,
@@ -249,10 +236,42 @@ def main() -> None:
     }
     out = Path(args.out or f"work_dirs/evaluate/{Path(args.checkpoint).stem}-{digest[:8]}")
     out.mkdir(parents=True, exist_ok=True)
-    text = markdown(facts, rows)
-    mmengine.dump({**facts, "results": rows}, out / "evaluation.json", indent=1)
-    (out / "evaluation.md").write_text(text + "\n")
-    print(f"{text}\n\nwritten to {out}", flush=True)
+    dim = sets.train.features.shape[1]
+    rows = [row("features", f"{dim} dimensions", minutes=minutes_since(start))]
+    for name in args.protocol:
+        since = time.perf_counter()
+        scores = PROTOCOLS[name](sets, settings)
+        minutes = minutes_since(since)
+        print(f"{name}: {minutes:.2f} minutes", file=sys.stderr, flush=True)
+        rows += [row(*s, minutes=None if i else minutes) for i, s in enumerate(scores)]
+        # After each, so that a long one that is stopped costs its own figures only.
+        mmengine.dump({**facts, "results": rows}, out / "evaluation.json", indent=1)
+        (out / "evaluation.md").write_text(markdown(facts, rows) + "\n")
+    print(f"{markdown(facts, rows)}\n\nwritten to {out}", flush=True)
+
+
+def row(
+    protocol: str,
+    setting: str,
+    metric: str = "",
+    percent: float | None = None,
+    std: float | None = None,
+    minutes: float | None = None,
+) -> dict:
+    """A row of the table; a protocol's minutes stand in its first."""
+    return {
+        "protocol": protocol,
+        "setting": setting,
+        "metric": metric,
+        "percent": percent,
+        "std": std,
+        "minutes": minutes,
+    }
+
+
+def minutes_since(start: float) -> float:
+    """Minutes since a reading of the performance counter."""
+    return round((time.perf_counter() - start) / 60, 3)
 
 
 if __name__ == "__main__":
