@@ -241,7 +241,7 @@ def _single_view(inputs: Any) -> Any:
     if isinstance(inputs, (list, tuple)):
         if len(inputs) and inputs[0].ndim == 4:
             raise ValueError(
-                f"one view per image is compared, but this pipeline makes {len(inputs)}: "
+                f"an evaluation takes one view per image, but this pipeline makes {len(inputs)}: "
                 "use a plain one (resize, centre crop, PackInputs) for the bank and the queries"
             )
         if len({image.shape for image in inputs}) == 1:
