@@ -5,6 +5,8 @@ VENV_OFFICIAL := .venv-official
 DEMO_CONFIG := configs/demo/xmoco_r18_1xb128_patches.py
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+# The tests of fine-tuning need mmcv's compiled ops; TRANSFER=0 leaves both out.
+TRANSFER ?= 1
 # Two workers; one thread each, or they fight over the cores.
 PYTEST := -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 # Python compiles on first import what is imported, a small part of what is installed.
@@ -17,9 +19,10 @@ SETUP := $(VENV)/.installed-demo
 SETUP_TEST := $(VENV)/.installed-dev
 SETUP_TRANSFER := $(VENV)/.installed-transfer
 SETUP_OFFICIAL := $(VENV_OFFICIAL)/.installed-test
+SETUP_OFFICIAL_TRANSFER := $(VENV_OFFICIAL)/.installed-transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-official check format format-check lint types setup setup-test setup-transfer clean python
+.PHONY: help demo test test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,11 +30,14 @@ help: ## list the targets
 demo: setup ## install, then pretrain on an embedded set of real images (DEMO_ARGS="..." for train.py)
 	$(VENV)/bin/python tools/train.py $(DEMO_CONFIG) $(DEMO_ARGS)
 
-test: setup-test ## run the tests (PYTEST_ARGS="..." for pytest)
+test: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the tests (PYTEST_ARGS="..." for pytest; TRANSFER=0: without fine-tuning)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python $(PYTEST)
 
 test-official: $(SETUP_OFFICIAL) ## run the tests on the official OpenMMLab stack, in a second environment
 	OMP_NUM_THREADS=1 $(VENV_OFFICIAL)/bin/python $(PYTEST)
+
+test-official-transfer: $(SETUP_OFFICIAL_TRANSFER) ## run the tests of fine-tuning on the official stack
+	OMP_NUM_THREADS=1 $(VENV_OFFICIAL)/bin/python $(PYTEST) tests/transfer tests/export
 
 check: format-check lint types test ## format, lint, types and tests
 
@@ -70,15 +76,23 @@ $(SETUP_TEST): $(SETUP)
 $(SETUP_TRANSFER): tools/build_mmcv_ops.sh $(SETUP)
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) 'setuptools>=77,<81' wheel ninja
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHON=$(VENV)/bin/python bash $< onedl-mmcv "$$(sed -n 's/^onedl-mmcv==//p' $(MAINTAINED))"
-	@# Without their requirements, which would bring a second OpenCV; those that are needed follow.
-	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --no-deps onedl-mmdetection onedl-mmsegmentation imaug
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) -e '.[onedl,demo,transfer]'
+	@# Without their requirements, which would bring a second OpenCV; the needed ones are there by now.
+	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --no-deps onedl-mmdetection onedl-mmsegmentation imaug
 	@touch $@
 
 $(SETUP_OFFICIAL): $(OFFICIAL) setup.py | python
 	@echo "Installing the official stack into $(VENV_OFFICIAL): 2 to 4 minutes, about 5 GB where torch brings CUDA."
 	@$(PYTHON) -m venv --clear $(VENV_OFFICIAL)
 	@$(call pins,$(OFFICIAL)) $(VENV_OFFICIAL)/bin/python $(PIP) -e '.[official,test]'
+	@touch $@
+
+$(SETUP_OFFICIAL_TRANSFER): tools/build_mmcv_ops.sh $(SETUP_OFFICIAL)
+	@$(call pins,$(OFFICIAL)) $(VENV_OFFICIAL)/bin/python $(PIP) 'setuptools>=77,<81' wheel ninja
+	@$(VENV_OFFICIAL)/bin/python -m pip uninstall -q -y mmcv-lite
+	@PATH="$(CURDIR)/$(VENV_OFFICIAL)/bin:$$PATH" PYTHON=$(VENV_OFFICIAL)/bin/python bash $< mmcv "$$(sed -n 's/^mmcv==//p' $(OFFICIAL))"
+	@$(call pins,$(OFFICIAL)) $(VENV_OFFICIAL)/bin/python $(PIP) -e '.[test,transfer]'
+	@$(call pins,$(OFFICIAL)) $(VENV_OFFICIAL)/bin/python $(PIP) --no-deps mmdet mmsegmentation
 	@touch $@
 
 python:

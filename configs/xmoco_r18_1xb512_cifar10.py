@@ -5,7 +5,11 @@
 #           from CIFAR-10's Python files: python tools/cifar10_to_npz.py FOLDER data/cifar10
 # Hardware: 1 GPU. Hours: not yet run
 # Expected: not yet run. MoCo itself: kNN 82.6 (FAIR's notebook), 83.8 at batch 128 (lightly)
-_base_ = ["mmpretrain::_base_/default_runtime.py", "_base_/xmoco_runtime.py"]
+_base_ = [
+    "mmpretrain::_base_/default_runtime.py",
+    "_base_/xmoco_runtime.py",
+    "_base_/small_views.py",
+]
 
 data_preprocessor = dict(
     type="SelfSupDataPreprocessor",
@@ -35,20 +39,7 @@ model = dict(
 
 view_pipeline = [
     dict(type="RandomResizedCrop", scale=32, crop_ratio_range=(0.08, 1.0), backend="pillow"),
-    dict(type="RandomFlip", prob=0.5),
-    dict(
-        type="RandomApply",
-        transforms=[
-            dict(type="ColorJitter", brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
-        ],
-        prob=0.8,
-    ),
-    dict(
-        type="RandomGrayscale",
-        prob=0.2,
-        keep_channels=True,
-        channel_weights=(0.114, 0.587, 0.2989),
-    ),
+    *_base_.small_view_changes,
 ]
 train_dataloader = dict(
     batch_size=512,

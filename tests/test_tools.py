@@ -138,6 +138,23 @@ def test_an_error_of_ours_inside_the_host_is_still_one_message(
     assert "nonsense" in message
 
 
+def test_a_misspelt_setting_is_named_without_a_traceback(
+    tools, monkeypatch, capsys, config, images
+):
+    for option, message in (
+        (
+            "model.head.consistency.loss_wieght=2",
+            "CrossConsistencyLoss has no setting 'loss_wieght'",
+        ),
+        ("model.backbone.dpth=18", "ResNet has no setting 'dpth'"),
+    ):
+        status, printed = run_train(
+            tools, monkeypatch, capsys, config, "--data-root", images, "--cfg-options", option
+        )
+        assert status == 2
+        assert message in printed
+
+
 def test_an_error_of_the_hosts_keeps_its_traceback(tools, monkeypatch, capsys, config, images):
     with pytest.raises(KeyError, match="NoSuchModel"):
         run_train(

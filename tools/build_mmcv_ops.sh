@@ -49,7 +49,9 @@ if ! compgen -G "$cache/*.whl" > /dev/null; then
     exit 1
   fi
   wheel=$(compgen -G "$scratch/wheel/*.whl")
-  if ! "$python" -m zipfile -l "$wheel" | grep -q 'mmcv/_ext'; then
+  # Listed whole before it is searched: grep -q would end the pipe early, and pipefail calls that a failure.
+  files=$("$python" -m zipfile -l "$wheel")
+  if [[ $files != *mmcv/_ext* ]]; then
     echo "The wheel that was built has no ops in it: mmcv/_ext is missing." >&2
     exit 1
   fi

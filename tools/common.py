@@ -7,6 +7,7 @@ import argparse
 import difflib
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
 
 OUR_FOLDERS = (str(Path(xmoco_plugin.__file__).parent), str(Path(__file__).resolve().parent))
 USER_ERROR = 2  # exit status, as argparse's own
+MISSPELT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -222,10 +224,17 @@ def user_message(error: BaseException | None) -> str | None:
     """Returns the message meant for the user, or None if this is a fault to be traced.
 
     Ours are the error classes of this package, and every ValueError and FileNotFoundError that
-    our code raises, also where the host's registry wraps it in one of its own.
+    our code raises, also where the host's registry wraps it in one of its own; and a setting that
+    the registry hands to a class that has none of that name.
     """
     while error is not None:
         frames = traceback.extract_tb(error.__traceback__)
+        misspelt = MISSPELT.search(str(error)) if isinstance(error, TypeError) else None
+        if misspelt and any(Path(f.filename).name == "build_functions.py" for f in frames):
+            return (
+                f"{misspelt[1]} has no setting {misspelt[2]!r}. Look for it in the config and in "
+                "--cfg-options: it may be misspelt."
+            )
         ours = bool(frames) and frames[-1].filename.startswith(OUR_FOLDERS)
         if type(error).__module__.startswith("xmoco_plugin") or (
             ours and isinstance(error, (ValueError, FileNotFoundError))

@@ -35,6 +35,7 @@ COLUMNS = {
     },
     "seg": {"mIoU": r"mIoU", "mAcc": r"mAcc", "aAcc": r"aAcc"},
 }
+NOTHING_FOUND = {"coco/bbox_mAP", "coco/bbox_mAP_50", "coco/bbox_mAP_75"}
 # Which settings of a dataset an option names, by task.
 PATHS = {
     "images": {"det": "data_prefix.img", "seg": "data_prefix.img_path"},
@@ -174,6 +175,9 @@ def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) 
 
 def table(task: str, label: str, digest: str, config: str, runs: dict[int, dict]) -> str:
     """Returns the rows of the table as Markdown, in percent; several seeds end in mean and std."""
+    # A detector that finds nothing at all has no metrics in mmdet; its AP is 0.
+    names = set().union(*runs.values()) or NOTHING_FOUND
+    runs = {seed: metrics or dict.fromkeys(names, 0.0) for seed, metrics in runs.items()}
     columns: dict[str, list[float]] = {}
     for title, pattern in COLUMNS[task].items():
         values = [_percent(task, pattern, metrics) for metrics in runs.values()]

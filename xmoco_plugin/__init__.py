@@ -20,6 +20,7 @@ with warnings.catch_warnings():
         hooks,
         losses,
         momentum,
+        views,
         visualization,
     )
     from ._config_scope import config_path, register_config_scope
@@ -41,5 +42,6 @@ __all__ = [
     "hooks",
     "losses",
     "momentum",
+    "views",
     "visualization",
 ]

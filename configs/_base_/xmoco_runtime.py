@@ -5,5 +5,6 @@ custom_hooks = [
     dict(type="SkippedImagesHook", max_share=0.01),
     dict(type="NonFiniteLossHook", interval=50),
     dict(type="CheckpointGuardHook"),
+    dict(type="HealthHook", interval=50),
     dict(type="ProgressHook"),
 ]

@@ -3,7 +3,11 @@
 # Command:  python tools/train.py configs/demo/xmoco_r18_1xb128_patches.py   (make demo)
 # Hardware: 2 CPU cores. Hours: 0.1
 # Expected: see docs/results.md
-_base_ = ["mmpretrain::_base_/default_runtime.py", "../_base_/xmoco_runtime.py"]
+_base_ = [
+    "mmpretrain::_base_/default_runtime.py",
+    "../_base_/xmoco_runtime.py",
+    "../_base_/small_views.py",
+]
 
 epochs = 16
 
@@ -33,20 +37,7 @@ model = dict(
 
 view_pipeline = [
     dict(type="RandomResizedCrop", scale=40, crop_ratio_range=(0.2, 1.0)),
-    dict(
-        type="RandomApply",
-        transforms=[
-            dict(type="ColorJitter", brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
-        ],
-        prob=0.8,
-    ),
-    dict(
-        type="RandomGrayscale",
-        prob=0.2,
-        keep_channels=True,
-        channel_weights=(0.114, 0.587, 0.2989),
-    ),
-    dict(type="RandomFlip", prob=0.5),
+    *_base_.small_view_changes,
 ]
 train_dataloader = dict(
     batch_size=128,

@@ -6,31 +6,14 @@
 _base_ = [
     "mmdet::pascal_voc/faster-rcnn_r50-caffe-c4_ms-18k_voc0712.py",
     "../_base_/pretrained_backbone.py",
+    "../_base_/c4_syncbn.py",
 ]
 
-# Beside the host's classes, the res5 head with the extra norm.
-custom_imports = dict(imports=["xmoco_plugin", "xmoco_plugin.downstream.normed_res_layer"])
-
-# Nothing is frozen and SyncBN learns: the statistics of pretraining are not those of detection.
-norm_cfg = dict(type="SyncBN", requires_grad=True)
-init_cfg = dict(type="Pretrained", checkpoint="", prefix="backbone.")
+custom_imports = dict(imports=_base_.c4_imports)
 model = dict(
-    # The input of pretraining: the host's C4 models expect BGR of range 0 to 255.
-    data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
-    ),
-    backbone=dict(
-        frozen_stages=-1, norm_cfg=norm_cfg, norm_eval=False, style="pytorch", init_cfg=init_cfg
-    ),
-    roi_head=dict(
-        shared_head=dict(
-            type="NormedResLayer",
-            norm_cfg=norm_cfg,
-            norm_eval=False,
-            style="pytorch",
-            init_cfg=init_cfg,
-        )
-    ),
+    data_preprocessor=_base_.c4_input,
+    backbone=_base_.c4_backbone,
+    roi_head=dict(shared_head=_base_.c4_shared_head),
 )
 
 # The two years differ in a key that the wrapper would refuse to merge.
@@ -48,6 +31,6 @@ param_scheduler = [
 default_hooks = dict(checkpoint=dict(interval=24000))
 # Before the checkpoint hook, so that what is saved is what is evaluated.
 custom_hooks = [
-    dict(type="BackboneArrivalHook", ignore=[r"shared_head\.norm\."]),
+    _base_.c4_arrival,
     dict(type="TrainModePreciseBNHook", interval=24000, num_samples=3200, priority="ABOVE_NORMAL"),
 ]

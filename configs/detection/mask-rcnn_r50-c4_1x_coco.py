@@ -6,31 +6,14 @@
 _base_ = [
     "mmdet::mask_rcnn/mask-rcnn_r50-caffe-c4_1x_coco.py",
     "../_base_/pretrained_backbone.py",
+    "../_base_/c4_syncbn.py",
 ]
 
-# Beside the host's classes, the res5 head with the extra norm.
-custom_imports = dict(imports=["xmoco_plugin", "xmoco_plugin.downstream.normed_res_layer"])
-
-# Nothing is frozen and SyncBN learns: the statistics of pretraining are not those of detection.
-norm_cfg = dict(type="SyncBN", requires_grad=True)
-init_cfg = dict(type="Pretrained", checkpoint="", prefix="backbone.")
+custom_imports = dict(imports=_base_.c4_imports)
 model = dict(
-    # The input of pretraining: the host's C4 models expect BGR of range 0 to 255.
-    data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
-    ),
-    backbone=dict(
-        frozen_stages=-1, norm_cfg=norm_cfg, norm_eval=False, style="pytorch", init_cfg=init_cfg
-    ),
-    roi_head=dict(
-        shared_head=dict(
-            type="NormedResLayer",
-            norm_cfg=norm_cfg,
-            norm_eval=False,
-            style="pytorch",
-            init_cfg=init_cfg,
-        )
-    ),
+    data_preprocessor=_base_.c4_input,
+    backbone=_base_.c4_backbone,
+    roi_head=dict(shared_head=_base_.c4_shared_head),
 )
 
 train_pipeline = [
@@ -45,4 +28,4 @@ train_pipeline = [
     dict(type="PackDetInputs"),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-custom_hooks = [dict(type="BackboneArrivalHook", ignore=[r"shared_head\.norm\."])]
+custom_hooks = [_base_.c4_arrival]

@@ -1,7 +1,10 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import json
+import logging
 import random
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +14,10 @@ from PIL import Image
 
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.hooks import RunSummaryHook
+from xmoco_plugin.hooks.run_record import RunRecord
 
 from .. import models, tiny_runner
+from ..multiprocess import run_processes
 
 PREPROCESSOR = dict(type="SelfSupDataPreprocessor", mean=[128.0] * 3, std=[64.0] * 3)
 
@@ -195,6 +200,26 @@ def test_a_lost_summary_is_said_to_be_lost(tmp_path):
     runner.train()
     assert any("no summary.json" in line for line in said)
     assert read(tmp_path)["knn_before"] is None
+
+
+def record_taken_up(rank: int, size: int, folder: str) -> list:
+    """What a rank knows after a resume where only rank 0 finds the summary."""
+    place = Path(folder, str(rank))
+    place.mkdir()
+    if rank == 0:
+        RunRecord(knn_before=10.0, accuracy=[[0, 10.0]]).write(place / "summary.json")
+    hook = RunSummaryHook(picture=False)
+    hook.before_train(
+        SimpleNamespace(
+            iter=4, work_dir=str(place), train_loop=object(), train_dataloader=[0], logger=logging
+        )
+    )
+    return [hook.record.knn_before, hook.record.accuracy]
+
+
+def test_every_process_takes_up_the_summary_of_the_first(tmp_path):
+    first, second = run_processes(record_taken_up, 2, str(tmp_path))
+    assert first == second == [10.0, [[0, 10.0]]]
 
 
 def test_without_a_validation_the_accuracies_are_not_measured(tmp_path):

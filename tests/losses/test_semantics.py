@@ -44,6 +44,30 @@ def test_gradient_is_that_of_finite_differences(term):
     assert torch.autograd.gradcheck(lambda x: term(x, k, queue), q.clone().requires_grad_())
 
 
+def test_trained_keys_get_the_gradient_of_finite_differences():
+    q, k, _ = drawn()
+    for term in (CrossConsistencyLoss(), UniformSimilarityLoss()):
+        term.key_gradient = True
+        assert torch.autograd.gradcheck(term, tuple(with_gradient(q, k)))
+
+
+def test_trained_keys_move_the_student_and_not_a_fixed_teacher():
+    q, k, queue = drawn()
+    n = len(q)
+    term = CrossConsistencyLoss(target="momentum")
+    term.key_gradient = True
+    x, y = with_gradient(q, k)
+    term(x, y).backward()
+    # By hand: the gradient through S_ij = q_i . k_j alone.
+    off_diagonal = (q @ k.T - k @ k.T).fill_diagonal_(0)
+    assert torch.allclose(y.grad, 2 * off_diagonal.T @ q / (n * (n - 1)), atol=1e-12)
+    term = CrossConsistencyLoss(pairs="queue", target="momentum")
+    term.key_gradient = True
+    x, y = with_gradient(q, k)
+    term(x, y, queue).backward()
+    assert y.grad is None
+
+
 def test_momentum_teacher_is_fixed_and_transposed_target_is_not():
     q, k, _ = drawn()
     n = len(q)

@@ -34,6 +34,13 @@ default_hooks = dict(checkpoint=dict(interval=2))
 NARROW = [f"model.backbone.base_channels={WIDTH}", f"model.backbone.stem_channels={WIDTH}"]
 NO_WORKERS = [f"{s}_dataloader.num_workers=0" for s in ("train", "val", "test")]
 NARROW_FPN = [*NARROW, f"model.neck.in_channels=[{WIDTH},{2 * WIDTH},{4 * WIDTH},{8 * WIDTH}]"]
+SMALL_DETECTOR = [
+    *NARROW_FPN,
+    *NO_WORKERS,
+    "model.roi_head.bbox_head.fc_out_channels=64",
+    "train_dataloader.dataset.pipeline.2.scale=(96,96)",
+    *[f"{stage}_dataloader.dataset.pipeline.1.scale=(96,96)" for stage in ("val", "test")],
+]
 NARROW_FCN = [
     *NARROW,
     f"model.decode_head.in_channels={8 * WIDTH}",
@@ -51,7 +58,7 @@ def run(*command, **env) -> subprocess.CompletedProcess:
     return subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,
-        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "2", **env},
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **env},
         capture_output=True,
         text=True,
         timeout=600,
@@ -97,10 +104,7 @@ def test_pretrain_fine_tune_and_see_ap_with_the_checkpoint_proved(data, pretrain
     work = data.parent / "det"
     arguments = [
         pretrained, "det", DETECTOR, "--data-root", data, "--work-dir", work, "--seeds", "0..1",
-        "--max-iters", "80", "--cfg-options", *NARROW_FPN, *NO_WORKERS,
-        "train_dataloader.batch_size=4", "model.roi_head.bbox_head.fc_out_channels=64",
-        "optim_wrapper.optimizer.lr=0.02", "train_dataloader.dataset.pipeline.2.scale=(96,96)",
-        *[f"{stage}_dataloader.dataset.pipeline.1.scale=(96,96)" for stage in ("val", "test")],
+        "--max-iters", "140", "--cfg-options", *SMALL_DETECTOR, "optim_wrapper.optimizer.lr=0.02",
     ]  # fmt: skip
     done = transfer(*arguments)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -122,6 +126,19 @@ def test_pretrain_fine_tune_and_see_ap_with_the_checkpoint_proved(data, pretrain
     assert other.returncode == 2
     assert "holds a run with other settings" in other.stderr
     assert (work / "seed_0/metrics.json").stat().st_mtime_ns == before
+
+
+@needs_mmdet
+@pytest.mark.slow
+def test_two_processes_fine_tune_one_detector_and_give_one_row(data, pretrained):
+    done = transfer(
+        pretrained, "det", DETECTOR, "--data-root", data, "--work-dir", data.parent / "two",
+        "--gpus", "2", "--max-iters", "4", "--cfg-options", *SMALL_DETECTOR,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) == 3, rows
+    assert done.stdout.count("backbone weights of epoch_2.pth") <= 1  # rank 0 says it
 
 
 @needs_mmseg
@@ -171,6 +188,11 @@ def test_the_table_has_percent_and_for_several_seeds_mean_and_std(tool):
     assert lines[0] == "| start | sha256 | config | seed | AP | AP50 |"
     assert lines[2] == "| a.pth | 12345678 | c | 1 | 10.00 | 50.00 |"
     assert lines[-1] == "| a.pth | 12345678 | c | mean ± std of 3 | 20.00 ± 10.00 | 50.00 ± 0.00 |"
+    found = {"coco/bbox_mAP": 0.2, "coco/bbox_mAP_50": 0.4, "coco/bbox_mAP_75": 0.1}
+    nothing = tool.table("det", "scratch", "-", "c", {0: {}, 1: found}).splitlines()
+    assert nothing[2] == "| scratch | - | c | 0 | 0.00 | 0.00 | 0.00 |"
+    assert nothing[3] == "| scratch | - | c | 1 | 20.00 | 40.00 | 10.00 |"
+    assert tool.table("det", "scratch", "-", "c", {0: {}}).splitlines()[2] == nothing[2]
     voc = tool.table(
         "det", "scratch", "-", "c", {0: {"pascal_voc/mAP": 0.55, "pascal_voc/AP75": 0.6}}
     )

@@ -1,4 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from .regularized_densecl import RegularizedDenseCL
+from .regularized_simclr import RegularizedSimCLR
 from .xmoco import XMoCo
 
-__all__ = ["XMoCo"]
+__all__ = ["RegularizedDenseCL", "RegularizedSimCLR", "XMoCo"]

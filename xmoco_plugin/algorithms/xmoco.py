@@ -2,14 +2,13 @@
 import inspect
 
 import torch
-import torch.nn.functional as F
 from mmpretrain.models import MoCo
 from mmpretrain.registry import MODELS
 from torch import nn
 
 from ..distributed import gather_rows, shared_seed
 from ..momentum import MomentumEncoder, ShufflePlan, filled_slots, write_ring
-from ..precision import at_least_float32
+from ..precision import unit_norm
 
 
 @MODELS.register_module()
@@ -85,7 +84,7 @@ class XMoCo(MoCo):
 
     def encode_query(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 3, H, W) -> unit-norm queries (n, D), with gradient."""
-        return _unit_norm(self.neck(self.backbone(images))[0])
+        return unit_norm(self.neck(self.backbone(images))[0])
 
     @torch.no_grad()
     def encode_key(self, images: torch.Tensor, draw: int = 0) -> torch.Tensor:
@@ -100,7 +99,7 @@ class XMoCo(MoCo):
         # permutation, and several processes that resume draw those they would have drawn.
         seed = hash((self._seed, self.encoder_k.host_steps, self.slot, draw)) % 2**63
         plan = ShufflePlan.draw(len(images), seed)
-        return plan.unshuffle(_unit_norm(self.encoder_k(plan.shuffle(images))[0]))
+        return plan.unshuffle(unit_norm(self.encoder_k(plan.shuffle(images))[0]))
 
     @property
     def slot(self) -> int:
@@ -130,11 +129,6 @@ class XMoCo(MoCo):
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._slot, self._filled = None, None
-
-
-def _unit_norm(embeddings: torch.Tensor) -> torch.Tensor:
-    # A bf16 vector of unit norm has a norm of 0.997 to 1.003.
-    return F.normalize(at_least_float32(embeddings), dim=1)
 
 
 def _describe(inputs) -> str:

@@ -4,15 +4,23 @@ from .features import collect_features, evaluation_mode, pixel_features
 from .knn import knn_topk, knn_votes, largest_class_share
 from .knn_test_loop import KNNTestLoop
 from .knn_val_loop import KNNValLoop
+from .step_health import Compared, StepHealth, measure_step
+from .verdict import Accuracy, Verdict, judge
 
 __all__ = [
+    "Accuracy",
+    "Compared",
     "FeatureBank",
     "KNNTestLoop",
     "KNNValLoop",
+    "StepHealth",
+    "Verdict",
     "collect_features",
     "evaluation_mode",
+    "judge",
     "knn_topk",
     "knn_votes",
     "largest_class_share",
+    "measure_step",
     "pixel_features",
 ]

@@ -1,4 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from .regularized_head import RegularizedHead
+from .regularized_swav_head import RegularizedSwAVHead
+from .similarity_terms import SimilarityTerms
 from .xmoco_head import XMoCoHead
 
-__all__ = ["XMoCoHead"]
+__all__ = ["RegularizedHead", "RegularizedSwAVHead", "SimilarityTerms", "XMoCoHead"]

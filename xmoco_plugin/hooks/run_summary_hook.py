@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -153,7 +153,10 @@ class RunSummaryHook(Hook):
 
     def _take_up(self, runner: Runner) -> None:
         """Go on from what the earlier part of this run stored."""
-        stored = RunRecord.read(self._folder / "summary.json")
+        # Rank 0's for all: whether to validate at the end is decided by it, on every rank alike.
+        shared = [RunRecord.read(self._folder / "summary.json")]
+        broadcast_object_list(shared)
+        stored = shared[0]
         if stored is None:
             runner.logger.warning(
                 f"no summary.json of the earlier part of this run in {self._folder}: "

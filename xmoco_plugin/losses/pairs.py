@@ -80,6 +80,8 @@ class SimilarityTerm(nn.Module):
 
     Attributes:
         weight_factor: multiplies loss_weight, in [0, 1]; for schedules (``LossWarmupHook``).
+        key_gradient: let the gradient through to k, also to that of other ranks, wherever k is not
+            part of a fixed teacher; for algorithms that train both sides (``RegularizedHead``).
     """
 
     def __init__(self, temperature: float, loss_weight: float) -> None:
@@ -91,6 +93,7 @@ class SimilarityTerm(nn.Module):
         self.temperature = temperature
         self.loss_weight = loss_weight
         self.weight_factor = 1.0
+        self.key_gradient = False
 
     def value(self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor | None) -> torch.Tensor:
         """The unweighted term of float32 or float64 embeddings."""
@@ -103,7 +106,7 @@ class SimilarityTerm(nn.Module):
 
         Args:
             q: (N, D), unit norm, with gradient.
-            k: (N, D), unit norm; no gradient flows into it.
+            k: (N, D), unit norm; no gradient flows into it unless ``key_gradient``.
             queue: (D, K), unit-norm columns; no gradient flows into it.
 
         Returns:
@@ -117,7 +120,7 @@ class SimilarityTerm(nn.Module):
         if weight == 0:
             return at_least_float32(q).new_zeros(())
         with without_autocast(q):
-            q, k = at_least_float32(q), at_least_float32(k.detach())
+            q, k = at_least_float32(q), at_least_float32(k if self.key_gradient else k.detach())
             queue = None if queue is None else at_least_float32(queue.detach())
             return weight * self.value(q, k, queue)
 

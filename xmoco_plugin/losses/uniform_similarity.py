@@ -6,6 +6,7 @@ from mmpretrain.registry import MODELS
 
 from ..distributed import gather_rows
 from .pairs import SimilarityTerm, log_distribution, own_pairs, require_queue
+from .queue_softmax import CHUNK_SIZE, chunk_for, queue_softmax
 
 NEGATIVES = ("batch", "queue")
 DIRECTIONS = ("forward", "reverse")
@@ -19,6 +20,7 @@ def uniform_similarity(
     negatives: str = "batch",
     direction: str = "forward",
     temperature: float = 0.2,
+    chunk_size: int | None = CHUNK_SIZE,
 ) -> torch.Tensor:
     """How far each image's similarities to its negatives are from being spread evenly.
 
@@ -34,6 +36,7 @@ def uniform_similarity(
         direction: 'forward', KL(U || P), which punishes a negative that is left far behind;
             'reverse', KL(P || U), which punishes one that stands out, at most log M.
         temperature: tau > 0.
+        chunk_size: keys of the queue at a time, as in :func:`info_nce`.
 
     Returns:
         Scalar >= 0: this rank's mean, whose mean over ranks is that of the global batch. 0 for a
@@ -47,6 +50,9 @@ def uniform_similarity(
         queue = require_queue(queue, "negatives='queue'")
         if queue.shape[1] == 0:
             return 0 * q.sum()
+        chunk = chunk_for(queue, chunk_size)
+        if chunk is not None:
+            return _in_chunks(q / temperature, queue, direction, chunk)
         similarity, own = q @ queue, None  # (n, K)
     else:
         similarity = q @ gather_rows(k).T  # (n, N): S_ij
@@ -57,6 +63,17 @@ def uniform_similarity(
     if direction == "forward":
         return -math.log(count) - log_p.sum(dim=1).mean() / count
     return math.log(count) + (log_p.exp() * log_p).sum(dim=1).mean()
+
+
+def _in_chunks(
+    x: torch.Tensor, queue: torch.Tensor, direction: str, chunk_size: int
+) -> torch.Tensor:
+    """The term over a long queue from sums over it; x: (n, D), queries over temperature."""
+    log_total, mean = queue_softmax(x, queue, chunk_size)
+    if direction == "forward":
+        # The logits' plain mean is one product.
+        return (log_total - x @ queue.mean(dim=1)).mean() - math.log(queue.shape[1])
+    return math.log(queue.shape[1]) + ((x * mean).sum(dim=1) - log_total).mean()
 
 
 def check_options(negatives: str, direction: str) -> None:
@@ -74,8 +91,8 @@ class UniformSimilarityLoss(SimilarityTerm):
     """Weighted :func:`uniform_similarity` (our reading of arXiv 2206.04676).
 
     Args:
-        negatives, direction, temperature: see :func:`uniform_similarity`. The default temperature
-            is MoCo v2's.
+        negatives, direction, temperature, chunk_size: see :func:`uniform_similarity`. The
+            default temperature is MoCo v2's.
         loss_weight: default 0.1 is ours and provisional: in a pilot the unweighted term rose to
             about 1.5 beside an InfoNCE of 6.
     """
@@ -86,10 +103,12 @@ class UniformSimilarityLoss(SimilarityTerm):
         direction: str = "forward",
         temperature: float = 0.2,
         loss_weight: float = 0.1,
+        chunk_size: int | None = CHUNK_SIZE,
     ) -> None:
         super().__init__(temperature, loss_weight)
         check_options(negatives, direction)
         self.negatives, self.direction = negatives, direction
+        self.chunk_size = chunk_size
 
     def value(self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor | None) -> torch.Tensor:
         return uniform_similarity(
@@ -99,6 +118,7 @@ class UniformSimilarityLoss(SimilarityTerm):
             negatives=self.negatives,
             direction=self.direction,
             temperature=self.temperature,
+            chunk_size=self.chunk_size,
         )
 
     def extra_repr(self) -> str:

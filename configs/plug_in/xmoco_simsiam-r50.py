@@ -1,0 +1,18 @@
+# SimSiam, ResNet-50, ImageNet-1K: mmpretrain's own config with the two terms on its head.
+# Source:   settings of mmpretrain (arXiv 2011.10566); terms: our reading of arXiv 2206.04676
+# Command:  bash tools/dist_train.sh configs/plug_in/xmoco_simsiam-r50.py 8 --data-root data/imagenet
+# Hardware: 8 GPUs. Hours: not yet run
+# Expected: not yet run
+_base_ = "mmpretrain::simsiam/simsiam_resnet50_8xb32-coslr-200e_in1k.py"
+custom_imports = dict(imports=["xmoco_plugin"], allow_failed_imports=False)
+
+# Weights are provisional: docs/plug_in.md says what they weigh in this algorithm's total.
+model = dict(
+    head=dict(
+        _delete_=True,
+        type="RegularizedHead",
+        head=_base_.model.head,
+        consistency=dict(loss_weight=1.0),
+        uniformity=dict(loss_weight=0.1),
+    ),
+)

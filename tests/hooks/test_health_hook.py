@@ -1,0 +1,377 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""What the hook measures, where it goes, and that it disturbs nothing."""
+
+import json
+import math
+
+import pytest
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from xmoco_plugin.checkpoint import read_checkpoint
+from xmoco_plugin.hooks import HealthHook
+from xmoco_plugin.hooks.health_record import HealthRecord, read_health
+
+from .. import models, tiny_runner
+from ..multiprocess import run_processes
+
+PREPROCESSOR = dict(type="SelfSupDataPreprocessor", mean=[128.0] * 3, std=[64.0] * 3)
+OF_ITS_BATCH = {
+    "pos_sim_mean", "pos_sim_std", "neg_sim_mean", "neg_sim_std", "nce_uninformed", "nce_ratio",
+    "dim_std", "effective_rank", "alignment", "uniformity_wi", "asymmetry", "neg_entropy",
+}  # fmt: skip
+ALL = OF_ITS_BATCH | {
+    "queue_fill", "queue_age_steps", "queue_age_epochs", "ema_distance", "grad_norm"
+}  # fmt: skip
+
+
+def build(folder, epochs=2, health=None, hooks=(), **options):
+    """A tiny run, 4 iterations of 4 images an epoch, looked at every second."""
+    hook = dict(type="HealthHook", interval=2) | (health or {})
+    options = dict(train_cfg=dict(by_epoch=True, max_epochs=epochs)) | options
+    return tiny_runner.build(folder, hooks=[hook, *hooks], **options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Folder and scalars of a run of 8 epochs with a kNN and TensorBoard."""
+    folder = tmp_path_factory.mktemp("finished")
+    visualizer = dict(
+        type="Visualizer",
+        vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
+    )
+    runner = build(
+        folder,
+        validate=True,
+        visualizer=visualizer,
+        train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=8, val_interval=2),
+        hooks=[dict(type="RunSummaryHook", picture=False)],
+    )
+    runner.train()
+    data = next(folder.glob("*/vis_data"))
+    rows = [json.loads(line) for line in (data / "scalars.json").read_text().splitlines()]
+    return folder, data, rows
+
+
+def test_every_epoch_has_one_line_with_its_verdict_values_and_histograms(finished):
+    lines = read_health(finished[0] / "health.jsonl")
+    assert [(line["epoch"], line["iter"]) for line in lines] == [(e, 4 * e) for e in range(1, 9)]
+    for line in lines:
+        assert line["verdict"] in ("learning", "collapsing", "not learning", "too early")
+        assert line["reason"]
+        assert set(line["values"]) == ALL
+        assert all(math.isfinite(value) for value in line["values"].values())
+        # Two looks an epoch (every iteration of a short one): 4 images, 24 keys.
+        for name, count in (("hist_pos", 16), ("hist_neg", 16 * models.QUEUE)):
+            assert len(line[name]["edges"]) == 41
+            assert line[name]["edges"][::40] == [-1, 1]
+            assert sum(line[name]["counts"]) == count
+
+
+def test_every_value_reaches_the_log_file_and_tensorboard(finished):
+    _, data, rows = finished
+    events = EventAccumulator(str(data)).Reload()
+    logged = [row for row in rows if "health/dim_std" in row]
+    assert len(logged) >= 8
+    for name in ALL:
+        tag = f"health/{name}"
+        assert tag in logged[0]
+        points = events.Scalars(tag)
+        assert [point.value for point in points] == pytest.approx([row[tag] for row in logged])
+
+
+def test_no_name_contains_loss_so_that_the_engine_sums_none_up(finished):
+    assert not any("loss" in name for name in ALL)
+    row = finished[2][0]
+    parts = sum(row[name] for name in ("loss_nce", "loss_consistency", "loss_uniformity"))
+    assert row["loss"] == pytest.approx(parts, rel=1e-5)
+
+
+def test_a_verdict_knows_the_validation_that_followed_its_epoch(tmp_path):
+    seen = []
+
+    class Watched(HealthHook):
+        def _accuracy(self, runner):
+            seen.append((runner.iter, [at for at, _ in self._accuracies]))
+            return super()._accuracy(runner)
+
+    HOOKS.register_module(module=Watched, force=True)
+    build(
+        tmp_path,
+        validate=True,
+        health=dict(type="Watched"),
+        train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=4, val_interval=2),
+    ).train()
+    assert seen == [(4, []), (8, [8]), (12, [8]), (16, [8, 16])]
+
+
+def test_the_first_epochs_are_too_early_until_queue_and_key_encoder_are_filled(finished):
+    lines = read_health(finished[0] / "health.jsonl")
+    # 24 keys take 6 iterations; an update rate of 0.01 averages over 100, more than the run has.
+    assert all(line["verdict"] == "too early" for line in lines)
+    assert "of its keys" in lines[0]["reason"]
+    assert "100 iterations" in lines[-1]["reason"]
+    fill = [line["values"]["queue_fill"] for line in lines[:2]]
+    assert fill[0] < fill[1] <= 1
+
+
+def test_a_linear_warmup_is_too_early(tmp_path):
+    scheduler = dict(type="LinearLR", start_factor=0.1, by_epoch=True, begin=0, end=3)
+    model = models.config(momentum=1.0, queue_len=4, data_preprocessor=PREPROCESSOR)
+    build(tmp_path, epochs=5, model=model, param_scheduler=scheduler).train()
+    lines = read_health(tmp_path / "health.jsonl")
+    reasons = ["warmed up" in line["reason"] for line in lines]
+    assert reasons == [True, True, True, False, False] or reasons == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_nce_ratio_is_the_logged_term_over_its_uninformed_value(tmp_path):
+    build(tmp_path, epochs=1, health=dict(interval=1)).train()
+    rows = next(tmp_path.glob("*/vis_data/scalars.json")).read_text().splitlines()
+    row = json.loads(rows[0])  # of iterations 1 and 2
+    guess = math.log(1 + models.QUEUE)
+    assert row["health/nce_uninformed"] == pytest.approx(guess)
+    assert row["health/nce_ratio"] == pytest.approx(row["loss_nce"] / guess, rel=1e-4)
+
+
+def test_queue_fill_and_age_go_on_after_a_resume(tmp_path):
+    model = models.config(queue_len=48, data_preprocessor=PREPROCESSOR)
+    build(tmp_path, epochs=2, model=model).train()
+    build(tmp_path, epochs=4, model=model, resume=True).train()
+    lines = read_health(tmp_path / "health.jsonl")
+    values = [line["values"] for line in lines]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    # Means of the looks at iterations 2 and 4 of each epoch.
+    assert [v["queue_fill"] for v in values] == pytest.approx([12 / 48, 28 / 48, 44 / 48, 1])
+    assert [v["queue_age_steps"] for v in values] == pytest.approx([3, 7, 11, 12])
+    assert values[3]["queue_age_epochs"] == pytest.approx(3)
+
+
+def test_accuracies_survive_a_resume(tmp_path):
+    model = models.config(momentum=1.0, queue_len=4, data_preprocessor=PREPROCESSOR)
+    options = dict(model=model, validate=True, hooks=[dict(type="RunSummaryHook", picture=False)])
+    loop = dict(type="EpochBasedTrainLoop", val_interval=1)
+    build(tmp_path, train_cfg=loop | dict(max_epochs=1), **options).train()
+    runner = build(tmp_path, train_cfg=loop | dict(max_epochs=2), resume=True, **options)
+    runner.train()
+    hook = next(hook for hook in runner.hooks if isinstance(hook, HealthHook))
+    assert [at for at, _ in hook._accuracies][:2] == [0, 4]
+    assert hook._accuracies[-1][0] == 8
+
+
+def test_resuming_from_an_earlier_epoch_drops_the_lines_that_are_done_again(tmp_path):
+    build(tmp_path, epochs=3).train()
+    with open(tmp_path / "health.jsonl", "a") as file:
+        file.write('{"epoch": 4, "it')  # a run killed while it wrote
+    again = dict(resume=True, load_from=str(tmp_path / "epoch_1.pth"))
+    build(tmp_path, epochs=3, **again).train()
+    assert [line["epoch"] for line in read_health(tmp_path / "health.jsonl")] == [1, 2, 3]
+    assert (tmp_path / "health.jsonl").read_text().count("\n") == 3
+
+
+def test_a_new_run_in_an_old_folder_starts_a_new_record(tmp_path):
+    build(tmp_path, epochs=2).train()
+    build(tmp_path, epochs=1).train()
+    assert [line["epoch"] for line in read_health(tmp_path / "health.jsonl")] == [1]
+
+
+def test_a_loaded_queue_is_full_from_the_start(tmp_path):
+    build(tmp_path / "first", epochs=1).train()
+    start = str(tmp_path / "first" / "epoch_1.pth")
+    build(tmp_path / "second", epochs=1, load_from=start).train()
+    line = read_health(tmp_path / "second" / "health.jsonl")[0]
+    assert line["values"]["queue_fill"] == 1
+
+
+def test_training_is_the_same_bit_for_bit_with_and_without_the_hook(tmp_path):
+    build(tmp_path / "watched", health=dict(interval=1)).train()
+    tiny_runner.build(tmp_path / "plain").train()
+    watched, plain = (
+        read_checkpoint(tmp_path / name / "epoch_2.pth")["state_dict"]
+        for name in ("watched", "plain")
+    )
+    for key, value in plain.items():
+        assert torch.equal(value, watched[key]), key
+
+
+class NoteGradient(Hook):
+    """The norm of the gradient, from the parameters, after each step."""
+
+    def __init__(self):
+        self.norms = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        squares = [
+            float(p.grad.double().square().sum())
+            for p in runner.model.parameters()
+            if p.grad is not None
+        ]
+        self.norms.append(math.sqrt(sum(squares)))
+
+
+def test_gradient_norm_is_that_of_the_step(tmp_path, monkeypatch):
+    # So that the gradient is still there after the step.
+    monkeypatch.setattr("mmengine.optim.OptimWrapper.zero_grad", lambda self, **kwargs: None)
+    runner = build(tmp_path, epochs=1, health=dict(interval=1))
+    note = NoteGradient()
+    runner.register_hook(note)
+    runner.train()
+    values = read_health(tmp_path / "health.jsonl")[0]["values"]
+    assert values["grad_norm"] == pytest.approx(sum(note.norms) / 4, rel=1e-4)
+
+
+def test_a_clipped_gradient_is_reported_as_it_was_before_clipping(tmp_path):
+    optimizer = dict(type="SGD", lr=0.0)
+    clip = dict(optimizer=optimizer, clip_grad=dict(max_norm=1e-3))
+    build(tmp_path / "clip", epochs=1, health=dict(interval=1), optim_wrapper=clip).train()
+    build(
+        tmp_path / "free",
+        epochs=1,
+        health=dict(interval=1),
+        optim_wrapper=dict(optimizer=optimizer),
+    ).train()
+    clipped, free = (
+        [
+            json.loads(line)["health/grad_norm"]
+            for line in next((tmp_path / name).glob("*/vis_data/scalars.json"))
+            .read_text()
+            .splitlines()
+        ]
+        for name in ("clip", "free")
+    )
+    assert min(clipped) > 0.01
+    assert clipped[0] == pytest.approx(free[0], rel=0.5)
+
+
+def test_a_gradient_scalers_scale_is_taken_out_of_a_fused_optimizers_gradient():
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    hook = HealthHook()
+    hook._gradients = []
+    optimizer.register_step_pre_hook(hook._look_at_gradient)
+    for scale in (None, torch.tensor(8.0)):
+        weight.grad = torch.tensor([3.0, 4.0]) * (1 if scale is None else 8)
+        hook._gradient_due, optimizer.grad_scale = True, scale
+        optimizer.step()
+        optimizer.step()  # not due: not looked at
+    assert [float(norm) for norm in hook._gradients] == [5.0, 5.0]
+
+
+def test_ema_distance_is_0_while_the_key_encoder_is_the_query_encoder(tmp_path):
+    still = dict(optimizer=dict(type="SGD", lr=0.0))
+    build(tmp_path / "still", epochs=1, optim_wrapper=still).train()
+    build(tmp_path / "moving", epochs=2).train()
+    distance = lambda name: read_health(tmp_path / name / "health.jsonl")[-1]["values"]  # noqa: E731
+    assert distance("still")["ema_distance"] == 0
+    assert 1e-4 < distance("moving")["ema_distance"] < 1
+
+
+def test_the_hosts_moco_is_watched_too(tmp_path):
+    model = models.config("MoCo", data_preprocessor=PREPROCESSOR)
+    build(tmp_path, epochs=1, model=model).train()
+    values = read_health(tmp_path / "health.jsonl")[0]["values"]
+    assert set(values) == ALL - {"alignment", "asymmetry"}
+
+
+def test_without_queue_temperature_and_momentum_encoder_their_numbers_are_left_out(tmp_path):
+    predictor = dict(
+        type="NonLinearNeck",
+        in_channels=models.DIM,
+        hid_channels=32,
+        out_channels=models.DIM,
+        with_avg_pool=False,
+        norm_cfg=dict(type="BN1d"),
+    )
+    model = models.config(data_preprocessor=PREPROCESSOR)
+    simsiam = dict(
+        type="SimSiam",
+        backbone=model["backbone"],
+        neck=model["neck"],
+        head=dict(
+            type="LatentPredictHead", loss=dict(type="CosineSimilarityLoss"), predictor=predictor
+        ),
+        data_preprocessor=PREPROCESSOR,
+    )
+    build(tmp_path, epochs=1, model=simsiam).train()
+    line = read_health(tmp_path / "health.jsonl")[0]
+    absent = {"nce_ratio", "nce_uninformed", "neg_entropy"}
+    assert set(line["values"]) == (OF_ITS_BATCH - absent) | {"grad_norm"}
+    assert line["verdict"] != "too early"
+
+
+def test_a_model_without_pairs_trains_on_and_says_that_nothing_was_seen(tmp_path):
+    classifier = dict(
+        type="ImageClassifier",
+        backbone=dict(type="TinyEncoder"),
+        neck=dict(type="GlobalAveragePooling"),
+        head=dict(type="LinearClsHead", num_classes=4, in_channels=16),
+    )
+    loader = tiny_runner.loader(views=False)
+    build(tmp_path, epochs=1, model=classifier, train_dataloader=loader).train()
+    line = read_health(tmp_path / "health.jsonl")[0]
+    assert line["verdict"] == "too early"
+    assert "no similarities" in line["reason"]
+
+
+def test_training_counted_in_iterations_has_a_verdict_every_pass_over_the_data(tmp_path):
+    build(
+        tmp_path,
+        train_cfg=dict(type="IterBasedTrainLoop", max_iters=10),
+        train_dataloader=tiny_runner.loader(infinite=True),
+    ).train()
+    assert [line["iter"] for line in read_health(tmp_path / "health.jsonl")] == [4, 8]
+
+
+def test_a_failing_verdict_is_a_warning_in_the_log(tmp_path):
+    model = models.config(momentum=1.0, queue_len=4, data_preprocessor=PREPROCESSOR)
+    model["head"]["temperature"] = 100.0
+    runner = build(tmp_path, epochs=2, model=model)
+    said = []
+    runner.logger.warning = said.append
+    runner.train()
+    assert any(line.startswith("health: not learning: at a temperature of 100") for line in said)
+
+
+def test_numbers_that_are_no_json_are_left_out_of_the_record(tmp_path):
+    record = HealthRecord(tmp_path / "health.jsonl")
+    with pytest.raises(ValueError):
+        record.append({"iter": 1, "values": {"x": math.nan}})
+    assert not (tmp_path / "health.jsonl").exists()
+
+
+def test_intervals_below_one_are_refused():
+    with pytest.raises(ValueError, match="got 0"):
+        HealthHook(interval=0)
+
+
+def train_distributed(rank, size, folder):
+    """A run on two processes; what this rank's log holds at the end."""
+    runner = build(
+        folder,
+        launcher="pytorch",
+        model_wrapper_cfg=dict(
+            type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None
+        ),
+    )
+    runner.train()
+    scalars = runner.message_hub.log_scalars
+    assert get_rank() == rank
+    return {name: scalars[f"train/health/{name}"].current() for name in ALL}
+
+
+def test_two_processes_have_the_same_numbers_and_the_first_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    first, second = run_processes(train_distributed, 2, str(tmp_path))
+    assert first == second
+    lines = read_health(tmp_path / "health.jsonl")
+    assert [line["epoch"] for line in lines] == [1, 2]
+    # 2 iterations of 2 x 4 images an epoch, each looked at.
+    assert sum(lines[0]["hist_pos"]["counts"]) == 16

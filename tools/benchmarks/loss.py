@@ -1,0 +1,107 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Time and extra memory of InfoNCE, forwards and backwards: mmpretrain's MoCo head and ours.
+
+Each row is N queries against K keys of 128 dimensions, the copy of the queue included that both
+algorithms make. Memory is the peak beyond queries, keys and queue.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import common
+import torch
+import torch.nn.functional as F
+from mmpretrain.models import ContrastiveHead
+
+import xmoco_plugin
+from xmoco_plugin.heads import XMoCoHead
+from xmoco_plugin.losses.queue_softmax import CHUNK_SIZE
+
+assert xmoco_plugin  # registers what the host's head is built from
+DIM = 128
+TEMPERATURE = 0.2
+
+
+def host_loss() -> Callable:
+    """What mmpretrain's MoCo.loss does once it has q and k."""
+    head = ContrastiveHead(
+        loss=dict(type="mmpretrain.CrossEntropyLoss", loss_weight=1.0), temperature=TEMPERATURE
+    )
+
+    def loss(q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor) -> torch.Tensor:
+        positive = torch.einsum("nc,nc->n", [q, k]).unsqueeze(-1)
+        negative = torch.einsum("nc,ck->nk", [q, queue.clone().detach()])
+        return head.loss(positive, negative)
+
+    return loss
+
+
+def our_loss(chunk_size: int | None, terms: bool = False) -> Callable:
+    """XMoCo's, with the copy of the queue that XMoCo.loss makes."""
+    options = dict(consistency=dict(), uniformity=dict()) if terms else dict()
+    head = XMoCoHead(TEMPERATURE, chunk_size=chunk_size, **options)
+    return lambda q, k, queue: sum(head.loss(q, k, queue.detach().clone()).values())
+
+
+def step(loss: Callable, n: int, length: int, device: str) -> Callable[[], None]:
+    """The function that computes loss and gradient of inputs of one size; it has run on small ones."""
+    if n > 2:
+        step(loss, 2, 8, device)()
+    generator = torch.Generator(device).manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, device=device)  # noqa: E731
+    q, k = F.normalize(draw(n, DIM), dim=1), F.normalize(draw(n, DIM), dim=1)
+    queue = draw(DIM, length)
+    queue /= queue.norm(dim=0)
+    q.requires_grad_()
+
+    def run() -> None:
+        q.grad = None
+        loss(q, k, queue).backward()
+
+    return run
+
+
+def main() -> None:
+    """Measures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    common.add_arguments(parser)
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256, 1024, 4096])
+    parser.add_argument("--queue", type=int, nargs="+", default=[4096, 65536, 1048576])
+    parser.add_argument("--chunk-size", type=int, default=CHUNK_SIZE)
+    parser.add_argument(
+        "--max-pairs", type=float, default=2**28, help="leave out rows with more pairs (N times K)"
+    )
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    losses = {
+        "mmpretrain": host_loss(),
+        "plain": our_loss(None),
+        "chunks": our_loss(args.chunk_size),
+        "chunks + terms": our_loss(args.chunk_size, terms=True),
+    }
+    sizes = [(n, k) for n in args.batch for k in args.queue if n * k <= args.max_pairs]
+    # Memory first: processes are forked before torch has threads.
+    peaks = {
+        (n, k, name): common.peak_memory(lambda: step(loss, n, k, device), device)  # noqa: B023
+        for n, k in sizes
+        for name, loss in losses.items()
+    }
+    rows = []
+    for n, k in sizes:
+        print(f"N = {n}, K = {k}", flush=True)
+        runs = {name: step(loss, n, k, device) for name, loss in losses.items()}
+        seconds = common.alternate(runs, args.repeats, device)
+        row: dict = dict(N=n, K=k)
+        for name in losses:
+            row[f"{name} ms"] = seconds[name] * 1e3
+        for name in losses:
+            row[f"{name} MB"] = peaks[n, k, name] / 1e6
+        row["time ratio"] = seconds["chunks"] / seconds["mmpretrain"]
+        row["memory ratio"] = peaks[n, k, "chunks"] / max(peaks[n, k, "mmpretrain"], 1)
+        rows.append(row)
+    common.report("InfoNCE, forwards and backwards", rows, common.environment(device), args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Is it learning? What the numbers of one epoch say; docs/health.md derives every threshold."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# Nats below a guess: a query's own key is twice as likely as by chance. Two groups of images that
+# are told apart, and nothing else, give just this.
+TWICE = math.log(2)
+# Nats that agreement of the views could still gain: the own key would be a tenth likelier. Ours.
+TENTH = math.log(1.1)
+USUAL_TEMPERATURE = 0.2  # MoCo v2's: the scale of similarities where a method has none of its own
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """kNN accuracy of a run, percent.
+
+    Attributes:
+        now: the latest.
+        before: that of the untrained network.
+        images: that were classified.
+    """
+
+    now: float
+    before: float
+    images: int
+
+    @property
+    def noise(self) -> float:
+        """Three standard errors of a difference of two such accuracies, percent."""
+        share = min(max((self.now + self.before) / 200, 0.0), 1.0)
+        return 300 * math.sqrt(2 * share * (1 - share) / max(self.images, 1))
+
+    @property
+    def has_risen(self) -> bool:
+        """Whether it is above that of the untrained network by more than chance."""
+        return self.now > self.before + self.noise
+
+    def __str__(self) -> str:
+        return f"{self.now:.1f} %, {self.before:.1f} % before training"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of four words and the number behind it.
+
+    Attributes:
+        verdict: 'learning', 'collapsing', 'not learning' or 'too early'.
+        reason: the rest of the sentence.
+    """
+
+    verdict: str
+    reason: str
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether somebody should look."""
+        return self.verdict in ("collapsing", "not learning")
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.reason}"
+
+
+def judge(
+    values: Mapping[str, float],
+    temperature: float | None,
+    early: str | None = None,
+    accuracy: Accuracy | None = None,
+) -> Verdict:
+    """The verdict on one epoch.
+
+    Args:
+        values: its means, by the names of docs/health.md; what is absent is not judged.
+        temperature: of the contrastive loss, None where there is none.
+        early: why nothing can be said yet, None where it can.
+        accuracy: where it was measured before training and since.
+    """
+    broken = sorted(name for name, value in values.items() if not math.isfinite(value))
+    if broken:
+        return Verdict("not learning", f"{', '.join(broken)} became NaN or infinite")
+    if temperature is not None and 1 / temperature < TWICE:
+        return Verdict(
+            "not learning",
+            f"at a temperature of {temperature:g} even perfect embeddings would make a query's own "
+            f"key only {math.exp(1 / temperature):.3g} times as likely as by chance",
+        )
+    if early is not None:
+        return Verdict("too early", early)
+    if not {"pos_sim_mean", "neg_sim_mean"} <= values.keys():
+        return Verdict("too early", "no similarities were seen")
+
+    positive, negative = values["pos_sim_mean"], values["neg_sim_mean"]
+    scale = temperature or USUAL_TEMPERATURE
+    gain = _gain(values, scale)
+    if (1 - negative) / scale < TWICE:
+        return Verdict(
+            "collapsing",
+            f"embeddings of different images have a mean similarity of {negative:.3f}; above "
+            f"{1 - scale * TWICE:.3f} they cannot be told apart at temperature {scale:g}",
+        )
+    rank = values.get("effective_rank", math.inf)
+    if rank < 2:
+        return Verdict(
+            "collapsing", f"the embeddings have an effective rank of {rank:.2f}, below 2"
+        )
+    if gain < TWICE:
+        return Verdict("not learning", _too_little(values, gain, scale))
+    if accuracy is not None and not accuracy.has_risen:
+        return Verdict(
+            "not learning",
+            f"kNN has not risen by more than chance ({accuracy.noise:.1f} points): {accuracy}",
+        )
+    if accuracy is None and (1 - positive) / scale < TENTH:
+        return Verdict(
+            "not learning",
+            f"two views of an image have a mean similarity of {positive:.3f}: above "
+            f"{1 - scale * TENTH:.3f} they are one to the network and teach it nothing; look at "
+            "the augmentations",
+        )
+    knn = "" if accuracy is None else f"; kNN {accuracy}"
+    return Verdict("learning", f"{_gained(values, gain)}{knn}")
+
+
+def _gain(values: Mapping[str, float], scale: float) -> float:
+    """Nats by which a query's own key is likelier than by chance."""
+    if "nce_ratio" in values:
+        return (1 - values["nce_ratio"]) * values["nce_uninformed"]
+    return (values["pos_sim_mean"] - values["neg_sim_mean"]) / scale
+
+
+def _gained(values: Mapping[str, float], gain: float) -> str:
+    if "nce_ratio" not in values:
+        return (
+            f"two views of an image have a mean similarity of {values['pos_sim_mean']:.3f}, "
+            f"different images one of {values['neg_sim_mean']:.3f}"
+        )
+    guess = values["nce_uninformed"]
+    return (
+        f"InfoNCE is {guess - gain:.3f}, a guess {guess:.3f}: a query's own key is "
+        f"{math.exp(gain):.3g} times as likely as by chance"
+    )
+
+
+def _too_little(values: Mapping[str, float], gain: float, scale: float) -> str:
+    text = f"{_gained(values, gain)}, and should be at least 2"
+    if "nce_ratio" not in values:
+        text = f"{_gained(values, gain)}; {scale * TWICE:.2f} between them is asked"
+    return text

@@ -1,0 +1,239 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook, LoggerHook
+from mmengine.model import BaseAveragedModel, is_model_wrapper
+from mmengine.optim import LinearLR, OptimWrapper
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch import nn
+
+from ..evaluation.diagnostics import relative_distance
+from ..evaluation.step_health import measure_step
+from ..evaluation.verdict import Accuracy, judge
+from .embedding_capture import EmbeddingCapture, temperature_of
+from .health_record import HealthRecord
+from .health_window import HealthWindow
+from .run_facts import RunFacts
+
+STATE = "health"  # of this hook in the message hub, which goes into every checkpoint
+
+
+@HOOKS.register_module()
+class HealthHook(Hook):
+    """Says while it trains whether a self-supervised run is learning, with the numbers behind it.
+
+    Now and then it looks at the embeddings that the head compares, at the gradient and at the key
+    encoder: on the device, from tensors that exist already. When the host logs, the means since
+    the last time go to its log and to every visualizer backend as ``health/<name>``. After every
+    pass over the data (an epoch) one line gives the verdict - 'learning', 'collapsing', 'not
+    learning' or 'too early' - and is appended with numbers and histograms to ``health.jsonl`` in
+    the work dir. docs/health.md says what the numbers mean and where the thresholds come from.
+
+    Works with every algorithm whose head gets embeddings or similarities, see
+    :class:`EmbeddingCapture`; what an algorithm has not (a queue, a temperature, a momentum
+    encoder) is left out. All processes have the same numbers; the first writes.
+
+    Args:
+        interval: iterations between two looks, fewer where an epoch would have less than 4.
+            Default 50 (ours): under 1 % of the time of a step.
+        metric: of the validation, percent, for the verdict.
+    """
+
+    priority = "NORMAL"  # before LoggerHook
+
+    def __init__(self, interval: int = 50, metric: str = "accuracy/top1") -> None:
+        if interval < 1:
+            raise ValueError(f"interval must be at least 1, got {interval}")
+        self.interval, self.metric = interval, metric
+        self._keys = 0  # that have entered the queue
+        self._queue_loaded = False
+        self._accuracies: list[list[float]] = []  # [iteration, percent]
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note a queue that comes with its keys."""
+        self._queue_loaded = "queue" in checkpoint.get("state_dict", checkpoint)
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        facts = RunFacts.of(runner)
+        self._iters_per_pass = max(facts.iters_per_epoch, 1)
+        self._every = max(1, min(self.interval, self._iters_per_pass // 4))
+        self._queue_len = getattr(model, "queue_len", 0)
+        self._keys_per_iter = facts.global_batch * (2 if getattr(model, "symmetric", False) else 1)
+        self._take_up(runner)
+        self._encoders, lag = _momentum_encoder(model)
+        self._lag = lag * facts.accumulation
+        self._window = HealthWindow()
+        self._pending: dict[str, Any] | None = None
+        self._early = self._too_early(runner)
+        self._listen(runner, model)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        self._speak(runner)
+        if self._capture is not None and (runner.iter + 1) % self._every == 0:
+            self._capture.listening = self._gradient_due = True
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        self._keys += self._keys_per_iter
+        self._keep_state(runner)
+        if self._capture is None:
+            return
+        if self._capture.listening and (seen := self._capture.take()) is not None:
+            self._window.add(measure_step(seen, self._temperature))
+        ends = (runner.iter + 1) % self._iters_per_pass == 0
+        if self._window.looks and (ends or _logs_now(runner, batch_idx)):
+            self._read(runner)
+        if ends:
+            self._end_pass(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        if metrics and self.metric in metrics:
+            self._accuracies.append([runner.iter, float(metrics[self.metric])])
+            self._keep_state(runner)
+        self._speak(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        self._speak(runner)
+        if self._capture is not None:
+            self._capture.close()
+        if self._gradient_handle is not None:
+            self._gradient_handle.remove()
+
+    def _listen(self, runner: Runner, model: nn.Module) -> None:
+        self._capture, self._gradient_handle = None, None
+        self._gradients: list[torch.Tensor] = []
+        self._gradient_due = False
+        if not callable(getattr(getattr(model, "head", None), "loss", None)):
+            runner.logger.info("health: the model has no head with a loss: nothing to watch")
+            return
+        self._capture = EmbeddingCapture(model)
+        self._temperature = temperature_of(model.head)
+        # Of several optimizers, none is the model's.
+        if isinstance(runner.optim_wrapper, OptimWrapper):
+            hook = runner.optim_wrapper.optimizer.register_step_pre_hook
+            self._gradient_handle = hook(self._look_at_gradient)
+
+    def _take_up(self, runner: Runner) -> None:
+        """Go on from what an earlier part of this run knew."""
+        self._record = HealthRecord(Path(runner.work_dir) / "health.jsonl")
+        if is_main_process():
+            self._record.forget_after(runner.iter)
+        state = runner.message_hub.runtime_info.get(STATE, {}) if runner.iter else {}
+        loaded = self._queue_len if self._queue_loaded else 0
+        self._keys = state.get("keys", runner.iter * self._keys_per_iter or loaded)
+        self._accuracies = list(state.get("accuracies", []))
+
+    def _keep_state(self, runner: Runner) -> None:
+        state = dict(keys=self._keys, accuracies=self._accuracies)
+        runner.message_hub.update_info(STATE, state)
+
+    def _look_at_gradient(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+        if not self._gradient_due:
+            return
+        self._gradient_due = False
+        parameters = (p for group in optimizer.param_groups for p in group["params"])
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        # A gradient scaler has divided by its scale before the step, except for fused optimizers,
+        # which do that themselves.
+        scale = getattr(optimizer, "grad_scale", None)
+        self._gradients.append(norm if scale is None else norm / scale)
+
+    def _read(self, runner: Runner) -> None:
+        """Hand the means since the last time to the host's log."""
+        values = self._window.read()
+        further: dict[str, float] = {}
+        if self._encoders is not None:
+            with torch.no_grad():
+                key, query = (encoder.parameters() for encoder in self._encoders)
+                further["ema_distance"] = float(relative_distance(key, query))
+        clipped = runner.message_hub.log_scalars.get("train/grad_norm")
+        if clipped is not None:  # the host's, of the gradient before it was clipped
+            further["grad_norm"] = float(clipped.current())
+        elif self._gradients:
+            further["grad_norm"] = float(torch.stack(self._gradients).mean())
+        self._gradients = []
+        if self._queue_len:
+            keys = min(self._keys, self._queue_len)
+            further["queue_fill"] = keys / self._queue_len
+            further["queue_age_steps"] = float(math.ceil(keys / self._keys_per_iter))
+            further["queue_age_epochs"] = further["queue_age_steps"] / self._iters_per_pass
+        self._window.note(further)
+        for name, value in (values | further).items():
+            runner.message_hub.update_scalar(f"train/health/{name}", value)
+
+    def _end_pass(self, runner: Runner) -> None:
+        values, histograms = self._window.end_pass()
+        done = runner.iter + 1
+        self._pending = {
+            "epoch": done // self._iters_per_pass,
+            "iter": done,
+            "values": values,
+            **histograms,
+            "early": self._early,
+        }
+        self._early = self._too_early(runner)
+
+    def _speak(self, runner: Runner) -> None:
+        """Give the verdict of the pass that ended, now that a validation may have followed it."""
+        if self._pending is None:
+            return
+        line, self._pending = self._pending, None
+        verdict = judge(
+            line["values"],
+            temperature=self._temperature,
+            early=line.pop("early"),
+            accuracy=self._accuracy(runner),
+        )
+        say = runner.logger.warning if verdict.is_failure else runner.logger.info
+        say(f"health: {verdict}")
+        line["values"] = {n: v for n, v in line["values"].items() if math.isfinite(v)}
+        if is_main_process():
+            self._record.append(line | dict(verdict=verdict.verdict, reason=verdict.reason))
+
+    def _accuracy(self, runner: Runner) -> Accuracy | None:
+        if len(self._accuracies) < 2 or self._accuracies[0][0] > 0:
+            return None
+        now, before = self._accuracies[-1][1], self._accuracies[0][1]
+        return Accuracy(now, before, len(runner.val_dataloader.dataset))
+
+    def _too_early(self, runner: Runner) -> str | None:
+        if self._queue_len and self._keys < self._queue_len:
+            return f"the queue holds {self._keys / self._queue_len:.0%} of its keys"
+        if any(_warms_up(s) for s in _schedulers(runner)):
+            return "the learning rate is being warmed up"
+        if runner.iter < self._lag:
+            return f"the key encoder averages over {self._lag:,} iterations"
+        return None
+
+
+def _momentum_encoder(model: nn.Module) -> tuple[tuple[nn.Module, nn.Module] | None, int]:
+    """(Key encoder, query encoder) or None, and over how many optimizer steps it averages."""
+    for average in model.children():
+        if isinstance(average, BaseAveragedModel) and isinstance(average.module, nn.Sequential):
+            pair = average.module, nn.Sequential(model.backbone, model.neck)
+            return pair, math.ceil(1 / max(average.momentum, 1e-6))
+    return None, 0
+
+
+def _schedulers(runner: Runner) -> list:
+    return runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+
+
+def _warms_up(scheduler: Any) -> bool:
+    rises = isinstance(scheduler, LinearLR) and scheduler.start_factor < scheduler.end_factor
+    return rises and scheduler.last_step < scheduler.end
+
+
+def _logs_now(runner: Runner, batch_idx: int) -> bool:
+    """Whether the host logs after this iteration."""
+    return any(
+        isinstance(hook, LoggerHook) and hook.every_n_inner_iters(batch_idx, hook.interval)
+        for hook in runner.hooks
+    )

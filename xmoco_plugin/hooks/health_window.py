@@ -1,0 +1,73 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from collections import Counter
+
+import torch
+from mmengine.dist import all_reduce
+
+from ..evaluation.diagnostics import HISTOGRAM_EDGES, effective_rank, uninformed_nce
+from ..evaluation.step_health import StepHealth
+
+
+class HealthWindow:
+    """Means of what several looks saw: on the device since the last reading, on the host before.
+
+    Attributes:
+        looks: since the last reading.
+    """
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self._last = StepHealth()
+        self._sums: dict[str, torch.Tensor] = {}
+        self._histograms: torch.Tensor | None = None
+        self._totals: Counter[str] = Counter()  # over the pass, on the host
+        self._weights: Counter[str] = Counter()
+
+    def add(self, step: StepHealth) -> None:
+        """Take in one look; nothing is read from the device."""
+        for name, value in step.values.items():
+            self._sums[name] = self._sums.get(name, 0) + value
+        if step.histograms is not None:
+            before = self._histograms
+            self._histograms = step.histograms if before is None else before + step.histograms
+        self._last, self.looks = step, self.looks + 1
+
+    def read(self) -> dict[str, float]:
+        """Means since the last reading, over the processes too; collective, waits for the device.
+
+        The effective rank is that of the last look alone.
+        """
+        names = sorted(self._sums)
+        values: dict[str, float] = {}
+        if names:
+            means = torch.stack([self._sums[name].float() for name in names]) / self.looks
+            all_reduce(means, op="mean")
+            values = dict(zip(names, means.tolist(), strict=True))
+        if self._last.embeddings is not None:
+            values["effective_rank"] = float(effective_rank(self._last.embeddings))
+        if "nce_ratio" in values:
+            values["nce_uninformed"] = uninformed_nce(self._last.negatives)
+        self.note(values, self.looks)
+        self._sums, self._last, self.looks = {}, StepHealth(), 0
+        return values
+
+    def note(self, values: dict[str, float], weight: int = 1) -> None:
+        """Add values that were read elsewhere to the means of the pass."""
+        for name, value in values.items():
+            self._totals[name] += value * weight
+            self._weights[name] += weight
+
+    def end_pass(self) -> tuple[dict[str, float], dict[str, dict[str, list]]]:
+        """Means of the pass and its histograms; a new one begins. Collective."""
+        values = {name: self._totals[name] / self._weights[name] for name in self._totals}
+        histograms = {}
+        if self._histograms is not None:
+            all_reduce(self._histograms)
+            edges = [round(edge, 2) for edge in HISTOGRAM_EDGES.tolist()]
+            counts = self._histograms.tolist()
+            histograms = {
+                name: {"edges": edges, "counts": row}
+                for name, row in zip(("hist_pos", "hist_neg"), counts, strict=True)
+            }
+        self._totals, self._weights, self._histograms = Counter(), Counter(), None
+        return values, histograms

@@ -1,0 +1,91 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmpretrain.models import SelfSupDataPreprocessor
+from mmpretrain.registry import MODELS
+
+from ..distributed import world
+from .parameters import draw_parameters
+from .ragged import split_ragged
+from .recipe import build_recipes
+from .render import render_views
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+@MODELS.register_module()
+class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
+    """Two random views of each image, made on the model's device from one uint8 image.
+
+    Takes the place of ``SelfSupDataPreprocessor``; the pipeline then only loads and packs:
+    ``[dict(type='LoadImageOrSkip'), dict(type='PackRaggedInputs', meta_keys=...)]`` with
+    ``collate_fn=dict(type='ragged_collate')`` for images of any sizes. Images of one size also come
+    through ``PackInputs`` and ``default_collate``. Outside training it is its base class.
+
+    The random numbers come from numpy, seeded by torch's CPU generator and the rank once a batch:
+    they are the same for every device, differ between processes, and go on where a restored
+    generator of torch goes on. Nothing in here waits for the device.
+
+    Args:
+        mean, std: of R, G, B, in [0, 255].
+        views: what is drawn: 'mocov1', 'mocov2', 'mocov3', a dict of ``ViewRecipe``'s options, or
+            two of these; see ``build_recipes``. Default 'mocov2'.
+        chunk_pixels: bounds the memory of the crops; see ``render_views``.
+        precision: of the crops' matrix products, 'float32' (default) or 'float16', which is off by
+            up to 0.3/255 and faster where float32 runs without tensor cores.
+        kwargs: of ``SelfSupDataPreprocessor``: ``to_rgb=True`` for the BGR of OpenMMLab's loaders;
+            colours are jittered in RGB.
+
+    Raises:
+        ValueError: for an unknown recipe or precision, and for batches that are not one image each.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        views: str | dict | Sequence = "mocov2",
+        chunk_pixels: int = 2**24,
+        precision: str = "float32",
+        **kwargs,
+    ) -> None:
+        super().__init__(mean=mean, std=std, **kwargs)
+        if precision not in DTYPES:
+            raise ValueError(f"precision is {precision!r}; choose {' or '.join(DTYPES)}")
+        self.recipes = build_recipes(views)
+        self.chunk_pixels = chunk_pixels
+        self.dtype = DTYPES[precision]
+
+    @torch.no_grad()
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Two normalized views, each (N, 3, h, w); outside training, the normalized images."""
+        if not training:
+            return super().forward(data, training)
+        data = self.cast_data(data)
+        images = _single_images(data["inputs"])
+        rng = np.random.default_rng((int(torch.randint(2**62, ()).item()), world()[0]))
+        sizes = [tuple(image.shape[:2]) for image in images]
+        views = [(recipe, draw_parameters(recipe, sizes, rng)) for recipe in self.recipes]
+        rendered = render_views(
+            images, views, self._channel_conversion, self.chunk_pixels, self.dtype
+        )
+        if self._enable_normalize:
+            rendered = [view.sub_(self.mean).div_(self.std) for view in rendered]
+        return dict(inputs=rendered, data_samples=data.get("data_samples"))
+
+
+def _single_images(inputs: Any) -> list[torch.Tensor]:
+    """The batch's images as (H, W, 3), from whichever collate function."""
+    if isinstance(inputs, dict):
+        return split_ragged(inputs)
+    images = list(inputs)
+    if any(image.ndim != 3 or image.dtype != torch.uint8 for image in images):
+        kinds = sorted({f"{image.dtype} {tuple(image.shape)}" for image in images})
+        raise ValueError(
+            "TwoViewDataPreprocessor makes the views itself and takes one uint8 image (3, H, W) "
+            f"each, got {', '.join(kinds[:3])}: take MultiView out of the training pipeline"
+        )
+    return [image.permute(1, 2, 0) for image in images]
