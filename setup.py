@@ -16,9 +16,18 @@ README = ROOT / "README.md"
 
 DEMO = ["scikit-image>=0.25,<0.26"]  # its wheel carries the photographs
 EXPORT = ["safetensors>=0.4", "timm>=1.0"]  # what exported backbones are read by
+EVALUATION = ["joblib>=1.3", "scikit-learn>=1.5"]  # the SVM protocols
 REPORT = ["scikit-learn>=1.5"]  # t-SNE
-# selenium drives Chromium through a report, where there is one.
-TEST = [*DEMO, *EXPORT, *REPORT, "pytest>=8", "pytest-timeout", "pytest-xdist", "selenium>=4.20"]
+TEST = [
+    *DEMO,
+    *EXPORT,
+    *EVALUATION,
+    *REPORT,
+    "pytest>=8",
+    "pytest-timeout",
+    "pytest-xdist",
+    "selenium>=4.20",  # drives Chromium through a report, where there is one
+]
 # What mmdet and mmseg need. These two and imaug, which wants an older OpenCV, go in without theirs.
 TRANSFER = [
     "ftfy",
@@ -77,6 +86,7 @@ setup(
     extras_require={
         **{stack: list(needs.values()) for stack, needs in STACKS.items()},
         "demo": DEMO,
+        "evaluation": EVALUATION,
         "export": EXPORT,
         "report": REPORT,
         "test": TEST,

@@ -19,8 +19,8 @@ import xmoco_plugin  # noqa: F401
 from tests.shrunken import shrunken
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-# Those of transfer have their own tests, in tests/transfer.
-ELSEWHERE = {"_base_", "detection", "segmentation"}
+# Those of fine-tuning have their own tests: tests/transfer, tests/test_classifier_configs.py.
+ELSEWHERE = {"_base_", "detection", "linear", "segmentation", "semi"}
 EVERY = sorted(f for f in CONFIGS.rglob("*.py") if not ELSEWHERE & set(f.parts))
 FILES = [f for f in EVERY if f.parent.name != "plug_in"]  # those train in tests/plug_in
 

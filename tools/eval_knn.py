@@ -5,20 +5,12 @@ import argparse
 import sys
 import time
 
+import backbones
 import common
 import mmengine
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 
-from xmoco_plugin.checkpoint import (
-    CheckpointError,
-    compare_state,
-    describe_difference,
-    read_checkpoint,
-    state_dict_of,
-)
 from xmoco_plugin.evaluation.knn_val_loop import KNNValLoop, setting_name
 
 LOOPS = {"val": "KNNValLoop", "test": "KNNTestLoop"}
@@ -79,26 +71,6 @@ def merge(cfg: Config, args: argparse.Namespace) -> str:
     return stage
 
 
-def load_weights(runner: Runner, path: str) -> None:
-    """Loads what the model has of a checkpoint's weights; the whole backbone must be there.
-
-    Raises:
-        CheckpointError: it cannot be read, or its backbone is another one.
-    """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    ours, theirs = model.state_dict(), state_dict_of(read_checkpoint(path))
-    difference = compare_state(
-        {key: value for key, value in ours.items() if key.startswith("backbone.")},
-        {key: value for key, value in theirs.items() if key.startswith("backbone.")},
-    )
-    if difference.missing or difference.mismatched:
-        raise CheckpointError(
-            f"{path} does not hold the backbone of this config:\n{describe_difference(difference)}"
-        )
-    fitting = {k: v for k, v in theirs.items() if k in ours and v.shape == ours[k].shape}
-    model.load_state_dict(fitting, strict=False)
-
-
 def results(loop: KNNValLoop, metrics: dict) -> list[dict]:
     """The loop's metrics, one entry for each k and temperature."""
     first, *others = loop.settings
@@ -129,7 +101,7 @@ def main() -> None:
     common.check_data(cfg)
     common.check_checkpoint(args.checkpoint)
     runner = common.build_runner(cfg)
-    load_weights(runner, args.checkpoint)
+    backbones.load_backbone(runner.model, args.checkpoint)
     start = time.perf_counter()
     metrics = runner.val() if stage == "val" else runner.test()
     seconds = time.perf_counter() - start

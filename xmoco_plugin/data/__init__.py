@@ -1,5 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from .decode_image import UnreadableImageError, decode_image
+from .labelled_sets import labelled_sets
+from .labelled_share import LabelledShare
 from .load_image import LoadImageOrSkip, TooManyUnreadableError
 from .npz_images import NpzImages
 from .pack import Pack, PackError
@@ -10,6 +12,7 @@ from .transform_audit import WatchedTransform, count_changes, view_pipelines, wa
 from .unlabeled_folder import UnlabeledFolder
 
 __all__ = [
+    "LabelledShare",
     "LoadImageOrSkip",
     "NpzImages",
     "Pack",
@@ -23,6 +26,7 @@ __all__ = [
     "WatchedTransform",
     "count_changes",
     "decode_image",
+    "labelled_sets",
     "view_pipelines",
     "watch_transforms",
     "write_pack",

@@ -37,11 +37,12 @@ def require_libraries(scope: str) -> None:
 
 
 def prepare(cfg: Config) -> None:
-    """Makes a detection or segmentation config ready to run; any other is left as it is.
+    """Makes a fine-tuning config ready to run; any other is left as it is.
 
-    The checkpoint in ``pretrained`` goes into every empty ``init_cfg``. Where the config has
-    ``class_names``, they are read from the data if it is empty, and model and datasets are set by
-    them. Evaluators read the annotation file of the dataset they judge.
+    The checkpoint in ``pretrained`` goes into every empty ``init_cfg``, for a classifier too. In
+    detection and segmentation, where the config has ``class_names``, they are read from the data if
+    it is empty, and model and datasets are set by them; evaluators read the annotation file of the
+    dataset they judge.
 
     Args:
         cfg: Changed in place.
@@ -51,9 +52,10 @@ def prepare(cfg: Config) -> None:
         CheckpointError: The pretraining checkpoint cannot be read without running code.
     """
     scope = cfg.get("default_scope")
-    if scope not in SCOPES:
+    if scope in SCOPES:
+        require_libraries(scope)
+    elif "pretrained" not in cfg:
         return
-    require_libraries(scope)
     if cfg.get("train_cfg"):
         _fill_checkpoint(cfg)
     else:
@@ -65,7 +67,7 @@ def prepare(cfg: Config) -> None:
     }
     if scope == "mmdet":
         _prepare_detection(cfg, stages)
-    elif "class_names" in cfg:
+    elif scope == "mmseg" and "class_names" in cfg:
         _prepare_mask_folders(cfg, stages)
 
 

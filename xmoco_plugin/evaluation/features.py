@@ -2,31 +2,29 @@
 """From a loader to one unit-norm feature and one label per image."""
 
 import math
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from mmengine.dataset import DefaultSampler
-from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import autocast
-from mmengine.utils import ProgressBar
 from torch import nn
 
 from ..distributed import world
+from .progress import watched
 
-PROGRESS_BATCHES = 50  # shorter passes end before a bar says anything (ours)
 Embed = Callable[[dict], tuple[torch.Tensor, Sequence[Any]]]
+ReadLabels = Callable[[Sequence[Any], str, int], torch.Tensor]
 
 
 class LabelledFeatures(NamedTuple):
     """This rank's part of a set, without the duplicates that fill up the last round of ranks."""
 
-    features: torch.Tensor  # (m, D), unit norm
-    labels: torch.Tensor  # (m,), int64, CPU
+    features: torch.Tensor  # (m, D), unit norm unless asked for otherwise
+    labels: torch.Tensor  # (m,), int64, CPU; (m, C) as `targets_of` reads them
     places: torch.Tensor  # (m,), int64, CPU: place of each image in the order of the whole set
 
 
@@ -43,7 +41,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 class ModelEmbedder:
-    """Callable: a loader's batch -> (unit-norm backbone features, preprocessed data samples).
+    """Callable: a loader's batch -> (backbone features, preprocessed data samples).
 
     The features are those of the host's ``extract_feat``: of a self-supervised model the
     backbone's, of a classifier those after its neck.
@@ -51,17 +49,18 @@ class ModelEmbedder:
     Args:
         model: as the runner holds it, wrapped for distributed training or not.
         fp16: run the model under autocast; features come out in float32 either way.
+        unit: scale each feature to norm 1.
     """
 
-    def __init__(self, model: nn.Module, fp16: bool = False) -> None:
+    def __init__(self, model: nn.Module, fp16: bool = False, unit: bool = True) -> None:
         self.model: Any = model.module if is_model_wrapper(model) else model
-        self.fp16 = fp16
+        self.fp16, self.unit = fp16, unit
         backbone = getattr(self.model, "backbone", None)
         self.class_token = getattr(backbone, "cls_token", None) is not None
 
     @torch.no_grad()
     def __call__(self, data_batch: dict) -> tuple[torch.Tensor, Sequence[Any]]:
-        """Returns (B, D) float32, unit norm, on the model's device, and the B data samples."""
+        """Returns (B, D) float32 on the model's device, and the B data samples."""
         data_batch = {**data_batch, "inputs": _single_view(data_batch["inputs"])}
         data = self.model.data_preprocessor(data_batch, False)
         with autocast(enabled=self.fp16):
@@ -69,7 +68,8 @@ class ModelEmbedder:
                 output = self.model.extract_feat(data["inputs"])
             else:
                 output = self.model(data["inputs"], mode="tensor")
-        return unit_norm(pool_feature(output, self.class_token)), data["data_samples"]
+        feature = pool_feature(output, self.class_token)
+        return unit_norm(feature) if self.unit else feature, data["data_samples"]
 
 
 def pool_feature(output: Any, class_token: bool = False) -> torch.Tensor:
@@ -141,6 +141,7 @@ def collect_features(
     device: torch.device | str | None = None,
     name: str = "bank",
     show_progress: bool = False,
+    read: ReadLabels | None = None,
 ) -> LabelledFeatures:
     """Features and labels of this rank's part of a labelled set.
 
@@ -152,9 +153,10 @@ def collect_features(
         device: where to keep them; ``None``: where ``embed`` leaves them.
         name: what messages call this set.
         show_progress: a bar on the first rank's terminal.
+        read: (data samples, name, number of the first) -> their labels; default `labels_of`.
 
     Raises:
-        ValueError: an image without exactly one label; more images than the set has.
+        ValueError: what ``read`` refuses; more images than the set has.
     """
     rank, size = world()
     total = len(loader.dataset)
@@ -166,11 +168,13 @@ def collect_features(
         )
     # Filled in place: collecting and joining batches would need the memory twice.
     features = torch.empty(0, 0, dtype=dtype)
-    labels = torch.empty(share, dtype=torch.int64)
+    labels = torch.empty(0, dtype=torch.int64)
     count = 0
-    for batch in watched(loader, name, show_progress):
+    for batch in watched(loader, f"features, {name}", show_progress):
         found, samples = embed(batch)
+        truth = (read or labels_of)(samples, name, count)
         if count == 0:
+            labels = torch.empty((share, *truth.shape[1:]), dtype=torch.int64)
             keep = found.device if device is None else device
             features = torch.empty((share, found.shape[1]), dtype=dtype, device=keep)
         if count + len(found) > share:
@@ -179,7 +183,7 @@ def collect_features(
                 "its sampler must visit every image once (DefaultSampler)"
             )
         features[count : count + len(found)] = found
-        labels[count : count + len(found)] = labels_of(samples, name, count)
+        labels[count : count + len(found)] = truth
         count += len(found)
     places = torch.arange(count) * size + rank
     count = int((places < total).sum())
@@ -199,16 +203,37 @@ def labels_of(data_samples: Sequence[Any], name: str = "set", first: int = 0) ->
             where = getattr(sample, "img_path", f"image {first + number}")
             what = "no gt_label" if label is None else f"{label.numel()} labels"
             raise ValueError(
-                f"kNN needs one label per image, but in the {name} {where} has {what}: use a "
+                f"one label per image is needed, but in the {name} {where} has {what}: use a "
                 "labelled data set here (a small one will do) whose pipeline ends in PackInputs"
             )
         labels.append(label.reshape(1))
     if not labels:
         raise ValueError(
-            f"kNN needs one label per image, but the {name}'s batches carry no data samples: "
+            f"one label per image is needed, but the {name}'s batches carry no data samples: "
             "its pipeline must end in PackInputs"
         )
     return torch.cat(labels).to("cpu", torch.int64)
+
+
+def targets_of(
+    data_samples: Sequence[Any], name: str, first: int, num_classes: int
+) -> torch.Tensor:
+    """Every class of each data sample, (B, C) int64 on the CPU: 1 there, 0 not, -1 difficult.
+
+    A class that an image shows both plainly and as difficult is there.
+
+    Raises:
+        ValueError: a sample without ``gt_label``; names the image.
+    """
+    targets = torch.zeros(len(data_samples), num_classes, dtype=torch.int64)
+    for number, sample in enumerate(data_samples):
+        label = getattr(sample, "gt_label", None)
+        if label is None:
+            where = getattr(sample, "img_path", f"image {first + number}")
+            raise ValueError(f"labels are needed, but in the {name} {where} has no gt_label")
+        targets[number, list(getattr(sample, "gt_label_difficult", None) or ())] = -1
+        targets[number, label.to("cpu", torch.int64)] = 1
+    return targets
 
 
 def _single_view(inputs: Any) -> Any:
@@ -216,24 +241,9 @@ def _single_view(inputs: Any) -> Any:
     if isinstance(inputs, (list, tuple)):
         if len(inputs) and inputs[0].ndim == 4:
             raise ValueError(
-                f"kNN compares one view per image, but this pipeline makes {len(inputs)}: "
+                f"an evaluation takes one view per image, but this pipeline makes {len(inputs)}: "
                 "use a plain one (resize, centre crop, PackInputs) for the bank and the queries"
             )
         if len({image.shape for image in inputs}) == 1:
             return torch.stack(list(inputs))
     return inputs
-
-
-def watched(loader: Iterable[dict], name: str, show: bool) -> Iterator[dict]:
-    """The loader's batches, with a bar where somebody may be watching."""
-    batches = len(loader)  # type: ignore[arg-type]
-    show = show and batches >= PROGRESS_BATCHES and is_main_process() and sys.stdout.isatty()
-    if show:
-        sys.stdout.write(f"kNN, {name}: ")
-        bar = ProgressBar(batches)
-    for batch in loader:
-        yield batch
-        if show:
-            bar.update()
-    if show:
-        sys.stdout.write("\n")

@@ -20,9 +20,9 @@ from .features import (
     embed_pixels,
     evaluation_mode,
     labels_of,
-    watched,
 )
 from .knn import break_vote_ties, knn_votes, largest_class_share
+from .progress import watched
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -145,7 +145,7 @@ class KNNValLoop(ValLoop):
         """This rank's batches, then ``None`` while another rank still has some to search for."""
         batches = torch.tensor(len(self.dataloader), device=self.device)
         all_reduce(batches, "max")
-        yield from watched(self.dataloader, "queries", self.show_progress)
+        yield from watched(self.dataloader, "kNN, queries", self.show_progress)
         yield from [None] * (int(batches) - len(self.dataloader))
 
     @torch.no_grad()

@@ -1,0 +1,88 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A labelled folder on the disk -> configs of its training and test set, without augmentation."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+VOC_META = ("img_path", "gt_label_difficult")
+
+
+class LabelledSetConfigs(NamedTuple):
+    """Dataset configs.
+
+    Attributes:
+        train, test: plain ones; resized and centre-cropped, where images are files.
+        augmented: ``train`` with the linear protocol's random crop and flip.
+    """
+
+    train: dict[str, Any]
+    test: dict[str, Any]
+    augmented: dict[str, Any]
+
+
+def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
+    """Recognise what lies in a folder.
+
+    =================================  ==========================================================
+    holds                              is read as
+    =================================  ==========================================================
+    train.npz and test.npz             `NpzImages`, the pixels as they are
+    JPEGImages/ and ImageSets/Main/    PASCAL VOC, trainval and test, several labels an image
+    train/ and val/ (or test/)         one folder a class; file or folder order plays no part
+    =================================  ==========================================================
+
+    Files are resized so that the short side is 8/7 of ``size`` (256 for 224) and cropped to the
+    centre, as the host's ImageNet configs do. Unreadable files end the run with their names.
+
+    Args:
+        root: the folder.
+        size: side of the images that the backbone sees, in pixels.
+
+    Raises:
+        FileNotFoundError: none of the three is there; names what is.
+    """
+    root = Path(root).expanduser()
+    if (root / "train.npz").is_file() and (root / "test.npz").is_file():
+        arrays = dict(type="NpzImages", data_root=str(root))
+        padded = [
+            dict(type="RandomCrop", crop_size=size, padding=size // 8),
+            dict(type="RandomFlip", prob=0.5),
+        ]
+        return _configs(
+            {**arrays, "split": "train"}, {**arrays, "split": "test"}, [], [], padded, ()
+        )
+    plain = [
+        dict(type="ResizeEdge", scale=round(size * 8 / 7), edge="short", backend="pillow"),
+        dict(type="CenterCrop", crop_size=size),
+    ]
+    random = [
+        dict(type="RandomResizedCrop", scale=size, backend="pillow"),
+        dict(type="RandomFlip", prob=0.5),
+    ]
+    read = [dict(type="LoadImageOrSkip", on_error="raise")]
+    if (root / "JPEGImages").is_dir() and (root / "ImageSets" / "Main").is_dir():
+        voc = dict(type="VOC", data_root=str(root))
+        sets = ({**voc, "split": "trainval"}, {**voc, "split": "test"})
+        return _configs(*sets, read, plain, random, VOC_META)
+    test = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
+    if (root / "train").is_dir() and test:
+        train, val = (dict(type="CustomDataset", data_root=str(f)) for f in (root / "train", test))
+        return _configs(train, val, read, plain, random, ("img_path",))
+    there = sorted(p.name for p in root.iterdir())[:10] if root.is_dir() else None
+    raise FileNotFoundError(
+        f"{root} "
+        + (f"holds {', '.join(there) or 'nothing'}" if there is not None else "does not exist")
+        + "; a labelled set is train/ and val/ with a folder for each class, or train.npz and "
+        "test.npz, or VOC's JPEGImages/, Annotations/ and ImageSets/"
+    )
+
+
+def _configs(
+    train: dict, test: dict, read: list, plain: list, random: list, meta: tuple
+) -> LabelledSetConfigs:
+    pack = [dict(type="PackInputs", meta_keys=meta)]
+    return LabelledSetConfigs(
+        {**train, "pipeline": [*read, *plain, *pack]},
+        {**test, "pipeline": [*read, *plain, *pack], "test_mode": True},
+        {**train, "pipeline": [*read, *random, *pack]},
+    )
