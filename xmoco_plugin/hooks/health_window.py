@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-from collections import Counter
+from collections import defaultdict
 
 import torch
 from mmengine.dist import all_reduce
@@ -20,8 +20,8 @@ class HealthWindow:
         self._last = StepHealth()
         self._sums: dict[str, torch.Tensor] = {}
         self._histograms: torch.Tensor | None = None
-        self._totals: Counter[str] = Counter()  # over the pass, on the host
-        self._weights: Counter[str] = Counter()
+        self._totals: dict[str, float] = defaultdict(float)  # over the pass, on the host
+        self._weights: dict[str, int] = defaultdict(int)
 
     def add(self, step: StepHealth) -> None:
         """Take in one look; nothing is read from the device."""
@@ -69,5 +69,7 @@ class HealthWindow:
                 name: {"edges": edges, "counts": row}
                 for name, row in zip(("hist_pos", "hist_neg"), counts, strict=True)
             }
-        self._totals, self._weights, self._histograms = Counter(), Counter(), None
+        self._totals.clear()
+        self._weights.clear()
+        self._histograms = None
         return values, histograms
