@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -42,6 +43,11 @@ def in_batches(function: Way) -> Way:
     return lambda files: [function(files[i : i + BATCH]) for i in range(0, len(files), BATCH)]
 
 
+def reading(decode: Callable[[bytes], object]) -> Way:
+    """Files through a decoder."""
+    return lambda files: [decode(f.read_bytes()) for f in files]
+
+
 def pipeline(*steps: dict, collate: Callable = default_collate) -> Way:
     """Images through transforms of the host's registry, and collated."""
     with DefaultScope.overwrite_default_scope("mmpretrain"):
@@ -64,10 +70,7 @@ def decoders() -> dict[str, Way]:
         from torchcodec.decoders import decode_jpeg
 
         codecs["torchcodec"] = lambda data: decode_jpeg(_tensor(data))
-    return {
-        f"decoding: {name}": lambda files, decode=decode: [decode(f.read_bytes()) for f in files]
-        for name, decode in codecs.items()
-    }
+    return {f"decoding: {name}": reading(decode) for name, decode in codecs.items()}
 
 
 def peers() -> dict[str, Way]:
@@ -105,7 +108,7 @@ def peers() -> dict[str, Way]:
         )
 
         def squashed(files: list[Path]) -> list[torch.Tensor]:
-            images = [cv2.resize(cv2.imread(str(f)), SQUASHED) for f in files]
+            images = [cv2.resize(decode_image(f.read_bytes()), SQUASHED) for f in files]
             stack = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
             return [views(stack), views(stack)]
 
@@ -165,7 +168,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     ways = {**decoders(), **peers(), **ours(device)}
     seconds = measure.alternate(
-        {name: lambda way=way: way(files) for name, way in ways.items()}, args.repeats, device
+        {name: partial(way, files) for name, way in ways.items()}, args.repeats, device
     )
     rows: list[dict] = [
         {
