@@ -16,7 +16,15 @@ README = ROOT / "README.md"
 
 DEMO = ["scikit-image>=0.25,<0.26"]  # its wheel carries the photographs
 EXPORT = ["safetensors>=0.4", "timm>=1.0"]  # what exported backbones are read by
-TEST = [*DEMO, *EXPORT, "scikit-learn>=1.5", "pytest>=8", "pytest-timeout", "pytest-xdist"]
+TEST = [
+    *DEMO,
+    *EXPORT,
+    "scikit-learn>=1.5",
+    "tensorboard>=2.18",
+    "pytest>=8",
+    "pytest-timeout",
+    "pytest-xdist",
+]
 # What mmdet and mmseg need. These two and imaug, which wants an older OpenCV, go in without theirs.
 TRANSFER = [
     "ftfy",
