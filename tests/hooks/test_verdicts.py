@@ -104,10 +104,7 @@ def test_an_absurdly_high_temperature_is_named_at_the_first_epoch(tmp_path):
 
 
 def test_an_absurdly_low_temperature_collapses(tmp_path):
-    assert train(tmp_path, head=MOCO | dict(temperature=1e-3))[-1]["verdict"] in (
-        "collapsing",
-        "not learning",
-    )
+    assert train(tmp_path, head=MOCO | dict(temperature=1e-3))[-1]["verdict"] == "collapsing"
 
 
 def test_weak_augmentations_are_named_though_the_loss_falls(tmp_path):
@@ -119,6 +116,7 @@ def test_weak_augmentations_are_named_though_the_loss_falls(tmp_path):
 
 
 def test_a_learning_rate_100_times_too_high_is_a_failure(tmp_path):
+    # Whether it ends collapsed or only lost depends on where the first steps throw it.
     assert words(train(tmp_path, lr=6.0))[-1] in ("not learning", "collapsing")
 
 
