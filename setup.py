@@ -16,7 +16,6 @@ README = ROOT / "README.md"
 
 DEMO = ["scikit-image>=0.25,<0.26"]  # its wheel carries the photographs
 EXPORT = ["safetensors>=0.4", "timm>=1.0"]  # what exported backbones are read by
-<<<<<<< HEAD
 EVALUATION = ["joblib>=1.3", "scikit-learn>=1.5"]  # the SVM protocols
 REPORT = ["scikit-learn>=1.5"]  # t-SNE
 TEST = [
@@ -24,20 +23,11 @@ TEST = [
     *EXPORT,
     *EVALUATION,
     *REPORT,
-    "pytest>=8",
-    "pytest-timeout",
-    "pytest-xdist",
-    "selenium>=4.20",  # drives Chromium through a report, where there is one
-=======
-TEST = [
-    *DEMO,
-    *EXPORT,
-    "scikit-learn>=1.5",
     "tensorboard>=2.18",
     "pytest>=8",
     "pytest-timeout",
     "pytest-xdist",
->>>>>>> health
+    "selenium>=4.20",  # drives Chromium through a report, where there is one
 ]
 # What mmdet and mmseg need. These two and imaug, which wants an older OpenCV, go in without theirs.
 TRANSFER = [
