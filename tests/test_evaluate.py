@@ -107,6 +107,19 @@ def test_one_command_gives_one_table_printed_and_as_json_and_markdown(
         assert f"{row['percent']:.2f}" in table
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_augmented_passes_differ(tool, monkeypatch, folder, checkpoint, tmp_path, workers):
+    given = []
+    monkeypatch.setitem(tool.PROTOCOLS, "linear-fast", lambda sets, _: given.append(sets) or [])
+    options = ["--data", folder, "--protocol", "linear-fast", "--augment", "2"]
+    monkeypatch.setattr(
+        sys.modules[__name__], "FAST", ["--workers", str(workers), "--image-size", "8"]
+    )
+    assert run(tool, monkeypatch, checkpoint, *options, "--out", tmp_path / "out") == 0
+    first, second = given[0].augmented
+    assert (first != second).any(dim=1).float().mean() > 0.9
+
+
 def test_voc_is_judged_over_its_classes_and_only_by_the_svms(
     tool, monkeypatch, capsys, voc, checkpoint, tmp_path
 ):

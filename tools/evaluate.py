@@ -129,8 +129,8 @@ def dataset_configs(args: argparse.Namespace, cfg: Config) -> tuple[dict, dict, 
     return bank.dataset, cfg.val_dataloader.dataset, None
 
 
-def build_loader(dataset: dict, args: argparse.Namespace) -> Any:
-    """A loader that visits every image once.
+def build_loader(dataset: dict, args: argparse.Namespace, seed: int = 0) -> Any:
+    """A loader that visits every image once; its worker w draws from seed + w at every start.
 
     Raises:
         ValueError: the set is empty.
@@ -143,7 +143,7 @@ def build_loader(dataset: dict, args: argparse.Namespace) -> Any:
         dataset=dataset,
     )
     try:
-        return Runner.build_dataloader(ConfigDict(loader), seed=0)
+        return Runner.build_dataloader(ConfigDict(loader), seed=seed)
     except RuntimeError as error:
         if "Found 0 files" not in str(error):
             raise
@@ -177,9 +177,15 @@ def extract(args: argparse.Namespace, cfg: Config) -> tuple[LabelledSets, dict]:
     sets = [features(*pair) for pair in zip(loaders, ("train", "test"), strict=True)]
     passes = None
     if augmented and args.augment and "linear-fast" in args.protocol:
-        loader = build_loader(augmented, args)
+        # A loader each: one that starts again gives its workers the same seeds, hence crops, again.
+        loaders = [
+            build_loader(augmented, args, seed=1 + i * max(args.workers, 1))
+            for i in range(args.augment)
+        ]
         names = [f"train, augmented pass {i + 1} of {args.augment}" for i in range(args.augment)]
-        passes = torch.stack([features(loader, name).features for name in names])
+        passes = torch.stack(
+            [features(*pair).features for pair in zip(loaders, names, strict=True)]
+        )
     counts = {"train": len(sets[0].features), "test": len(sets[1].features)}
     return LabelledSets(sets[0], sets[1], passes), {**counts, "classes": len(train_classes)}
 
