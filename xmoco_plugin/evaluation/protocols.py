@@ -190,9 +190,7 @@ def _several_classes(sets: LabelledSets) -> None:
 
 def _svm():
     if find_spec("sklearn") is None:
-        raise ValueError(
-            "svm and low-shot need scikit-learn: pip install 'xmoco_plugin[evaluation]'"
-        )
+        raise ValueError("svm and low-shot need scikit-learn: pip install scikit-learn joblib")
     from . import svm
 
     return svm
