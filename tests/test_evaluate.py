@@ -201,6 +201,16 @@ def test_errors_name_what_is_at_fault(tool, monkeypatch, capsys, folder, checkpo
     assert "no image in any folder" in message(checkpoint, "--data", folder, *knn)
 
 
+def test_a_named_k_without_images_is_refused_before_features_are_extracted(
+    tool, monkeypatch, capsys, folder, checkpoint
+):
+    monkeypatch.setattr(tool, "collect_features", None)
+    for name, k, option, images in (("knn", 25, "--k", 24), ("retrieval", 15, "--recall", 14)):
+        monkeypatch.setattr(sys.modules[__name__], "FAST", ["--workers", "0", option, str(k)])
+        assert run(tool, monkeypatch, checkpoint, "--data", folder, "--protocol", name) == 2
+        assert f"k = {k} neighbours, but the bank has {images} images" in capsys.readouterr().err
+
+
 def test_an_unknown_protocol_is_refused_with_those_that_exist(tool, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "a.pth", "--protocol", "knn,probe"])
     with pytest.raises(SystemExit):

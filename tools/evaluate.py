@@ -31,7 +31,13 @@ from xmoco_plugin.evaluation.features import (
     evaluation_mode,
     targets_of,
 )
-from xmoco_plugin.evaluation.protocols import PROTOCOLS, LabelledSets, Settings, check_sets
+from xmoco_plugin.evaluation.protocols import (
+    PROTOCOLS,
+    LabelledSets,
+    Settings,
+    check_neighbours,
+    check_sets,
+)
 from xmoco_plugin.export.record import read_settings
 from xmoco_plugin.version import __version__
 
@@ -150,11 +156,11 @@ def build_loader(dataset: dict, args: argparse.Namespace, seed: int = 0) -> Any:
         raise ValueError(f"{dataset['data_root']}: no image in any folder of it") from error
 
 
-def extract(args: argparse.Namespace, cfg: Config) -> tuple[LabelledSets, dict]:
+def extract(args: argparse.Namespace, cfg: Config, settings: Settings) -> tuple[LabelledSets, dict]:
     """Features of both sets, and what is known about them.
 
     Raises:
-        ValueError: training and test set have other classes.
+        ValueError: training and test set have other classes, or fewer images than a named k.
     """
     train, test, augmented = dataset_configs(args, cfg)
     model = MODELS.build({"data_preprocessor": cfg.get("data_preprocessor"), **cfg.model})
@@ -167,6 +173,7 @@ def extract(args: argparse.Namespace, cfg: Config) -> tuple[LabelledSets, dict]:
     if train_classes != test_classes:
         odd = sorted(set(train_classes) ^ set(test_classes))
         raise ValueError(f"training and test set differ in their classes: {', '.join(odd[:10])}")
+    check_neighbours(args.protocol, settings, *(len(loader.dataset) for loader in loaders))
     several = type(loaders[0].dataset).__name__ == "VOC"
     read = partial(targets_of, num_classes=len(train_classes)) if several else None
 
@@ -228,10 +235,10 @@ def main() -> None:
     cfg = load_config(args)
     init_default_scope("mmpretrain")
     start = time.perf_counter()
-    sets, counts = extract(args, cfg)
-    check_sets(sets)
     named = {f.name: getattr(args, f.name) for f in fields(Settings) if hasattr(args, f.name)}
     settings = Settings(**named, show=True)
+    sets, counts = extract(args, cfg, settings)
+    check_sets(sets)
     digest = sha256_of(args.checkpoint)
     facts = {
         "checkpoint": Path(args.checkpoint).name,
