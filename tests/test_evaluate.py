@@ -107,6 +107,19 @@ def test_one_command_gives_one_table_printed_and_as_json_and_markdown(
         assert f"{row['percent']:.2f}" in table
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_augmented_passes_differ(tool, monkeypatch, folder, checkpoint, tmp_path, workers):
+    given = []
+    monkeypatch.setitem(tool.PROTOCOLS, "linear-fast", lambda sets, _: given.append(sets) or [])
+    options = ["--data", folder, "--protocol", "linear-fast", "--augment", "2"]
+    monkeypatch.setattr(
+        sys.modules[__name__], "FAST", ["--workers", str(workers), "--image-size", "8"]
+    )
+    assert run(tool, monkeypatch, checkpoint, *options, "--out", tmp_path / "out") == 0
+    first, second = given[0].augmented
+    assert (first != second).any(dim=1).float().mean() > 0.9
+
+
 def test_voc_is_judged_over_its_classes_and_only_by_the_svms(
     tool, monkeypatch, capsys, voc, checkpoint, tmp_path
 ):
@@ -186,6 +199,16 @@ def test_errors_name_what_is_at_fault(tool, monkeypatch, capsys, folder, checkpo
     for file in (folder / "val").rglob("*.png"):
         file.unlink()
     assert "no image in any folder" in message(checkpoint, "--data", folder, *knn)
+
+
+def test_a_named_k_without_images_is_refused_before_features_are_extracted(
+    tool, monkeypatch, capsys, folder, checkpoint
+):
+    monkeypatch.setattr(tool, "collect_features", None)
+    for name, k, option, images in (("knn", 25, "--k", 24), ("retrieval", 15, "--recall", 14)):
+        monkeypatch.setattr(sys.modules[__name__], "FAST", ["--workers", "0", option, str(k)])
+        assert run(tool, monkeypatch, checkpoint, "--data", folder, "--protocol", name) == 2
+        assert f"k = {k} neighbours, but the bank has {images} images" in capsys.readouterr().err
 
 
 def test_an_unknown_protocol_is_refused_with_those_that_exist(tool, monkeypatch, capsys):

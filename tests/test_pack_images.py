@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xmoco_plugin.data import Pack
+
 TOOLS = Path(__file__).parents[1] / "tools"
 
 
@@ -51,6 +53,22 @@ def test_raw_images_are_unpacked_without_loss(run, photos, tmp_path):
     for file in photos.rglob("*.png"):
         copy = tmp_path / "again" / (str(file.relative_to(photos)) + ".png")
         assert np.array_equal(np.asarray(Image.open(copy)), np.asarray(Image.open(file)))
+
+
+@pytest.mark.parametrize("name", ["../../x.png", "TMP/abc.png", "a/../../.png", "."])
+def test_a_name_that_leads_out_of_the_folder_is_refused(run, photos, tmp_path, capsys, name):
+    name = name.replace("TMP", str(tmp_path))
+    run("pack", photos, tmp_path / "pack")
+    pack = Pack(tmp_path / "pack")
+    names = [pack.name(row) for row in range(3)]
+    records = np.array(pack.records)
+    records["name"][2] = len(f"{names[0]}\n{name}\n")
+    np.save(tmp_path / "pack" / "records.npy", records)
+    (tmp_path / "pack" / "names.bin").write_text(f"{names[0]}\n{name}\n{names[2]}\n")
+    before = sorted(tmp_path.parent.rglob("*"))
+    assert run("unpack", tmp_path / "pack", tmp_path / "again") == 2
+    assert f"names a file {name!r}" in capsys.readouterr().err
+    assert sorted(tmp_path.parent.rglob("*")) == before
 
 
 def test_a_changed_byte_is_found_and_the_image_named(run, photos, tmp_path, capsys):

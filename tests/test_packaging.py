@@ -81,6 +81,14 @@ def test_the_wheel_holds_every_config_and_tool_in_the_mim_layout(wheel):
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
 
 
+def test_no_message_or_page_has_pip_fetch_this_package_which_is_on_no_index():
+    files = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    for folder in ("xmoco_plugin", "tools", "configs"):
+        files += [file for file in (ROOT / folder).rglob("*") if file.suffix in (".py", ".sh")]
+    wrong = re.compile(r"pip install\s+['\"]?xmoco.plugin\b")
+    assert not [file.name for file in files if wrong.search(file.read_text(encoding="utf-8"))]
+
+
 def test_the_wheel_requires_no_stack_unless_an_extra_asks_for_one(wheel):
     with zipfile.ZipFile(wheel) as archive:
         metadata = next(name for name in archive.namelist() if name.endswith("METADATA"))

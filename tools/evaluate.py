@@ -31,7 +31,13 @@ from xmoco_plugin.evaluation.features import (
     evaluation_mode,
     targets_of,
 )
-from xmoco_plugin.evaluation.protocols import PROTOCOLS, LabelledSets, Settings, check_sets
+from xmoco_plugin.evaluation.protocols import (
+    PROTOCOLS,
+    LabelledSets,
+    Settings,
+    check_neighbours,
+    check_sets,
+)
 from xmoco_plugin.export.record import read_settings
 from xmoco_plugin.version import __version__
 
@@ -129,8 +135,8 @@ def dataset_configs(args: argparse.Namespace, cfg: Config) -> tuple[dict, dict, 
     return bank.dataset, cfg.val_dataloader.dataset, None
 
 
-def build_loader(dataset: dict, args: argparse.Namespace) -> Any:
-    """A loader that visits every image once.
+def build_loader(dataset: dict, args: argparse.Namespace, seed: int = 0) -> Any:
+    """A loader that visits every image once; its worker w draws from seed + w at every start.
 
     Raises:
         ValueError: the set is empty.
@@ -143,18 +149,18 @@ def build_loader(dataset: dict, args: argparse.Namespace) -> Any:
         dataset=dataset,
     )
     try:
-        return Runner.build_dataloader(ConfigDict(loader), seed=0)
+        return Runner.build_dataloader(ConfigDict(loader), seed=seed)
     except RuntimeError as error:
         if "Found 0 files" not in str(error):
             raise
         raise ValueError(f"{dataset['data_root']}: no image in any folder of it") from error
 
 
-def extract(args: argparse.Namespace, cfg: Config) -> tuple[LabelledSets, dict]:
+def extract(args: argparse.Namespace, cfg: Config, settings: Settings) -> tuple[LabelledSets, dict]:
     """Features of both sets, and what is known about them.
 
     Raises:
-        ValueError: training and test set have other classes.
+        ValueError: training and test set have other classes, or fewer images than a named k.
     """
     train, test, augmented = dataset_configs(args, cfg)
     model = MODELS.build({"data_preprocessor": cfg.get("data_preprocessor"), **cfg.model})
@@ -167,6 +173,7 @@ def extract(args: argparse.Namespace, cfg: Config) -> tuple[LabelledSets, dict]:
     if train_classes != test_classes:
         odd = sorted(set(train_classes) ^ set(test_classes))
         raise ValueError(f"training and test set differ in their classes: {', '.join(odd[:10])}")
+    check_neighbours(args.protocol, settings, *(len(loader.dataset) for loader in loaders))
     several = type(loaders[0].dataset).__name__ == "VOC"
     read = partial(targets_of, num_classes=len(train_classes)) if several else None
 
@@ -177,9 +184,15 @@ def extract(args: argparse.Namespace, cfg: Config) -> tuple[LabelledSets, dict]:
     sets = [features(*pair) for pair in zip(loaders, ("train", "test"), strict=True)]
     passes = None
     if augmented and args.augment and "linear-fast" in args.protocol:
-        loader = build_loader(augmented, args)
+        # A loader each: one that starts again gives its workers the same seeds, hence crops, again.
+        loaders = [
+            build_loader(augmented, args, seed=1 + i * max(args.workers, 1))
+            for i in range(args.augment)
+        ]
         names = [f"train, augmented pass {i + 1} of {args.augment}" for i in range(args.augment)]
-        passes = torch.stack([features(loader, name).features for name in names])
+        passes = torch.stack(
+            [features(*pair).features for pair in zip(loaders, names, strict=True)]
+        )
     counts = {"train": len(sets[0].features), "test": len(sets[1].features)}
     return LabelledSets(sets[0], sets[1], passes), {**counts, "classes": len(train_classes)}
 
@@ -222,10 +235,10 @@ def main() -> None:
     cfg = load_config(args)
     init_default_scope("mmpretrain")
     start = time.perf_counter()
-    sets, counts = extract(args, cfg)
-    check_sets(sets)
     named = {f.name: getattr(args, f.name) for f in fields(Settings) if hasattr(args, f.name)}
     settings = Settings(**named, show=True)
+    sets, counts = extract(args, cfg, settings)
+    check_sets(sets)
     digest = sha256_of(args.checkpoint)
     facts = {
         "checkpoint": Path(args.checkpoint).name,

@@ -7,7 +7,7 @@ kill: it goes on. Class folders become labels, names are kept, and `unpack` give
 
 import argparse
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import common
 import cv2
@@ -60,11 +60,19 @@ def unpack(args: argparse.Namespace) -> None:
     """Writes the images as files again: encoded ones as they are, raw ones as PNG.
 
     Raises:
-        PackError: the folder exists, or an image's bytes have changed.
+        PackError: the folder exists, an image's bytes have changed, or its name leads elsewhere;
+            of names, before anything is written.
     """
     if args.folder.exists():
         raise PackError(f"{args.folder} exists: name a folder that does not")
     opened = Pack(args.pack)
+    for name in map(opened.name, range(len(opened))):
+        path = PurePath(name)
+        if not path.parts or path.anchor or ".." in path.parts:
+            raise PackError(
+                f"names.bin of {args.pack} names a file {name!r}, which is not below the folder: "
+                "the pack is damaged or made to do harm; nothing was written"
+            )
     for row in range(len(opened)):
         if not opened.is_whole(row):
             raise PackError(f"{opened.name(row)} is damaged in {args.pack}")

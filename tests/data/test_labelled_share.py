@@ -2,11 +2,12 @@
 import hashlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from mmpretrain.datasets import CustomDataset
 
-from xmoco_plugin.data import LabelledShare, NpzImages
+from xmoco_plugin.data import LabelledShare, NpzImages, write_pack
 
 SIZES = {"cat": 40, "dog": 25, "emu": 3}
 
@@ -61,6 +62,17 @@ def test_arrays_are_named_by_their_place_and_yield_their_pixels(tmp_path):
     assert rows == sorted(rows)
     assert [share[i]["gt_label"] for i in range(6)] == [row % 3 for row in rows]
     assert rows == [int(s["img"][0, 0, 0]) for s in LabelledShare(config, percent=20)]
+
+
+def test_of_a_pack_it_takes_the_images_that_it_takes_of_the_folder(folder, tmp_path, monkeypatch):
+    for file in folder.rglob("*.jpg"):
+        file.write_bytes(cv2.imencode(".jpg", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    write_pack(folder, tmp_path / "pack")
+    monkeypatch.setattr("xmoco_plugin.data.pack.Pack.content", None)  # no pixels are read
+    share = LabelledShare(dict(type="PackedImages", data_root=str(tmp_path / "pack")), percent=10)
+    assert names(share) == names(LabelledShare(CustomDataset(data_root=str(folder)), percent=10))
+    assert sorted(share.get_data_info(i)["gt_label"] for i in range(7)) == [0] * 4 + [1] * 2 + [2]
+    assert share.dataset.get_gt_labels().tolist() == [0] * 4 + [1] * 2 + [2]
 
 
 @pytest.mark.parametrize("percent", [0, -1, 101])

@@ -196,7 +196,7 @@ def test_without_scikit_image_the_error_gives_the_command(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "skimage"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Hidden(), *sys.meta_path])
-    with pytest.raises(ImportError, match=r"pip install 'xmoco_plugin\[demo\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'scikit-image>=0\.25"):
         PhotoPatches()
 
 

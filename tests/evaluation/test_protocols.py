@@ -96,6 +96,16 @@ def test_one_class_only_is_refused_by_every_protocol(name):
         PROTOCOLS[name](sets(train=part(60, 0, one), test=part(60, 1, one)), FAST)
 
 
+def test_of_the_default_neighbours_those_are_taken_that_there_are_images_for():
+    small = sets(train=part(19, 0), test=part(9, 1))
+    assert [score.setting for score in run_knn(small, Settings())] == ["k10_T0.07"]
+    assert [score.setting for score in run_knn(sets(train=part(8, 0)), Settings())] == ["k1_T0.07"]
+    metrics = [score.metric for score in PROTOCOLS["retrieval"](small, Settings())]
+    assert metrics == ["recall@1", "recall@5", "mAP"]
+    with pytest.raises(ValueError, match="k = 10 neighbours, but the bank has 8 images"):
+        PROTOCOLS["retrieval"](small, Settings(recalls=(10,)))
+
+
 def test_more_neighbours_than_the_bank_has_are_refused():
     with pytest.raises(ValueError, match="k = 61 neighbours, but the bank has 60 images"):
         run_knn(sets(), Settings(ks=(61,)))

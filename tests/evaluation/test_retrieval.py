@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from xmoco_plugin.evaluation.features import unit_norm
 from xmoco_plugin.evaluation.retrieval import retrieval_scores
@@ -53,6 +54,23 @@ def test_map_is_the_mean_of_scikit_learns_average_precision():
         precisions.append(average_precision_score(truth, similarity[i, others]))
     scores = retrieval_scores(features, labels)
     assert scores["mAP"] == pytest.approx(100 * np.mean(precisions), abs=1e-4)
+
+
+class NoDouble(TorchDispatchMode):
+    """Refuses what Apple's mps refuses."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.dtype == torch.float64:
+            raise TypeError(f"{func}: no float64 on this device")
+        return out
+
+
+def test_no_float64_is_asked_of_the_device():
+    features, labels = drawn(50, 8)
+    with NoDouble():
+        scores = retrieval_scores(features, labels)
+    assert scores == pytest.approx(by_loops(features, labels, (1, 5, 10)), abs=1e-4)
 
 
 def test_value_by_hand():

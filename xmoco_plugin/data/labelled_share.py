@@ -37,8 +37,7 @@ class LabelledShare:
             raise ValueError(f"LabelledShare takes a percent above 0 and up to 100, not {percent}")
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.dataset.full_init()
-        # mmengine's own: what a data set adds to it, such as pixels, is not needed here.
-        infos = [BaseDataset.get_data_info(self.dataset, i) for i in range(len(self.dataset))]
+        infos = [_info(self.dataset, row) for row in range(len(self.dataset))]
         names = [Path(info.get("img_path") or str(i)).name for i, info in enumerate(infos)]
         if files is not None:
             rows = _named_rows(names, Path(files).expanduser())
@@ -63,6 +62,14 @@ class LabelledShare:
     def get_data_info(self, idx: int) -> dict:
         """As of the whole set."""
         return self.dataset.get_data_info(idx)
+
+
+def _info(dataset: BaseDataset, row: int) -> dict:
+    """What a data set knows of an image, without its pixels where they can be left out."""
+    if not dataset.serialize_data and not isinstance(dataset.data_list[row], dict):
+        return dataset.get_data_info(row)  # its list is in a form of its own, as a pack's is
+    # mmengine's own: what a data set adds to it, such as NpzImages its pixels, is not needed here.
+    return BaseDataset.get_data_info(dataset, row)
 
 
 def hash_share(labels: Sequence[int | None], names: Sequence[str], percent: float) -> list[int]:

@@ -150,14 +150,14 @@ def _read_photos(gray: bool) -> dict[str, np.ndarray]:
     except ModuleNotFoundError as error:
         raise ImportError(
             "PhotoPatches cuts its patches from the photographs in scikit-image's wheel, which is "
-            "not installed: pip install 'xmoco_plugin[demo]'"
+            "not installed: pip install 'scikit-image>=0.25,<0.26'"
         ) from error
     photos = {}
     for name, file in PHOTOS.items():
         if not (folder / file).is_file():
             raise FileNotFoundError(
                 f"this scikit-image has no {file}; the photographs are those of the version that "
-                "pip install 'xmoco_plugin[demo]' brings"
+                "pip install 'scikit-image>=0.25,<0.26' brings"
             )
         photo = decode_image((folder / file).read_bytes())
         if gray:  # the weights of ITU-R BT.601, in BGR

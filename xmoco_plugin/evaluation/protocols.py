@@ -11,11 +11,15 @@ import torch
 
 from .feature_bank import FeatureBank
 from .features import LabelledFeatures, unit_norm
-from .knn import break_vote_ties, check_features, knn_votes
+from .knn import break_vote_ties, check_features, check_k, knn_votes
 from .knn_val_loop import knn_settings, setting_name
 from .linear_probe import LRS, WEIGHT_DECAYS, linear_probe
 from .progress import watched
 from .retrieval import retrieval_scores
+
+# Unless k is named: those of them that the set has images for.
+KS = (10, 20, 200)
+RECALLS = (1, 5, 10)
 
 
 class Score(NamedTuple):
@@ -46,9 +50,12 @@ class LabelledSets(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """Of all protocols; see the functions that take them."""
+    """Of all protocols; see the functions that take them.
 
-    ks: Sequence[int] = (10, 20, 200)
+    ``ks`` and ``recalls`` of None are those of `KS` and `RECALLS` that the set has images for.
+    """
+
+    ks: Sequence[int] | None = None
     temperatures: Sequence[float | None] = (0.07,)
     lrs: Sequence[float] = LRS
     weight_decays: Sequence[float] = WEIGHT_DECAYS
@@ -57,7 +64,7 @@ class Settings:
     shots: Sequence[int] | None = None
     samples: int = 5
     rule: str = "area"
-    recalls: Sequence[int] = (1, 5, 10)
+    recalls: Sequence[int] | None = None
     jobs: int = 1
     show: bool = False
 
@@ -65,13 +72,14 @@ class Settings:
 def run_knn(sets: LabelledSets, settings: Settings) -> list[Score]:
     """Weighted kNN for every k and temperature, from one search for the largest k."""
     _one_label(sets, "knn")
-    grid = knn_settings(settings.ks, settings.temperatures)
+    ks = _that_fit(settings.ks, KS, len(sets.train.labels))
+    grid = knn_settings(ks, settings.temperatures)
     bank = FeatureBank(sets.train._replace(features=unit_norm(sets.train.features)))
     queries = unit_norm(sets.test.features)
     check_features(queries, "queries")
     _several_classes(sets)
     parts = queries.split(bank.query_chunk)
-    largest = max(settings.ks)
+    largest = max(ks)
     found = [bank.search(part, largest) for part in watched(parts, "kNN", settings.show, least=4)]
     similarity, labels = (torch.cat(part).cpu() for part in zip(*found, strict=True))
     classes = int(bank.labels.max()) + 1
@@ -150,7 +158,8 @@ def run_retrieval(sets: LabelledSets, settings: Settings) -> list[Score]:
     """Each test image looks for its class among the other test images."""
     _one_label(sets, "retrieval")
     features = unit_norm(sets.test.features)
-    scores = retrieval_scores(features, sets.test.labels, settings.recalls, show=settings.show)
+    recalls = _that_fit(settings.recalls, RECALLS, len(features) - 1)
+    scores = retrieval_scores(features, sets.test.labels, recalls, show=settings.show)
     return [Score("retrieval", "among the test images", *item) for item in scores.items()]
 
 
@@ -169,6 +178,24 @@ def check_sets(sets: LabelledSets) -> None:
         if not len(part.features):
             raise ValueError(f"the {name} set is empty: there is nothing to judge by")
         check_features(part.features, name)
+
+
+def check_neighbours(names: Sequence[str], settings: Settings, train: int, test: int) -> None:
+    """Raises ValueError for a named k that is larger than the set it is looked for in.
+
+    Args:
+        names: of the protocols.
+        settings: theirs.
+        train: images of the training set.
+        test: images of the test set.
+    """
+    for name, ks, rows in (("knn", settings.ks, train), ("retrieval", settings.recalls, test - 1)):
+        for k in ks or () if name in names and rows > 0 else ():
+            check_k(k, rows)
+
+
+def _that_fit(named: Sequence[int] | None, usual: Sequence[int], most: int) -> Sequence[int]:
+    return named or [k for k in usual if k <= most] or [1]
 
 
 def _one_label(sets: LabelledSets, protocol: str) -> None:
@@ -190,9 +217,7 @@ def _several_classes(sets: LabelledSets) -> None:
 
 def _svm():
     if find_spec("sklearn") is None:
-        raise ValueError(
-            "svm and low-shot need scikit-learn: pip install 'xmoco_plugin[evaluation]'"
-        )
+        raise ValueError("svm and low-shot need scikit-learn: pip install scikit-learn joblib")
     from . import svm
 
     return svm

@@ -46,7 +46,7 @@ def retrieval_scores(
     asking = torch.nonzero(counts[of] > 1).flatten()
     if not len(asking):
         raise ValueError(f"none of {len(labels)} images has another one of its class to find")
-    found = torch.zeros(len(ks), dtype=torch.float64)
+    found = [0] * len(ks)
     precision = 0.0
     rank = torch.arange(1, len(features), device=features.device)
     parts = asking.split(chunk)
@@ -55,9 +55,10 @@ def retrieval_scores(
         similarity[torch.arange(len(rows)), rows] = -torch.inf  # itself: last, and cut off
         order = similarity.sort(dim=1, descending=True, stable=True).indices[:, :-1]
         right = labels[order] == labels[rows, None]  # (q, n - 1)
-        found += torch.tensor([float(right[:, :k].any(dim=1).sum()) for k in ks])
-        at_hit = right.cumsum(dim=1).double() / rank * right
+        found = [n + int(right[:, :k].any(dim=1).sum()) for n, k in zip(found, ks, strict=True)]
+        # In float32: Apple's mps has no float64. Sums over the chunks are Python's.
+        at_hit = right.cumsum(dim=1) / rank * right
         precision += float((at_hit.sum(dim=1) / right.sum(dim=1)).sum())
     percent = 100 / len(asking)
-    scores = {f"recall@{k}": float(n) * percent for k, n in zip(ks, found, strict=True)}
+    scores = {f"recall@{k}": n * percent for k, n in zip(ks, found, strict=True)}
     return scores | {"mAP": precision * percent}

@@ -24,7 +24,7 @@ def tsne_figure(run: WorkDir, number: int, network: Network, bank: Bank) -> Figu
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise ImportError("t-SNE needs scikit-learn: pip install 'xmoco_plugin[report]'") from error
+        raise ImportError("t-SNE needs scikit-learn: pip install scikit-learn") from error
     picked = np.unique(np.linspace(0, len(bank.indices) - 1, IMAGES).astype(int))
     if len(picked) < LEAST:
         raise ValueError(f"t-SNE of {len(picked)} images says nothing")
