@@ -147,3 +147,21 @@ def test_without_queue_temperature_and_momentum_encoder_their_numbers_are_left_o
     absent = {"nce_ratio", "nce_uninformed", "neg_entropy"}
     assert set(line["values"]) == (OF_ITS_BATCH - absent) | {"grad_norm"}
     assert line["verdict"] != "too early"
+
+
+class BreakWeights(Hook):
+    """Makes the query encoder's embeddings NaN after the second iteration."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == 1:
+            next(runner.model.neck.parameters()).data.fill_(math.nan)
+
+
+def test_embeddings_that_become_nan_are_not_learning(tmp_path):
+    runner = build(tmp_path, epochs=2)
+    runner.register_hook(BreakWeights())
+    runner.train()
+    lines = read_health(tmp_path / "health.jsonl")
+    assert [line["verdict"] for line in lines] == ["not learning"] * 2
+    assert all("effective_rank" in line["reason"] for line in lines)
+    assert all(line["reason"].endswith("became NaN or infinite") for line in lines)
