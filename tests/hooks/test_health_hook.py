@@ -185,6 +185,12 @@ def test_a_failing_verdict_is_a_warning_in_the_log(tmp_path):
     assert any(line.startswith("health: not learning: at a temperature of 100") for line in said)
 
 
+def test_a_validation_without_training_is_left_alone(tmp_path):
+    runner = build(tmp_path, validate=True)
+    runner.val()
+    assert not (tmp_path / "health.jsonl").exists()
+
+
 def test_numbers_that_are_no_json_are_left_out_of_the_record(tmp_path):
     record = HealthRecord(tmp_path / "health.jsonl")
     with pytest.raises(ValueError):
