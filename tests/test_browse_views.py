@@ -71,7 +71,9 @@ def test_a_pipeline_of_single_views_is_refused_with_what_it_has(
     config.write_text(CONFIG[:start] + CONFIG[end:])
     arguments = [config, "--data-root", tmp_path / "images", "--out", tmp_path / "views"]
     assert browse(tool, monkeypatch, *arguments) == 2
-    assert "no MultiView, but LoadImageFromFile, PackInputs" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no MultiView, but LoadImageFromFile, PackInputs" in said
+    assert "TwoViews or TwoViewDataPreprocessor" in said
     assert not (tmp_path / "views").exists()
 
 

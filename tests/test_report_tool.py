@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from . import tiny_runner  # noqa: F401  (registers TinyImages)
 from .tools_config import draw
 from .visualization.report.made_runs import step, write_scalars
 
@@ -53,6 +54,21 @@ def test_data_root_says_where_the_data_are_now(tool, monkeypatch, run, tmp_path)
     assert report(tool, monkeypatch, run, "--data-root", tmp_path / "images", "--out", out) == 0
     assert 'id="views-0"' in out.read_text()
     assert not (run / "report.html").exists()
+
+
+def test_a_run_that_reads_no_folder_is_reported_beside_one_that_does(
+    tool, monkeypatch, capsys, run, tmp_path
+):
+    other = tmp_path / "other"
+    write_scalars(other, "20260101_000000", [step(i, 5.0 - i) for i in (1, 2)])
+    text = (run / "tiny.py").read_text()
+    dataset = "type='CustomDataset', data_root='missing', with_label=False"
+    assert dataset in text
+    (other / "tiny.py").write_text(text.replace(dataset, "type='TinyImages'"))
+    assert report(tool, monkeypatch, run, other, "--data-root", tmp_path / "images") == 0
+    assert 'id="views-0"' in (run / "report.html").read_text()
+    printed = capsys.readouterr().out
+    assert f"other: missing: --data-root {tmp_path / 'images'}: no dataset of tiny.py" in printed
 
 
 @pytest.mark.parametrize(

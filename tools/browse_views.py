@@ -46,7 +46,9 @@ def split_pipeline(cfg: Config) -> tuple[list[dict], dict]:
     if place is None:
         found = ", ".join(str(step.get("type")) for step in pipeline) or "nothing"
         raise ValueError(
-            f"the training pipeline makes no pairs of views: it has no MultiView, but {found}"
+            "the training pipeline makes no pairs of views step by step: it has no MultiView, but "
+            f"{found}. Views of TwoViews or TwoViewDataPreprocessor have no steps; tools/report.py "
+            "shows them"
         )
     return pipeline[:place], pipeline[place]
 

@@ -55,7 +55,10 @@ def main() -> None:
     runs = [WorkDir.read(d, name) for d, name in zip(args.work_dirs, names, strict=True)]
     for run in runs:
         if run.config is not None and args.data_root is not None:
-            common.set_data_root(run.config, args.data_root, run.config_name)
+            try:
+                common.set_data_root(run.config, args.data_root, run.config_name)
+            except ValueError as error:  # its datasets read no folder; other runs' may
+                run.missing.append(str(error))
     write_report(runs, out, args.images, args.base)
     for run in runs:
         for line in run.missing:

@@ -78,6 +78,13 @@ def test_effective_rank_counts_orthogonal_directions():
     assert float(d.effective_rank(rows([[1, 0], [-1, 0]]))) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_effective_rank_of_what_is_not_finite_is_nan(broken):
+    z = torch.eye(5)
+    z[2, 1] = broken
+    assert math.isnan(float(d.effective_rank(z)))
+
+
 def test_alignment_is_two_minus_two_cosines():
     # Cosines 0.8, 0 and 0.8.
     assert float(d.alignment(rows(Q), rows(K))) == pytest.approx((0.4 + 2.0 + 0.4) / 3)

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What the hook measures, where it goes, and that it disturbs nothing."""
+"""When the hook speaks, what it records, and that it disturbs nothing."""
 
 import json
 import math
@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from mmengine.dist import get_rank
-from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -17,22 +16,7 @@ from xmoco_plugin.hooks.health_record import HealthRecord, read_health
 
 from .. import models, tiny_runner
 from ..multiprocess import run_processes
-
-PREPROCESSOR = dict(type="SelfSupDataPreprocessor", mean=[128.0] * 3, std=[64.0] * 3)
-OF_ITS_BATCH = {
-    "pos_sim_mean", "pos_sim_std", "neg_sim_mean", "neg_sim_std", "nce_uninformed", "nce_ratio",
-    "dim_std", "effective_rank", "alignment", "uniformity_wi", "asymmetry", "neg_entropy",
-}  # fmt: skip
-ALL = OF_ITS_BATCH | {
-    "queue_fill", "queue_age_steps", "queue_age_epochs", "ema_distance", "grad_norm"
-}  # fmt: skip
-
-
-def build(folder, epochs=2, health=None, hooks=(), **options):
-    """A tiny run, 4 iterations of 4 images an epoch, looked at every second."""
-    hook = dict(type="HealthHook", interval=2) | (health or {})
-    options = dict(train_cfg=dict(by_epoch=True, max_epochs=epochs)) | options
-    return tiny_runner.build(folder, hooks=[hook, *hooks], **options)
+from .health_run import ALL, PREPROCESSOR, build
 
 
 @pytest.fixture(scope="module")
@@ -129,28 +113,6 @@ def test_a_linear_warmup_is_too_early(tmp_path):
     assert "warmed up" in lines[1]["reason"]
 
 
-def test_nce_ratio_is_the_logged_term_over_its_uninformed_value(tmp_path):
-    build(tmp_path, epochs=1, health=dict(interval=1)).train()
-    rows = next(tmp_path.glob("*/vis_data/scalars.json")).read_text().splitlines()
-    row = json.loads(rows[0])  # of iterations 1 and 2
-    guess = math.log(1 + models.QUEUE)
-    assert row["health/nce_uninformed"] == pytest.approx(guess)
-    assert row["health/nce_ratio"] == pytest.approx(row["loss_nce"] / guess, rel=1e-4)
-
-
-def test_queue_fill_and_age_go_on_after_a_resume(tmp_path):
-    model = models.config(queue_len=48, data_preprocessor=PREPROCESSOR)
-    build(tmp_path, epochs=2, model=model).train()
-    build(tmp_path, epochs=4, model=model, resume=True).train()
-    lines = read_health(tmp_path / "health.jsonl")
-    values = [line["values"] for line in lines]
-    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
-    # Means of the looks at iterations 2 and 4 of each epoch.
-    assert [v["queue_fill"] for v in values] == pytest.approx([12 / 48, 28 / 48, 44 / 48, 1])
-    assert [v["queue_age_steps"] for v in values] == pytest.approx([3, 7, 11, 12])
-    assert values[3]["queue_age_epochs"] == pytest.approx(3)
-
-
 def test_accuracies_survive_a_resume(tmp_path):
     model = models.config(momentum=0.99, queue_len=4, data_preprocessor=PREPROCESSOR)
     options = dict(model=model, validate=True, hooks=[dict(type="RunSummaryHook", picture=False)])
@@ -179,14 +141,6 @@ def test_a_new_run_in_an_old_folder_starts_a_new_record(tmp_path):
     assert [line["epoch"] for line in read_health(tmp_path / "health.jsonl")] == [1]
 
 
-def test_a_loaded_queue_is_full_from_the_start(tmp_path):
-    build(tmp_path / "first", epochs=1).train()
-    start = str(tmp_path / "first" / "epoch_1.pth")
-    build(tmp_path / "second", epochs=1, load_from=start).train()
-    line = read_health(tmp_path / "second" / "health.jsonl")[0]
-    assert line["values"]["queue_fill"] == 1
-
-
 def test_training_is_the_same_bit_for_bit_with_and_without_the_hook(tmp_path):
     build(tmp_path / "watched", health=dict(interval=1)).train()
     tiny_runner.build(tmp_path / "plain").train()
@@ -196,110 +150,6 @@ def test_training_is_the_same_bit_for_bit_with_and_without_the_hook(tmp_path):
     )
     for key, value in plain.items():
         assert torch.equal(value, watched[key]), key
-
-
-class NoteGradient(Hook):
-    """The norm of the gradient, from the parameters, after each step."""
-
-    def __init__(self):
-        self.norms = []
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        squares = [
-            float(p.grad.double().square().sum())
-            for p in runner.model.parameters()
-            if p.grad is not None
-        ]
-        self.norms.append(math.sqrt(sum(squares)))
-
-
-def test_gradient_norm_is_that_of_the_step(tmp_path, monkeypatch):
-    # So that the gradient is still there after the step.
-    monkeypatch.setattr("mmengine.optim.OptimWrapper.zero_grad", lambda self, **kwargs: None)
-    runner = build(tmp_path, epochs=1, health=dict(interval=1))
-    note = NoteGradient()
-    runner.register_hook(note)
-    runner.train()
-    values = read_health(tmp_path / "health.jsonl")[0]["values"]
-    assert values["grad_norm"] == pytest.approx(sum(note.norms) / 4, rel=1e-4)
-
-
-def test_a_clipped_gradient_is_reported_as_it_was_before_clipping(tmp_path):
-    optimizer = dict(type="SGD", lr=0.0)
-    clip = dict(optimizer=optimizer, clip_grad=dict(max_norm=1e-3))
-    build(tmp_path / "clip", epochs=1, health=dict(interval=1), optim_wrapper=clip).train()
-    build(
-        tmp_path / "free",
-        epochs=1,
-        health=dict(interval=1),
-        optim_wrapper=dict(optimizer=optimizer),
-    ).train()
-    clipped, free = (
-        [
-            json.loads(line)["health/grad_norm"]
-            for line in next((tmp_path / name).glob("*/vis_data/scalars.json"))
-            .read_text()
-            .splitlines()
-        ]
-        for name in ("clip", "free")
-    )
-    assert min(clipped) > 0.01
-    assert clipped[0] == pytest.approx(free[0], rel=0.5)
-
-
-def test_a_gradient_scalers_scale_is_taken_out_of_a_fused_optimizers_gradient():
-    weight = torch.nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.SGD([weight], lr=0.1)
-    hook = HealthHook()
-    hook._gradients = []
-    for scale in (None, torch.tensor(8.0)):
-        weight.grad = torch.tensor([3.0, 4.0]) * (1 if scale is None else 8)
-        hook._gradient_due, optimizer.grad_scale = True, scale
-        hook._look_at_gradient(optimizer, (), {})
-        hook._look_at_gradient(optimizer, (), {})  # not due: not looked at
-    assert [float(norm) for norm in hook._gradients] == [5.0, 5.0]
-
-
-def test_ema_distance_is_0_while_the_key_encoder_is_the_query_encoder(tmp_path):
-    still = dict(optimizer=dict(type="SGD", lr=0.0))
-    build(tmp_path / "still", epochs=1, optim_wrapper=still).train()
-    build(tmp_path / "moving", epochs=2).train()
-    distance = lambda name: read_health(tmp_path / name / "health.jsonl")[-1]["values"]  # noqa: E731
-    assert distance("still")["ema_distance"] == 0
-    assert 1e-4 < distance("moving")["ema_distance"] < 1
-
-
-def test_the_hosts_moco_is_watched_too(tmp_path):
-    model = models.config("MoCo", data_preprocessor=PREPROCESSOR)
-    build(tmp_path, epochs=1, model=model).train()
-    values = read_health(tmp_path / "health.jsonl")[0]["values"]
-    assert set(values) == ALL - {"alignment", "asymmetry"}
-
-
-def test_without_queue_temperature_and_momentum_encoder_their_numbers_are_left_out(tmp_path):
-    predictor = dict(
-        type="NonLinearNeck",
-        in_channels=models.DIM,
-        hid_channels=32,
-        out_channels=models.DIM,
-        with_avg_pool=False,
-        norm_cfg=dict(type="BN1d"),
-    )
-    model = models.config(data_preprocessor=PREPROCESSOR)
-    simsiam = dict(
-        type="SimSiam",
-        backbone=model["backbone"],
-        neck=model["neck"],
-        head=dict(
-            type="LatentPredictHead", loss=dict(type="CosineSimilarityLoss"), predictor=predictor
-        ),
-        data_preprocessor=PREPROCESSOR,
-    )
-    build(tmp_path, epochs=1, model=simsiam).train()
-    line = read_health(tmp_path / "health.jsonl")[0]
-    absent = {"nce_ratio", "nce_uninformed", "neg_entropy"}
-    assert set(line["values"]) == (OF_ITS_BATCH - absent) | {"grad_norm"}
-    assert line["verdict"] != "too early"
 
 
 def test_a_model_without_pairs_trains_on_and_says_that_nothing_was_seen(tmp_path):
@@ -333,6 +183,12 @@ def test_a_failing_verdict_is_a_warning_in_the_log(tmp_path):
     runner.logger.warning = said.append
     runner.train()
     assert any(line.startswith("health: not learning: at a temperature of 100") for line in said)
+
+
+def test_a_validation_without_training_is_left_alone(tmp_path):
+    runner = build(tmp_path, validate=True)
+    runner.val()
+    assert not (tmp_path / "health.jsonl").exists()
 
 
 def test_numbers_that_are_no_json_are_left_out_of_the_record(tmp_path):

@@ -54,6 +54,28 @@ def test_queries_come_from_the_encoder_and_keys_from_the_key_encoder(kind):
     torch.testing.assert_close(two_view_similarity(model, [a, b]), cross_similarity(q, k))
 
 
+class ThreeOutputs(torch.nn.Module):
+    """As DenseCL's neck: the global embedding, one for each place, and the mean of those."""
+
+    def __init__(self, neck):
+        super().__init__()
+        self.neck = neck
+
+    def forward(self, features):
+        (embedding,) = self.neck(features)
+        return embedding, embedding[:, :, None], embedding.square()
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_of_a_necks_outputs_the_first_is_compared(steps):
+    model, (a, b) = models.build().eval(), models.views(5, seed=1)
+    model.encoder_k.steps.fill_(steps)
+    expected = two_view_similarity(model, [a, b])
+    model.neck = ThreeOutputs(model.neck)
+    model.encoder_k.module[1] = ThreeOutputs(model.encoder_k.module[1])
+    torch.testing.assert_close(two_view_similarity(model, [a, b]), expected)
+
+
 @pytest.mark.parametrize("kind", ["XMoCo", "MoCo"])
 def test_before_the_first_step_both_encoders_are_the_query_encoder(kind):
     # The hosts initialise the weights after the key encoder was copied, and copy again at step 1.

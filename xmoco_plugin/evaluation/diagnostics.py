@@ -65,13 +65,19 @@ def dimension_std(z: torch.Tensor) -> torch.Tensor:
 def effective_rank(z: torch.Tensor) -> torch.Tensor:
     """RankMe (arXiv 2210.02885): e^entropy of the singular values, normalised to sum 1.
 
-    Between 1 (all on one line) and min(N, D). The host waits for the device.
+    Between 1 (all on one line) and min(N, D); NaN where a value is not finite. The host waits for
+    the device and computes: not every accelerator has float64.
 
     Args:
         z: (N, D).
+
+    Returns:
+        Scalar, float64, on the CPU.
     """
+    z = z.detach().cpu().double()
+    if not z.isfinite().all():  # for which no eigenvalues are found
+        return z.new_tensor(math.nan)
     # From the smaller Gram matrix in float64: as exact as needed, and far cheaper than an SVD.
-    z = z.double()
     gram = z.T @ z if z.shape[0] > z.shape[1] else z @ z.T
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     return torch.special.entr(singular / singular.sum()).sum().exp()

@@ -53,6 +53,8 @@ class HealthHook(Hook):
         self._keys = 0  # that have entered the queue
         self._queue_loaded = False
         self._accuracies: list[list[float]] = []  # [iteration, percent]
+        self._pending: dict[str, Any] | None = None  # line of the pass that ended
+        self._training = False  # a validation or test may come without
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note a queue that comes with its keys."""
@@ -69,7 +71,7 @@ class HealthHook(Hook):
         self._encoders, lag = _momentum_encoder(model)
         self._lag = lag * facts.accumulation
         self._window = HealthWindow()
-        self._pending: dict[str, Any] | None = None
+        self._pending, self._training = None, True
         self._early: str | None = self._too_early(runner)
         self._listen(runner, model)
 
@@ -96,6 +98,8 @@ class HealthHook(Hook):
             self._end_pass(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        if not self._training:
+            return
         if metrics and self.metric in metrics:
             self._accuracies.append([runner.iter, float(metrics[self.metric])])
             self._keep_state(runner)
@@ -103,6 +107,7 @@ class HealthHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         self._speak(runner)
+        self._training = False
         if self._capture is not None:
             self._capture.close()
         if self._gradient_handle is not None:

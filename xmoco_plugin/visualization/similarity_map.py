@@ -61,7 +61,8 @@ def two_view_similarity(model: nn.Module, views: Sequence[torch.Tensor]) -> torc
     Args:
         model: with ``backbone``, and where it has them ``neck`` and the key encoder
             ``encoder_k``. Without one, or before its first update, which copies the query
-            encoder, the keys come from the query encoder.
+            encoder, the keys come from the query encoder. Of a neck's outputs the first is
+            compared, as the host's algorithms do.
         views: two tensors (N, C, H, W), preprocessed.
 
     Returns:
@@ -70,7 +71,11 @@ def two_view_similarity(model: nn.Module, views: Sequence[torch.Tensor]) -> torc
 
     def encode(images: torch.Tensor) -> torch.Tensor:
         features = model.backbone(images)
-        return pool_feature(model.neck(features) if neck is not None else features)
+        return pool_feature(features if neck is None else first(model.neck(features)))
+
+    def first(output):
+        # DenseCL's neck also returns an embedding for each place; of a backbone all are stages.
+        return output[0] if neck is not None and isinstance(output, tuple | list) else output
 
     neck, encoder_k = getattr(model, "neck", None), getattr(model, "encoder_k", None)
     with evaluation_mode(model):
@@ -78,7 +83,7 @@ def two_view_similarity(model: nn.Module, views: Sequence[torch.Tensor]) -> torc
         if encoder_k is None or int(getattr(encoder_k, "steps", 1)) == 0:
             k = encode(views[1])
         else:
-            k = pool_feature(encoder_k(views[1]))
+            k = pool_feature(first(encoder_k(views[1])))
     return cross_similarity(q, k).cpu()
 
 

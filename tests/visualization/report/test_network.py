@@ -37,6 +37,25 @@ def test_without_a_knn_loop_images_are_plain_and_as_large_as_a_view(folder_run):
     np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.parametrize("made", ["in a worker", "on the device"])
+def test_plain_images_are_as_large_as_the_views_of_a_recipe(tmp_path, made):
+    cfg = Config.fromfile(draw(tmp_path))
+    data = cfg.train_dataloader.dataset
+    data.data_root = str(tmp_path / "images")
+    load, views = dict(type="LoadImageFromFile"), dict(recipe="mocov2", size=10)
+    if made == "in a worker":
+        data.pipeline = [load, dict(type="TwoViews", views=views), dict(type="PackInputs")]
+    else:
+        data.pipeline = [load, dict(type="PackRaggedInputs")]
+        cfg.train_dataloader.collate_fn = dict(type="ragged_collate")
+        cfg.model.data_preprocessor.update(type="TwoViewDataPreprocessor", views=views)
+    network = Network(cfg)
+    (plain,) = network.pixels(network.bank, [0])
+    (first,), (second,) = network.views([0])
+    assert plain.shape == first.shape == second.shape == (10, 10, 3)
+    assert len(network.features(network.build(), network.bank, [0, 1])) == 2
+
+
 def test_training_images_come_in_two_views_and_the_same_ones_each_time(folder_run):
     _, network, _ = folder_run
     (first,), (second,) = views = network.views([3])

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import DefaultScope
+from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import Runner
-from mmpretrain.registry import MODELS
+from mmpretrain.registry import MODELS, TRANSFORMS
 from torch.utils.data import DataLoader
 
 from ...checkpoint import (
@@ -44,7 +44,9 @@ class Network:
         if self.queries_apart:
             self.bank, self.queries = self._loader(bank), self._loader(cfg.val_dataloader)
         else:
-            self.bank = self.queries = self._loader(_plain(cfg.train_dataloader))
+            with DefaultScope.overwrite_default_scope(self.scope):
+                plain = _plain(cfg.train_dataloader, _preprocessor(cfg))
+            self.bank = self.queries = self._loader(plain)
         self._model: torch.nn.Module | None = None
 
     def model(self, checkpoint: Path) -> torch.nn.Module:
@@ -127,10 +129,19 @@ class Network:
             return Runner.build_dataloader(cfg, seed=self.seed)
 
 
-def _plain(loader: dict) -> dict:
+def _preprocessor(cfg: Config) -> dict:
+    """The data preprocessor's config, wherever the Runner would find it."""
+    return cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+
+
+def _plain(loader: dict, preprocessor: dict) -> dict:
     """A training loader that makes one plain view where it made, or left to the device, several.
 
     The shorter side is resized to what the views' crops are resized to, and the middle is cut out.
+
+    Args:
+        loader: of training.
+        preprocessor: the model's, which makes the views where the pipeline leaves them to it.
     """
     loader = copy.deepcopy(dict(loader))
     data = loader["dataset"]
@@ -139,16 +150,31 @@ def _plain(loader: dict) -> dict:
     plain, views = [], False
     for step in data.get("pipeline") or ():
         kind = str(step["type"]).split(".")[-1]
-        if kind == "MultiView" or (kind.startswith("Pack") and kind != "PackInputs"):
+        left = kind.startswith("Pack") and kind != "PackInputs" and not views
+        if kind in ("MultiView", "TwoViews") or left:
             views = True
-            size = _crop_size(step.get("transforms") or ()) or 224
+            if kind == "MultiView":
+                size = _crop_size(step.get("transforms") or ())
+            else:
+                size = (
+                    _recipe_size(MODELS, preprocessor) if left else _recipe_size(TRANSFORMS, step)
+                )
+            size = size or 224
             plain += [dict(type="ResizeEdge", scale=size), dict(type="CenterCrop", crop_size=size)]
-        elif kind != "PackInputs":
+        elif not kind.startswith("Pack"):
             plain.append(step)
     data["pipeline"] = [*plain, dict(type="PackInputs")]
     if views:
         loader["collate_fn"] = dict(type="default_collate")
     return loader
+
+
+def _recipe_size(registry: Registry, maker: dict) -> int | None:
+    """Shorter side of the views of this package's transform or preprocessor; None of others."""
+    if "views" not in maker:
+        return None
+    recipes = getattr(registry.build(copy.deepcopy(dict(maker))), "recipes", None)
+    return min(recipes[0].shape) if recipes else None
 
 
 def _crop_size(transforms: Sequence) -> int | None:
