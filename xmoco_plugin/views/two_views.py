@@ -98,7 +98,8 @@ def _adjust(x: np.ndarray, step: int, factor: float) -> np.ndarray:
             return x
         hsv = cv2.cvtColor(x, cv2.COLOR_BGR2HSV_FULL)
         # A full turn is 256, and bytes go round by themselves.
-        hsv[..., 0] += np.uint8(round(factor * 256) % 256)
+        hue = hsv[..., 0]
+        np.add(hue, np.uint8(round(factor * 256) % 256), out=hue)
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR_FULL)
     if factor == 1:
         return x

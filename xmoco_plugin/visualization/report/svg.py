@@ -49,7 +49,7 @@ def add_bar(figure: Figure, image: ScalarMappable, axes: Axes, label: str) -> No
     bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02)
     bar.set_label(label, fontsize=STYLE["axes.labelsize"])
     bar.ax.tick_params(labelsize=STYLE["ytick.labelsize"])
-    bar.outline.set_linewidth(0.4)
+    bar.ax.spines["outline"].set_linewidth(0.4)
 
 
 def whole_numbers(axes: Axes) -> None:
