@@ -39,7 +39,7 @@ class HealthHook(Hook):
     encoder) is left out. All processes have the same numbers; the first writes.
 
     Args:
-        interval: iterations between two looks, fewer where an epoch would have less than 4.
+        interval: iterations between two looks, fewer where an epoch would have less than 2.
             Default 50 (ours): under 1 % of the time of a step.
         metric: of the validation, percent, for the verdict.
     """
@@ -64,7 +64,7 @@ class HealthHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         facts = RunFacts.of(runner)
         self._iters_per_pass = max(facts.iters_per_epoch, 1)
-        self._every = max(1, min(self.interval, self._iters_per_pass // 4))
+        self._every = max(1, min(self.interval, self._iters_per_pass // 2))
         self._queue_len = getattr(model, "queue_len", 0)
         self._keys_per_iter = facts.global_batch * (2 if getattr(model, "symmetric", False) else 1)
         self._take_up(runner)
