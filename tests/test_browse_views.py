@@ -1,19 +1,14 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """tools/browse_views.py: pictures and a table in which a transform without effect is seen."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
+from .tool_modules import import_tool, run_tool
 from .tools_config import CONFIG, draw
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @TRANSFORMS.register_module(force=True)
@@ -28,16 +23,11 @@ class LazyBlur(BaseTransform):
 
 @pytest.fixture(scope="module")
 def tool():
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        yield importlib.import_module("browse_views")
-    finally:
-        sys.path.remove(str(ROOT / "tools"))
+    return import_tool("browse_views")
 
 
 def browse(tool, monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", ["browse_views.py", *map(str, arguments)])
-    return tool.common.run(tool.main)
+    return run_tool(tool, monkeypatch, *arguments)
 
 
 def test_pictures_and_table_show_a_transform_that_does_nothing(tool, monkeypatch, tmp_path, capsys):

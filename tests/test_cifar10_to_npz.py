@@ -1,8 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import hashlib
-import importlib
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +8,12 @@ from mmpretrain.datasets import CIFAR10
 
 from xmoco_plugin.data import NpzImages
 
-TOOLS = Path(__file__).parents[1] / "tools"
+from .tool_modules import import_tool
 
 
 @pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(TOOLS))
-    return importlib.import_module("cifar10_to_npz")
+def tool():
+    return import_tool("cifar10_to_npz")
 
 
 @pytest.fixture

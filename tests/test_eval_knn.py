@@ -1,7 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """tools/eval_knn.py: the run as users start it, and the errors that they can mend."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from .evaluation.toy import loader, runner_config
+from .tool_modules import import_tool, run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,17 +43,12 @@ def save_model(path: Path, **changes) -> Path:
 @pytest.fixture(scope="module")
 def tool():
     """The module eval_knn of tools/, which is no package."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        yield importlib.import_module("eval_knn")
-    finally:
-        sys.path.remove(str(ROOT / "tools"))
+    return import_tool("eval_knn")
 
 
 def fails(tool, monkeypatch, capsys, *arguments) -> str:
     """Runs the tool, which must end with status 2; returns what it says."""
-    monkeypatch.setattr(sys, "argv", ["eval_knn.py", *map(str, arguments)])
-    assert tool.common.run(tool.main) == 2
+    assert run_tool(tool, monkeypatch, *arguments) == 2
     return capsys.readouterr().err
 
 
@@ -94,9 +89,7 @@ def test_a_good_backbone_wins_whatever_the_rest_of_the_checkpoint(
 ):
     path = save_model(tmp_path / "good.pth", queue=torch.zeros(8, 99), unknown=torch.zeros(1))
     out = tmp_path / "knn.json"
-    arguments = [write_config(tmp_path), path, "--out", out]
-    monkeypatch.setattr(sys, "argv", ["eval_knn.py", *map(str, arguments)])
-    assert tool.common.run(tool.main) == 0
+    assert run_tool(tool, monkeypatch, write_config(tmp_path), path, "--out", out) == 0
     (row,) = json.loads(out.read_text())["results"]
     assert row["accuracy/top1"] > 90
 

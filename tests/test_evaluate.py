@@ -1,7 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """tools/evaluate.py: the run as users start it, the kinds of folder, the errors they can mend."""
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 from xmoco_plugin.checkpoint import sha256_of
 
 from . import models
+from .tool_modules import import_tool, run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 COLOURS = {"blue": (40, 60, 190), "green": (50, 180, 60), "red": (200, 60, 40)}
@@ -23,9 +23,8 @@ FAST = ["--workers", "0", "--jobs", "1", "--image-size", "8", "--epochs", "5", "
 
 
 @pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    return importlib.import_module("evaluate")
+def tool():
+    return import_tool("evaluate")
 
 
 def noise(colour, random) -> np.ndarray:
@@ -80,8 +79,7 @@ def checkpoint(tmp_path):
 
 
 def run(tool, monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments), *FAST])
-    return tool.common.run(tool.main)
+    return run_tool(tool, monkeypatch, *arguments, *FAST)
 
 
 def test_one_command_gives_one_table_printed_and_as_json_and_markdown(

@@ -18,17 +18,18 @@ MAY_IMPORT = {
     "_stack": set(),
     "_config_scope": set(),
     "checkpoint": set(),
+    "json_lines": set(),
     "export": {"checkpoint", "version"},
     "losses": SHARED,
     "momentum": SHARED,
     "evaluation": SHARED,
-    "data": set(),
+    "data": {"checkpoint"},
     "views": {"distributed"},
     "downstream": {"checkpoint"},
     "heads": {"losses", "outputs", "precision"},
     "algorithms": {"momentum", "outputs"} | SHARED,
-    "visualization": {"evaluation", "checkpoint", "_config_scope", "version"},
-    "hooks": {"evaluation", "checkpoint", "export", "visualization"} | SHARED,
+    "visualization": {"evaluation", "checkpoint", "json_lines", "_config_scope", "version"},
+    "hooks": {"evaluation", "checkpoint", "json_lines", "export", "visualization"} | SHARED,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

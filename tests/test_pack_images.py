@@ -1,7 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-import importlib
-import sys
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,19 +7,12 @@ from PIL import Image
 
 from xmoco_plugin.data import Pack
 
-TOOLS = Path(__file__).parents[1] / "tools"
+from .tool_modules import import_tool, run_tool
 
 
 @pytest.fixture
 def run(monkeypatch):
-    monkeypatch.syspath_prepend(str(TOOLS))
-    tool = importlib.import_module("pack_images")
-
-    def call(*words) -> int:
-        monkeypatch.setattr(sys, "argv", ["pack_images.py", *map(str, words)])
-        return tool.common.run(tool.main)
-
-    return call
+    return partial(run_tool, import_tool("pack_images"), monkeypatch)
 
 
 @pytest.fixture

@@ -1,31 +1,23 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """tools/report.py: what it makes of its command line, and errors that a user can mend."""
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
 
 from . import tiny_runner  # noqa: F401  (registers TinyImages)
+from .tool_modules import import_tool, run_tool
 from .tools_config import draw
 from .visualization.report.made_runs import step, write_scalars
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def tool():
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        yield importlib.import_module("report")
-    finally:
-        sys.path.remove(str(ROOT / "tools"))
+    return import_tool("report")
 
 
 def report(tool, monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", ["report.py", *map(str, arguments)])
-    return tool.common.run(tool.main)
+    return run_tool(tool, monkeypatch, *arguments)
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What eval_knn.py and evaluate.py share: a checkpoint's backbone, in a model."""
+"""What eval_knn.py and evaluate.py share: a checkpoint's backbone in a model, an option."""
 
 import xmoco_plugin  # noqa: F401  # isort: skip  (first: it says in plain words what the stack lacks)
 
 from typing import Any
-
-from mmengine.model import is_model_wrapper
 
 from xmoco_plugin.checkpoint import (
     CheckpointError,
@@ -14,7 +12,13 @@ from xmoco_plugin.checkpoint import (
     read_checkpoint,
     state_dict_of,
 )
+from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.export import find_backbone
+
+
+def temperature(text: str) -> float | None:
+    """A number, or None for "none": what --temperature takes."""
+    return None if text.lower() == "none" else float(text)
 
 
 def load_backbone(model: Any, path: str) -> None:
@@ -25,7 +29,7 @@ def load_backbone(model: Any, path: str) -> None:
     Raises:
         CheckpointError: it cannot be read, holds no backbone, or another one.
     """
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrapped(model)
     checkpoint = read_checkpoint(path)
     ours, theirs = model.state_dict(), state_dict_of(checkpoint)
     if not any(key.startswith("backbone.") for key in theirs):

@@ -20,6 +20,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 
+from xmoco_plugin._config_scope import unmark_collate
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
 
@@ -99,9 +100,7 @@ def merge_common(cfg: Config, args: argparse.Namespace, loader_defaults: dict) -
             # Images of unlike sizes are the rule there, and not for default_collate.
             if key != "collate_fn" or cfg.get("default_scope") not in SCOPES:
                 loader.setdefault(key, value)
-        if isinstance(loader.get("collate_fn"), dict):
-            # The Runner hands all that is in it to the function, an inherited config's mark too.
-            loader.collate_fn.pop("_scope_", None)
+        unmark_collate(loader)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root, args.config)
     if args.cfg_options is not None:

@@ -26,18 +26,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--temperature",
-        type=temperature,
+        type=backbones.temperature,
         nargs="+",
         help='of the weights exp(cosine / temperature); "none": every neighbour has one vote',
     )
     parser.add_argument("--out", help="file for the results (.json)")
     common.add_common_arguments(parser)
     return parser.parse_args()
-
-
-def temperature(text: str) -> float | None:
-    """A number, or None for "none"."""
-    return None if text.lower() == "none" else float(text)
 
 
 def merge(cfg: Config, args: argparse.Namespace) -> str:

@@ -63,7 +63,9 @@ def parse_args() -> argparse.Namespace:
     add("--jobs", type=int, default=os.cpu_count() or 1, help="threads of the SVMs")
     several = partial(add, nargs="+", default=argparse.SUPPRESS)
     several("--k", dest="ks", type=int, help="neighbours; several cost hardly more than one")
-    several("--temperature", dest="temperatures", type=temperature, help='a number, or "none"')
+    several(
+        "--temperature", dest="temperatures", type=backbones.temperature, help='a number, or "none"'
+    )
     several("--lr", dest="lrs", type=float, help="learning rates of the linear heads")
     several("--weight-decay", dest="weight_decays", type=float, help="of the linear heads")
     several("--costs", type=float, help="C of the SVMs; default: the 26 of FAIR's benchmark")
@@ -85,11 +87,6 @@ def protocols(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose from {','.join(PROTOCOLS)}")
     return names
-
-
-def temperature(text: str) -> float | None:
-    """A number, or None for "none"."""
-    return None if text.lower() == "none" else float(text)
 
 
 def load_config(args: argparse.Namespace) -> Config:

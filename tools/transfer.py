@@ -158,7 +158,8 @@ def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) 
     cfg = copy.deepcopy(cfg)
     cfg.work_dir = str(folder)
     cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
-    config, metrics = folder / "transfer.py", folder / "metrics.json"
+    # Beside the folder: in it the runner writes its own, fuller version of the config it is given.
+    config, metrics = folder.with_suffix(".py"), folder / "metrics.json"
     if config.exists() and config.read_text() != cfg.pretty_text:
         raise ValueError(
             f"{folder} holds a run with other settings (see {config}). Choose another --work-dir, "

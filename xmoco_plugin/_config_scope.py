@@ -4,6 +4,7 @@
 import importlib.util
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.utils import is_installed
@@ -54,6 +55,15 @@ def mmseg_config_path(name: str) -> str | None:
     if not path.is_file():
         raise FileNotFoundError(f"mmseg has no config {name!r}: there is no {path}.")
     return str(path)
+
+
+def unmark_collate(loader: dict[str, Any]) -> None:
+    """Takes the mark `_scope_`, which inherited dicts have, out of a dataloader's collate function.
+
+    The Runner would hand it to the function, as all that is in there (docs/hosts.md).
+    """
+    if isinstance(loader.get("collate_fn"), dict):
+        loader["collate_fn"].pop("_scope_", None)
 
 
 def register_config_scope() -> None:

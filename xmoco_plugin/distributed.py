@@ -3,6 +3,8 @@
 
 import torch
 import torch.distributed as dist
+from mmengine.model import is_model_wrapper
+from torch import nn
 
 
 def world() -> tuple[int, int]:
@@ -10,6 +12,11 @@ def world() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, out of the wrapper that distributed training puts around it."""
+    return model.module if is_model_wrapper(model) else model
 
 
 class _GatherRows(torch.autograd.Function):

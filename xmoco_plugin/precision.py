@@ -19,5 +19,8 @@ def without_autocast(x: torch.Tensor) -> AbstractContextManager:
 
 
 def unit_norm(embeddings: torch.Tensor) -> torch.Tensor:
-    """Rows of norm 1, in float32 for half-precision input: in bf16 the norm is 0.997 to 1.003."""
+    """Rows of norm 1, in float32 for half-precision input: in bf16 the norm is 0.997 to 1.003.
+
+    A row of zeros stays one, and is equally far from everything.
+    """
     return F.normalize(at_least_float32(embeddings), dim=1)

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from xmoco_plugin.evaluation.features import LabelledFeatures, unit_norm
+from xmoco_plugin.evaluation.features import LabelledFeatures
 from xmoco_plugin.evaluation.knn import knn_topk, knn_votes
 from xmoco_plugin.evaluation.protocols import (
     PROTOCOLS,
@@ -12,6 +12,7 @@ from xmoco_plugin.evaluation.protocols import (
     run_knn,
     run_linear,
 )
+from xmoco_plugin.precision import unit_norm
 
 FAST = Settings(
     ks=(1, 7),

@@ -5,8 +5,8 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from xmoco_plugin.evaluation.features import unit_norm
 from xmoco_plugin.evaluation.retrieval import retrieval_scores
+from xmoco_plugin.precision import unit_norm
 
 
 def drawn(rows: int, classes: int, seed: int = 0):

@@ -1,8 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Backbones whose every layer shows in the features, checkpoints of them, and the tool on them."""
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,8 @@ from torch import nn
 
 import xmoco_plugin  # noqa: F401  (registers XMoCo)
 
-ROOT = Path(__file__).resolve().parents[2]
+from .. import tool_modules
+
 R50 = dict(type="ResNet", depth=50)
 VIT = dict(type="MoCoV3ViT", arch="mocov3-small", img_size=224, patch_size=16)
 
@@ -78,17 +77,7 @@ def save(model: nn.Module, path: Path, backbone: dict) -> Path:
     return path
 
 
-def import_tool():
-    """The module export_backbone of tools/, which is no package."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        return importlib.import_module("export_backbone")
-    finally:
-        sys.path.remove(str(ROOT / "tools"))
-
-
 def run_tool(monkeypatch, *arguments) -> int:
-    """Runs the tool as its command line does; returns the exit status."""
-    tool = import_tool()
-    monkeypatch.setattr(sys, "argv", ["export_backbone.py", *map(str, arguments)])
-    return tool.common.run(tool.main)
+    """Runs tools/export_backbone.py as its command line does; returns the exit status."""
+    tool = tool_modules.import_tool("export_backbone")
+    return tool_modules.run_tool(tool, monkeypatch, *arguments)

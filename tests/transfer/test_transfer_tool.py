@@ -1,7 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """The way from images to AP: pretrain, fine-tune, test, one row of a table; and what stops it."""
 
-import importlib
 import json
 import os
 import re
@@ -13,6 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from ..tool_modules import import_tool
 from .drawn import draw, edit
 from .hosts import needs_mmdet, needs_mmseg
 
@@ -91,11 +91,7 @@ def pretrained(data) -> Path:
 @pytest.fixture(scope="module")
 def tool():
     """tools/transfer.py as a module; tools/ is no package."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        yield importlib.import_module("transfer")
-    finally:
-        sys.path.remove(str(ROOT / "tools"))
+    return import_tool("transfer")
 
 
 @needs_mmdet

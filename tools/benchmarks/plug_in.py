@@ -10,19 +10,19 @@ import argparse
 import copy
 import itertools
 import json
-import platform
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
+import measure as bench
 import mmengine
 import mmpretrain
-import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from xmoco_plugin import config_path
+from xmoco_plugin._config_scope import unmark_collate
 
 ALGORITHMS = {
     "mocov2": "xmoco_r50_8xb32.py",
@@ -91,7 +91,7 @@ def runner_of(algorithm: str, scale: float, seed: int, args: argparse.Namespace)
     ):
         loader.update(batch_size=args.batch, num_workers=args.workers)
         loader.persistent_workers = args.workers > 0
-        loader.collate_fn.pop("_scope_", None)
+        unmark_collate(loader)
         loader.dataset.update(data_root=args.data_root, indices=images)
     cfg.val_cfg.update(k=20, temperature=0.07)
     cfg.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=args.epochs, val_interval=10**6)
@@ -152,21 +152,8 @@ def _cell(values: list[float]) -> str:
 
 def environment() -> dict:
     """What a result depends on beside the options."""
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    return dict(
-        commit=commit,
-        machine=f"{platform.machine()}, {torch.get_num_threads()} thread(s)",
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        python=platform.python_version(),
-        torch=torch.__version__,
-        mmengine=mmengine.__version__,
-        mmpretrain=mmpretrain.__version__,
-    )
+    hosts = dict(mmengine=mmengine.__version__, mmpretrain=mmpretrain.__version__)
+    return bench.environment(get_device()) | hosts
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..checkpoint import write_atomic
 from .decode_image import UnreadableImageError, decode_image
 from .pack import FORMAT, RECORD, PackError, partial_of, read_facts
 from .unlabeled_folder import UnlabeledFolder
@@ -228,12 +229,7 @@ def _finish(partial: Path, names: list[str], facts: dict[str, Any]) -> None:
 
 
 def _write_whole(file: Path, text: str) -> None:
-    temporary = file.with_suffix(".tmp")
-    with open(temporary, "w") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(temporary, file)
+    write_atomic(text.encode(), file, save=lambda data, opened: opened.write(data))
 
 
 def _sync_folder(folder: Path) -> None:

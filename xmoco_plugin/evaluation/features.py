@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from mmengine.dataset import DefaultSampler
-from mmengine.model import is_model_wrapper
 from mmengine.runner import autocast
 from torch import nn
 
-from ..distributed import world
+from ..distributed import unwrapped, world
+from ..precision import unit_norm
 from .progress import watched
 
 Embed = Callable[[dict], tuple[torch.Tensor, Sequence[Any]]]
@@ -53,7 +52,7 @@ class ModelEmbedder:
     """
 
     def __init__(self, model: nn.Module, fp16: bool = False, unit: bool = True) -> None:
-        self.model: Any = model.module if is_model_wrapper(model) else model
+        self.model: Any = unwrapped(model)
         self.fp16, self.unit = fp16, unit
         backbone = getattr(self.model, "backbone", None)
         self.class_token = getattr(backbone, "cls_token", None) is not None
@@ -95,11 +94,6 @@ def pool_feature(output: Any, class_token: bool = False) -> torch.Tensor:
     raise ValueError(
         f"the model's output {tuple(feature.shape)} is neither (B, D), (B, L, D) nor (B, D, H, W)"
     )
-
-
-def unit_norm(features: torch.Tensor) -> torch.Tensor:
-    """(B, D) with rows of norm 1; a zero row stays zero and is equally far from everything."""
-    return F.normalize(features, dim=1)
 
 
 def embed_pixels(data_batch: dict) -> tuple[torch.Tensor, Sequence[Any]]:

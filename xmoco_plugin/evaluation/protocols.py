@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..precision import unit_norm
 from .feature_bank import FeatureBank
-from .features import LabelledFeatures, unit_norm
+from .features import LabelledFeatures
 from .knn import break_vote_ties, check_features, check_k, knn_votes
 from .knn_val_loop import knn_settings, setting_name
 from .linear_probe import LRS, WEIGHT_DECAYS, linear_probe

@@ -93,16 +93,17 @@ def measure_step(seen: Compared, temperature: float | None) -> StepHealth:
     if positive is None or negative is None:
         return step
     values["pos_sim_mean"], values["pos_sim_std"] = positive.mean(), positive.std(correction=0)
-    counts = [similarity_histogram(positive), torch.zeros_like(similarity_histogram(positive))]
+    own = similarity_histogram(positive)
+    others = torch.zeros_like(own)
     positive, negative = positive[:MAX_QUERIES], negative[:MAX_QUERIES]
     step.negatives = negative.shape[1]
     if step.negatives:
         values["neg_sim_mean"] = negative.mean()
         values["neg_sim_std"] = negative.std(correction=0)
-        counts[1] = similarity_histogram(negative)
+        others = similarity_histogram(negative)
     if step.negatives > 1 and temperature is not None:
         nce = info_nce_of(positive, negative, temperature)
         values["nce_ratio"] = nce / uninformed_nce(step.negatives)
         values["neg_entropy"] = negative_entropy(negative, temperature)
-    step.histograms = torch.stack(counts)
+    step.histograms = torch.stack([own, others])
     return step

@@ -2,11 +2,11 @@
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..checkpoint import CheckpointError, read_checkpoint
+from ..distributed import unwrapped
 from ..export.arrival import (
     NO_CHECKPOINT,
     check_arrival,
@@ -54,7 +54,7 @@ class BackboneArrivalHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Read the file before the host does, which might run code that is in it."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         config = pretrained_config(model)
         compared = self.checkpoint or self._loaded(runner) or config.get("checkpoint")
         if not compared and not runner._resume:

@@ -2,7 +2,6 @@
 from pathlib import Path
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmpretrain.registry import HOOKS
 
@@ -13,6 +12,7 @@ from ..checkpoint import (
     read_checkpoint,
     state_dict_of,
 )
+from ..distributed import unwrapped
 
 
 @HOOKS.register_module()
@@ -50,7 +50,7 @@ class CheckpointGuardHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Called by the host between reading the file and copying the weights."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         ours, theirs = model.state_dict(), state_dict_of(checkpoint)
         difference = compare_state(ours, theirs)
         if not any(difference):

@@ -3,12 +3,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..evaluation.diagnostics import pixel_thumbnails
 from ..evaluation.step_health import Compared
-from ..precision import at_least_float32
+from ..precision import at_least_float32, unit_norm
 
 
 class EmbeddingCapture:
@@ -59,12 +58,12 @@ class EmbeddingCapture:
             return None
         first, second = (at_least_float32(a) for a in arguments[:2])
         if first.shape[1] == 1 and len(first) == len(second):
-            q = None if projected is None else _unit_norm(projected)
+            q = None if projected is None else unit_norm(projected)
             return Compared(q=q, positive=first[:, 0], negative=second, views=views)
         if first.shape != second.shape:
             return None
-        query = _unit_norm(first if predicted is None else predicted)
-        found = Compared(q=query, k=_unit_norm(second), views=views)
+        query = unit_norm(first if predicted is None else predicted)
+        found = Compared(q=query, k=unit_norm(second), views=views)
         if len(arguments) > 2 and arguments[2].ndim == 2 and len(arguments[2]) == first.shape[1]:
             found.queue = at_least_float32(arguments[2])
         return found if query.shape == second.shape else None
@@ -116,7 +115,3 @@ def _first(output: Any) -> torch.Tensor | None:
     if isinstance(output, Sequence) and output:
         output = output[0]
     return output.detach() if isinstance(output, torch.Tensor) and output.ndim == 2 else None
-
-
-def _unit_norm(z: torch.Tensor) -> torch.Tensor:
-    return F.normalize(at_least_float32(z), dim=1)

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.model import BaseAveragedModel, is_model_wrapper
+from mmengine.model import BaseAveragedModel
 from mmengine.optim import LinearLR, OptimWrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import nn
 
+from ..distributed import unwrapped
 from ..evaluation.diagnostics import relative_distance
 from ..evaluation.step_health import measure_step
 from ..evaluation.verdict import Accuracy, judge
@@ -61,7 +62,7 @@ class HealthHook(Hook):
         self._queue_loaded = "queue" in checkpoint.get("state_dict", checkpoint)
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         facts = RunFacts.of(runner)
         self._iters_per_pass = max(facts.iters_per_epoch, 1)
         self._every = max(1, min(self.interval, self._iters_per_pass // 2))

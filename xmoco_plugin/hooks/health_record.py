@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import write_atomic
+from ..json_lines import parse_json_lines
 
 
 class HealthRecord:
@@ -37,12 +38,5 @@ class HealthRecord:
 
 def read_health(path: Path) -> list[dict[str, Any]]:
     """The lines of a ``health.jsonl`` that are whole; docs/health.md says what is in them."""
-    lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue  # a run that was killed while it wrote
-        if isinstance(line, dict) and isinstance(line.get("iter"), int):
-            lines.append(line)
-    return lines
+    lines, _ = parse_json_lines(path.read_text(encoding="utf-8", errors="replace"))
+    return [line for line in lines if isinstance(line.get("iter"), int)]

@@ -2,9 +2,10 @@
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
+
+from ..distributed import unwrapped
 
 
 @HOOKS.register_module()
@@ -71,7 +72,7 @@ class LossWarmupHook(Hook):
 
     @staticmethod
     def _head(runner: Runner):
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         return getattr(model, "head", None)
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import nn
 
+from ..distributed import unwrapped
 from .run_facts import RunFacts
 
 
@@ -28,7 +28,7 @@ class PreflightHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         facts = RunFacts.of(runner)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         runner.logger.info(f"preflight: {facts.sentence()}")
         for error in self.errors(runner, facts, model):
             raise ValueError(f"preflight: {error}")

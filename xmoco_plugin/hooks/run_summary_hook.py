@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from ..checkpoint import write_atomic
+from ..distributed import unwrapped
 from ..visualization import (
     RunCurves,
     choose_images,
@@ -133,7 +133,7 @@ class RunSummaryHook(Hook):
             record.files["checkpoint"] = str(saved)
         if is_main_process() and self.picture:
             record.files["picture"] = str(self._folder / "summary.png")
-            self._draw(type(_unwrapped(runner)).__name__)
+            self._draw(type(unwrapped(runner.model)).__name__)
         self._store()
         if is_main_process():
             runner.logger.info("\n" + self.framed())
@@ -199,7 +199,7 @@ class RunSummaryHook(Hook):
     def _keep_map(self, runner: Runner, when: str) -> None:
         if not (self.picture and is_main_process()):
             return
-        loader, model = runner.train_dataloader, _unwrapped(runner)
+        loader, model = runner.train_dataloader, unwrapped(runner.model)
         indices, self._labels = choose_images(loader.dataset, self.num_images)
         views = fixed_views(loader, model, indices, self.seed)
         if views is None or not hasattr(model, "backbone"):
@@ -253,10 +253,6 @@ class RunSummaryHook(Hook):
 
     def _last_accuracy(self) -> float | None:
         return self.record.accuracy[-1][1] if self.record.accuracy else None
-
-
-def _unwrapped(runner: Runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _bytes_of_pixels(loader) -> int:

@@ -3,11 +3,12 @@ from itertools import islice
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmpretrain.engine.hooks import PreciseBNHook
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..distributed import unwrapped
 
 
 # In the root registry: mmdet and mmseg look there after their own, and never in mmpretrain's.
@@ -26,7 +27,7 @@ class TrainModePreciseBNHook(PreciseBNHook):
 
     @torch.no_grad()
     def _perform_precise_bn(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
         norms = [norm for norm in norms if norm.track_running_stats]
         loader = runner.train_loop.dataloader

@@ -11,6 +11,7 @@ from matplotlib.image import AxesImage
 from torch import nn
 
 from ..evaluation import evaluation_mode
+from ..evaluation.diagnostics import mean_asymmetry
 from ..evaluation.features import pool_feature
 
 
@@ -48,7 +49,7 @@ def describe_similarity(similarity: torch.Tensor) -> dict[str, float]:
     return {
         "positive": float(similarity.diagonal().mean()),
         "negative": float(similarity[off].mean()),
-        "asymmetry": float(asymmetry(similarity)[off].mean()),
+        "asymmetry": float(mean_asymmetry(similarity)),
     }
 
 

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import MODELS, TRANSFORMS
 from torch.utils.data import DataLoader
 
+from ..._config_scope import unmark_collate
 from ...checkpoint import (
     CheckpointError,
     compare_state,
@@ -121,9 +122,8 @@ class Network:
         cfg = copy.deepcopy(dict(cfg))
         cfg.update(num_workers=0, persistent_workers=False, pin_memory=False)
         cfg.pop("prefetch_factor", None)
-        collate = cfg.setdefault("collate_fn", {"type": "default_collate"})
-        if isinstance(collate, dict):
-            collate.pop("_scope_", None)  # docs/hosts.md
+        cfg.setdefault("collate_fn", {"type": "default_collate"})
+        unmark_collate(cfg)
         cfg.setdefault("sampler", {"type": "DefaultSampler", "shuffle": False})
         with DefaultScope.overwrite_default_scope(self.scope):
             return Runner.build_dataloader(cfg, seed=self.seed)
@@ -150,19 +150,18 @@ def _plain(loader: dict, preprocessor: dict) -> dict:
     plain, views = [], False
     for step in data.get("pipeline") or ():
         kind = str(step["type"]).split(".")[-1]
-        left = kind.startswith("Pack") and kind != "PackInputs" and not views
-        if kind in ("MultiView", "TwoViews") or left:
-            views = True
-            if kind == "MultiView":
-                size = _crop_size(step.get("transforms") or ())
-            else:
-                size = (
-                    _recipe_size(MODELS, preprocessor) if left else _recipe_size(TRANSFORMS, step)
-                )
-            size = size or 224
-            plain += [dict(type="ResizeEdge", scale=size), dict(type="CenterCrop", crop_size=size)]
-        elif not kind.startswith("Pack"):
-            plain.append(step)
+        if kind == "MultiView":
+            size = _crop_size(step.get("transforms") or ())
+        elif kind == "TwoViews":
+            size = _recipe_size(TRANSFORMS, step)
+        elif kind.startswith("Pack") and kind != "PackInputs" and not views:
+            size = _recipe_size(MODELS, preprocessor)
+        else:
+            if not kind.startswith("Pack"):
+                plain.append(step)
+            continue
+        views, size = True, size or 224
+        plain += [dict(type="ResizeEdge", scale=size), dict(type="CenterCrop", crop_size=size)]
     data["pipeline"] = [*plain, dict(type="PackInputs")]
     if views:
         loader["collate_fn"] = dict(type="default_collate")

@@ -1,9 +1,10 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What mmengine's LocalVisBackend logged, joined over the resumes of a run."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from ...json_lines import parse_json_lines
 
 Points = list[tuple[float, float]]
 TRAIN_ONLY = {"epoch", "iter", "lr"}  # the keys that tell a training line from a validation's
@@ -11,25 +12,11 @@ NOT_A_CURVE = {"step", "epoch", "iter", "data_time", "time", "memory"}
 
 
 def read_json_lines(path: Path) -> tuple[list[dict], int]:
-    """Objects of a file of JSON lines, and how many lines are cut off or no object.
-
-    A missing file has none of either.
-    """
+    """What ``parse_json_lines`` finds in a file; a missing one has no lines."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return parse_json_lines(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return [], 0
-    entries, broken = [], 0
-    for line in filter(str.strip, lines):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        if isinstance(entry, dict):
-            entries.append(entry)
-        else:
-            broken += 1
-    return entries, broken
 
 
 def merge_parts(parts: Iterable[Sequence[dict]]) -> tuple[dict[str, Points], dict[str, Points]]:
