@@ -100,3 +100,29 @@ def test_the_views_benchmark_runs_what_is_installed(load, tmp_path, monkeypatch)
     rows = {row["way"]: row for row in json.loads((tmp_path / "views.json").read_text())["rows"]}
     assert {"decoding: OpenCV", "mmpretrain", "ours, TwoViews"} <= set(rows)
     assert rows["mmpretrain"]["times mmpretrain"] == 1
+
+
+def test_the_step_benchmark_times_the_peers_and_the_parts_of_ours(load, tmp_path, monkeypatch):
+    for i in range(4):
+        pixels = np.random.default_rng(i).integers(0, 256, (40, 50 + i, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"{i}.jpg"), pixels)
+    sizes = ["--batch", "4", "--size", "32", "--depth", "18", "--queue", "64", "--repeats", "1"]
+    jpegs = ["--images", str(tmp_path), "--steps", "1", "--warm-up", "1"]
+    monkeypatch.setattr(
+        sys, "argv", ["step.py", *sizes, *jpegs, "--out", str(tmp_path / "out/step")]
+    )
+    step = load("step")
+    monkeypatch.setattr(step, "installed", lambda name: False)
+    step.main()
+    rows = json.loads((tmp_path / "out/step.json").read_text())["rows"]
+    models = {row["model"]: row for row in rows if "model" in row}
+    assert {"mmpretrain", "ours, no terms", "ours"} <= set(models)
+    assert models["mmpretrain"]["time / mmpretrain"] == 1
+    parts = {row["part of ours"]: row["share %"] for row in rows if "part of ours" in row}
+    assert sum(parts.values()) == pytest.approx(100)
+    assert parts["backward"] > parts["queue"] > 0
+    ways = {row["way"]: row for row in rows if "way" in row}
+    assert all(0 < row["waits for data %"] < 100 for row in ways.values())
+    assert {"mmpretrain", "ours, device views"} <= set(ways)
+    text = (tmp_path / "out/step.md").read_text()
+    assert text.count("| --- |") == 3  # a table each

@@ -93,7 +93,8 @@ def test_one_step_from_image_to_updated_weights_and_queue_on_a_shrunken_copy(pat
     model = build_shrunken(cfg)
     before = copy.deepcopy(model.state_dict())
     options = dict(cfg.optim_wrapper, type="OptimWrapper")  # mixed precision needs an accelerator
-    options.pop("loss_scale", None)
+    for setting in ("loss_scale", "dtype"):
+        options.pop(setting, None)
     wrapper = build_optim_wrapper(model, options)
     for scheduler in cfg.param_scheduler:
         counts = "convert_to_iter_based"  # for the Runner

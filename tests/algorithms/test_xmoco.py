@@ -209,3 +209,30 @@ def test_a_head_for_logits_is_refused_with_the_head_to_use():
 
 def test_keys_have_the_width_of_the_queue():
     assert build().encode_key(views(4, 0)[0]).shape == (4, DIM)
+
+
+def test_channels_last_and_compiled_encoders_leave_losses_and_weights(tmp_path):
+    plain = build()
+    fast = build(channels_last=True, compile_encoders=dict(backend="aot_eager"))
+    assert fast.backbone.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not plain.backbone.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    start = copy.deepcopy(learned(fast))
+    assert_same(learned(plain), start, tolerance=0)
+    assert train(fast, 5) == pytest.approx(train(plain, 5), abs=1e-9)
+    assert_same(learned(plain), learned(fast))
+    assert fast.backbone.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert any(not torch.equal(v, start[n]) for n, v in learned(fast).items())
+
+
+def test_compiled_encoders_are_what_runs_and_leave_the_checkpoint_as_it_is():
+    seen = []
+
+    def backend(graph, examples):
+        seen.append(len(examples))
+        return graph.forward
+
+    fast = build(compile_encoders=dict(backend=backend))
+    assert fast.state_dict().keys() == build().state_dict().keys()
+    train(fast, 1)
+    assert len(seen) >= 3  # backbone, neck, key encoder
+    train(copy.deepcopy(fast), 1)  # a copy forgets that it was compiled, and works

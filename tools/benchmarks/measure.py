@@ -2,6 +2,8 @@
 """What the benchmarks share: fair timing, peak memory, the environment, a table and its JSON."""
 
 import argparse
+import importlib.util
+import itertools
 import json
 import multiprocessing
 import os
@@ -27,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser, repeats: int = 5) -> None:
     parser.add_argument(
         "--against", type=Path, metavar="JSON", help="also show an earlier run of this machine"
     )
+
+
+def installed(name: str) -> bool:
+    """Whether a peer is there."""
+    return importlib.util.find_spec(name) is not None
 
 
 def environment(device: str = "cpu") -> dict:
@@ -144,7 +151,12 @@ def report(title: str, rows: list[dict], facts: dict, args: argparse.Namespace) 
 
 
 def table(rows: list[dict]) -> str:
-    """Rows as markdown; '-' where a row lacks a column."""
+    """Rows as markdown, a table for each run of rows with the same first column; '-' for a gap."""
+    kinds = itertools.groupby(rows, key=lambda row: next(iter(row)))
+    return "\n".join(_table(list(kind)) for _, kind in kinds)
+
+
+def _table(rows: list[dict]) -> str:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows:

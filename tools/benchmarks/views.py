@@ -7,7 +7,6 @@ simplejpeg torchcodec.
 """
 
 import argparse
-import importlib.util
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +17,7 @@ import measure
 import mmpretrain
 import numpy as np
 import torch
+from measure import installed
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import default_collate
@@ -136,11 +136,6 @@ def ours(device: str) -> dict[str, Way]:
             for batch in worker(files)  # type: ignore[attr-defined]
         ],
     }
-
-
-def installed(name: str) -> bool:
-    """Whether a peer is there."""
-    return importlib.util.find_spec(name) is not None
 
 
 def _tensor(data: bytes) -> torch.Tensor:

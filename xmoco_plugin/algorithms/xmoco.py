@@ -27,6 +27,10 @@ class XMoCo(MoCo):
         exclude_unfilled: leave slots of the queue that no key has filled yet out of every term,
             instead of comparing with random ones as MoCo does. Off by default: with it on, the
             first steps are not MoCo's.
+        channels_last: lay the convolutions' weights out as tensor cores read them. Same values up
+            to rounding.
+        compile_encoders: compile both encoders, with options of ``torch.compile`` or as it is
+            (``True``). In place: the state dict keeps its keys. Same values up to rounding.
         **kwargs: passed on to ``MoCo``.
     """
 
@@ -38,6 +42,8 @@ class XMoCo(MoCo):
         momentum: float = 0.001,
         symmetric: bool = False,
         exclude_unfilled: bool = False,
+        channels_last: bool = False,
+        compile_encoders: bool | dict = False,
         **kwargs,
     ) -> None:
         super().__init__(backbone, neck, head, momentum=momentum, **kwargs)
@@ -56,6 +62,13 @@ class XMoCo(MoCo):
         self._slot: int | None = 0  # the oldest, `queue_ptr`
         self._filled: int | None = 0 if exclude_unfilled else self.queue_len
         self._seed: int | None = None
+        if channels_last:
+            # Here and not in a hook: DistributedDataParallel lays its buckets out like the weights.
+            self.to(memory_format=torch.channels_last)
+        if compile_encoders is not False:
+            options = {} if compile_encoders is True else compile_encoders
+            for part in (self.backbone, self.neck, self.encoder_k.module):
+                part.compile(**options)
 
     def loss(self, inputs: list[torch.Tensor], data_samples=None, **kwargs) -> dict:
         """Terms of one batch; moves the key encoder and the queue.
