@@ -66,9 +66,8 @@ class XMoCo(MoCo):
             # Here and not in a hook: DistributedDataParallel lays its buckets out like the weights.
             self.to(memory_format=torch.channels_last)
         if compile_encoders is not False:
-            options = {} if compile_encoders is True else compile_encoders
             for part in (self.backbone, self.neck, self.encoder_k.module):
-                part.compile(**options)
+                part.compile(**({} if compile_encoders is True else compile_encoders))
 
     def loss(self, inputs: list[torch.Tensor], data_samples=None, **kwargs) -> dict:
         """Terms of one batch; moves the key encoder and the queue.
