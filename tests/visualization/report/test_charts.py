@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Charts: what is drawn is what was logged, and stands in a page by itself."""
 
+import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
@@ -11,6 +12,7 @@ import pytest
 
 from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.report.chart import Chart
+from xmoco_plugin.visualization.report.curves import HEALTH, SPREAD
 from xmoco_plugin.visualization.report.histograms import histogram_figures, read_histograms
 from xmoco_plugin.visualization.report.similarity import moments
 from xmoco_plugin.visualization.report.svg import line_style, new_axes, to_svg
@@ -121,3 +123,14 @@ def test_one_epoch_without_negatives_is_drawn():
 )
 def test_the_middle_is_the_checkpoint_nearest_to_it(epochs, expected):
     assert moments(epochs) == expected
+
+
+def test_every_value_of_the_health_hook_has_a_title_of_its_own(other):
+    values = set()
+    for line in (other / "health.jsonl").read_text().splitlines():
+        values |= set(json.loads(line)["values"])
+    explained = HEALTH.keys() | SPREAD.values() | {"nce_uninformed"}  # drawn in nce_ratio's chart
+    values.add("pixel_match")  # of batches of 32 or more only
+    assert {"grad_norm", "queue_age_steps"} <= values <= explained
+    titles = [title for title, _, _ in HEALTH.values()]
+    assert len(set(titles)) == len(titles)

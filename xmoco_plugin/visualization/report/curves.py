@@ -58,14 +58,19 @@ HEALTH = {
     ),
     "queue_fill": ("Queue filled", "share of the slots", "1 when every slot holds a real key."),
     "queue_age_steps": (
-        "Age of the oldest key",
+        "Age of the oldest key in steps",
         "optimizer steps",
         "How long a key stays in the queue.",
     ),
     "queue_age_epochs": (
-        "Age of the oldest key",
+        "Age of the oldest key in epochs",
         "epochs",
         "Above 1 the queue holds old keys of the very image.",
+    ),
+    "pixel_match": (
+        "Pairs that pixels alone tell",
+        "share of the images",
+        "Second view nearest by 8x8 thumbnails; above 1/2 the views are too alike.",
     ),
     "ema_distance": (
         "Distance of the key encoder",
