@@ -23,6 +23,7 @@ TEST = [
     *EXPORT,
     *EVALUATION,
     *REPORT,
+    "pyarrow>=15",  # embed.py's parquet
     "tensorboard>=2.18",
     "pytest>=8",
     "pytest-timeout",

@@ -16,12 +16,10 @@ import common
 import mmengine
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmpretrain.registry import MODELS
 
-from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint, sha256_of
+from xmoco_plugin.checkpoint import sha256_of
 from xmoco_plugin.data import labelled_sets
 from xmoco_plugin.evaluation.average_precision import RULES
 from xmoco_plugin.evaluation.features import (
@@ -38,7 +36,6 @@ from xmoco_plugin.evaluation.protocols import (
     check_neighbours,
     check_sets,
 )
-from xmoco_plugin.export.record import read_settings
 from xmoco_plugin.version import __version__
 
 
@@ -87,28 +84,6 @@ def protocols(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose from {','.join(PROTOCOLS)}")
     return names
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """The config that is named, or the one that mmengine has stored in the checkpoint.
-
-    Raises:
-        CheckpointError: it stores none, so that the model is not known.
-    """
-    if args.config:
-        cfg = common.load_config(args.config)
-    else:
-        meta = read_checkpoint(args.checkpoint, mmap=True).get("meta")
-        # Parsed, not executed: the file may be a stranger's.
-        cfg = Config(read_settings((meta if isinstance(meta, dict) else {}).get("cfg") or ""))
-        if not cfg.get("model"):
-            raise CheckpointError(
-                f"{args.checkpoint} does not say which model it belongs to: name its --config"
-            )
-    if args.cfg_options:
-        common.warn_of_new_keys(cfg, args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
-    return cfg
 
 
 def dataset_configs(args: argparse.Namespace, cfg: Config) -> tuple[dict, dict, dict | None]:
@@ -160,9 +135,8 @@ def extract(args: argparse.Namespace, cfg: Config, settings: Settings) -> tuple[
         ValueError: training and test set have other classes, or fewer images than a named k.
     """
     train, test, augmented = dataset_configs(args, cfg)
-    model = MODELS.build({"data_preprocessor": cfg.get("data_preprocessor"), **cfg.model})
-    backbones.load_backbone(model, args.checkpoint)
-    embed = ModelEmbedder(model.to(get_device()), unit=False)
+    model = backbones.build(cfg, args.checkpoint)
+    embed = ModelEmbedder(model, unit=False)
     loaders = [build_loader(dataset, args) for dataset in (train, test)]
     train_classes, test_classes = (
         tuple(loader.dataset.metainfo.get("classes") or ()) for loader in loaders
@@ -229,7 +203,7 @@ def main() -> None:
     """Judges."""
     args = parse_args()
     common.check_checkpoint(args.checkpoint)
-    cfg = load_config(args)
+    cfg = backbones.load_config(args)
     init_default_scope("mmpretrain")
     start = time.perf_counter()
     named = {f.name: getattr(args, f.name) for f in fields(Settings) if hasattr(args, f.name)}

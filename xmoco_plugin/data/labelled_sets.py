@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 VOC_META = ("img_path", "gt_label_difficult")
+STRICT = dict(type="LoadImageOrSkip", on_error="raise")
 
 
 class LabelledSetConfigs(NamedTuple):
@@ -51,15 +52,12 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
         return _configs(
             {**arrays, "split": "train"}, {**arrays, "split": "test"}, [], [], padded, ()
         )
-    plain = [
-        dict(type="ResizeEdge", scale=round(size * 8 / 7), edge="short", backend="pillow"),
-        dict(type="CenterCrop", crop_size=size),
-    ]
+    plain = _centre_crop(size)
     random = [
         dict(type="RandomResizedCrop", scale=size, backend="pillow"),
         dict(type="RandomFlip", prob=0.5),
     ]
-    read = [dict(type="LoadImageOrSkip", on_error="raise")]
+    read = [STRICT]
     if (root / "JPEGImages").is_dir() and (root / "ImageSets" / "Main").is_dir():
         voc = dict(type="VOC", data_root=str(root))
         sets = ({**voc, "split": "trainval"}, {**voc, "split": "test"})
@@ -75,6 +73,18 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
         + "; a labelled set is train/ and val/ with a folder for each class, or train.npz and "
         "test.npz, or VOC's JPEGImages/, Annotations/ and ImageSets/"
     )
+
+
+def file_pipeline(size: int = 224) -> list[dict[str, Any]]:
+    """Transforms from a file to what a backbone is judged on; see :func:`labelled_sets`."""
+    return [STRICT, *_centre_crop(size), dict(type="PackInputs", meta_keys=("img_path",))]
+
+
+def _centre_crop(size: int) -> list[dict[str, Any]]:
+    return [
+        dict(type="ResizeEdge", scale=round(size * 8 / 7), edge="short", backend="pillow"),
+        dict(type="CenterCrop", crop_size=size),
+    ]
 
 
 def _configs(
