@@ -1,0 +1,163 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Lists the runs in and below work dirs, what came of them, and how their configs differ."""
+
+import argparse
+import csv
+import io
+import os
+import re
+import statistics
+import sys
+from pathlib import Path
+
+import common
+from jinja2 import Environment
+from rich.console import Console
+from rich.table import Table
+
+from xmoco_plugin.checkpoint import write_atomic
+from xmoco_plugin.visualization.report import WorkDir
+from xmoco_plugin.visualization.report.config_diff import ABSENT, differences
+from xmoco_plugin.visualization.report.scalars import read_json_lines
+
+COLUMNS = ["name", "epochs", "best kNN", "verdict", "images/s"]
+PART = re.compile(r"\d{8}_\d{6}$")  # mmengine's folder of one start of a run
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Runs</title>
+<style>body{font:14px sans-serif}table{border-collapse:collapse}
+th,td{padding:4px 10px;border-bottom:1px solid #ccc;text-align:left;vertical-align:top}</style>
+<table><tr>{% for c in header %}<th>{{ c }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>
+{% endfor %}</table></html>
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="work dirs, or folders of them")
+    parser.add_argument(
+        "--sort", metavar="COLUMN", default="name", help=f"{', '.join(COLUMNS)}, or a setting"
+    )
+    parser.add_argument("--format", choices=["text", "csv", "html"], default="text")
+    parser.add_argument("--out", help="file to write; default: print")
+    return parser.parse_args()
+
+
+def find_runs(folders: list[str]) -> list[Path]:
+    """Work dirs in and below the folders, each once.
+
+    Raises:
+        ValueError: a folder that is none, or no run anywhere.
+    """
+    found: dict[Path, None] = {}
+    for name in folders:
+        root = Path(name).expanduser().resolve()
+        if not root.is_dir():
+            raise ValueError(f"there is no folder {name} (looked from {Path.cwd()})")
+        for folder, below, files in os.walk(root):
+            parts = [d for d in below if PART.match(d)]
+            if parts or {"health.jsonl", "summary.json", "last_checkpoint"} & set(files):
+                found[Path(folder)] = None
+            below[:] = sorted(set(below) - set(parts))
+    if not found:
+        raise ValueError(f"no run in or below {', '.join(folders)}: name work dirs of trainings")
+    return list(found)
+
+
+def read(path: Path, name: str) -> tuple[dict, WorkDir]:
+    """A run's row, without the settings, and the run."""
+    try:
+        run = WorkDir.read(path, name)
+    except ValueError:  # started, and stopped before it wrote anything
+        run = WorkDir(path, name, missing=["Everything: no config, log or checkpoint."])
+    metric = run.summary.get("metric")
+    points = run.metrics.get(metric if isinstance(metric, str) else next(iter(run.metrics), ""), [])
+    trained = [value for step, value in points if step > 0]
+    last = max((curve[-1][0] for curve in run.train.values()), default=0)
+    done = [int(run.x(last)), *run.checkpoints, *(int(e["epoch"]) for e in run.health)]
+    return {
+        "name": name,
+        "epochs": max(done) if run.unit == "epoch" else f"{max(done)} iterations",
+        "best kNN": round(max(trained), 2) if trained else None,
+        "verdict": run.health[-1].get("verdict") if run.health else None,
+        "images/s": images_per_second(run),
+    }, run
+
+
+def images_per_second(run: WorkDir) -> float | None:
+    """Batch over the median logged seconds an iteration, times the processes that the log names."""
+    loader = run.config.get("train_dataloader") if run.config is not None else None
+    size = loader.get("batch_size") if isinstance(loader, dict) else None
+    logs = sorted(run.path.glob("*/vis_data/scalars.json"))
+    times = [e.get("time") for log in logs for e in read_json_lines(log)[0] if "lr" in e]
+    times = [t for t in times if isinstance(t, int | float) and t > 0]
+    processes = run.environment.get("GPU number", "1")
+    if not (isinstance(size, int) and times and processes.isdigit()):
+        return None
+    return round(size * max(int(processes), 1) / statistics.median(times), 1)
+
+
+def order(row: dict, column: str) -> tuple:
+    """Numbers from the largest down, then words, then what is not known."""
+    value = row.get(column)
+    if isinstance(value, int | float):
+        return 0, -value, ""
+    return (2, 0, "") if value in (None, ABSENT) else (1, 0, str(value))
+
+
+def table(rows: list[dict], settings: list[str], several: bool) -> tuple[list, list[list[str]]]:
+    """Header and cells; the settings in a column each where ``several``, else in one."""
+    header = [*COLUMNS, *(settings if several else ["differences"]), "missing"]
+    for row in rows:
+        row["differences"] = "; ".join(f"{s}={row[s]}" for s in settings if row[s] != ABSENT)
+    return header, [["" if r[c] is None else str(r[c]) for c in header] for r in rows]
+
+
+def render(header: list, cells: list[list[str]], kind: str) -> str:
+    """The table as text, CSV or HTML."""
+    text = io.StringIO()
+    if kind == "csv":
+        csv.writer(text, lineterminator="\n").writerows([header, *cells])
+    elif kind == "html":
+        page = Environment(autoescape=True).from_string(PAGE)
+        text.write(page.render(header=header, rows=cells))
+    else:
+        grid = Table(*header, box=None, pad_edge=False)
+        for line in cells:
+            grid.add_row(*line)
+        wide = sum(max(map(len, c)) + 2 for c in zip(header, *cells, strict=True))
+        Console(file=text, width=wide, color_system=None, markup=False).print(grid)
+    return text.getvalue()
+
+
+def main() -> None:
+    """Lists."""
+    args = parse_args()
+    if args.out and (Path(args.out).is_dir() or not Path(args.out).resolve().parent.is_dir()):
+        raise ValueError(f"--out {args.out}: it is a folder, or its folder does not exist")
+    paths = find_runs(args.folders)
+    base = os.path.commonpath([p.parent for p in paths])
+    read_runs = [read(path, os.path.relpath(path, base)) for path in paths]
+    configured = [run for _, run in read_runs if run.config is not None]
+    unlike = differences(*(run.config for run in configured)) if configured else []
+    for row, run in read_runs:
+        row |= {setting: ABSENT for setting, *_ in unlike}
+        row["missing"] = " ".join(run.missing)
+        if run.config is not None:
+            row |= {
+                line[0]: line[1 + next(i for i, c in enumerate(configured) if c is run)]
+                for line in unlike
+            }
+    rows, settings = [row for row, _ in read_runs], [line[0] for line in unlike]
+    if args.sort not in [*COLUMNS, *settings]:
+        raise ValueError(f"--sort {args.sort}: choose from {', '.join([*COLUMNS, *settings])}")
+    rows.sort(key=lambda row: order(row, args.sort))
+    text = render(*table(rows, settings, args.format == "csv"), args.format)
+    if args.out:
+        write_atomic(text.encode(), args.out, save=lambda data, file: file.write(data))
+    else:
+        print(text, end="")
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(main))
