@@ -89,8 +89,8 @@ def images_per_second(run: WorkDir) -> float | None:
     loader = run.config.get("train_dataloader") if run.config is not None else None
     size = loader.get("batch_size") if isinstance(loader, dict) else None
     logs = sorted(run.path.glob("*/vis_data/scalars.json"))
-    times = [e.get("time") for log in logs for e in read_json_lines(log)[0] if "lr" in e]
-    times = [t for t in times if isinstance(t, int | float) and t > 0]
+    logged = [e.get("time") for log in logs for e in read_json_lines(log)[0] if "lr" in e]
+    times = [t for t in logged if isinstance(t, int | float) and t > 0]
     processes = run.environment.get("GPU number", "1")
     if not (isinstance(size, int) and times and processes.isdigit()):
         return None
