@@ -1,7 +1,10 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Small models for tests: the real algorithms around tiny encoders."""
 
+from pathlib import Path
+
 import torch
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from torch import nn
 
@@ -45,6 +48,16 @@ def config(kind: str = "XMoCo", norm: bool = True, **options) -> dict:
         )
         | options
     )
+
+
+def save_checkpoint(path: Path) -> nn.Module:
+    """Write an XMoCo, with its config inside as mmengine has it; returns the model."""
+    preprocessor = dict(type="SelfSupDataPreprocessor", mean=[128.0] * 3, std=[64.0] * 3)
+    cfg = Config(dict(model=config(), data_preprocessor=preprocessor))
+    torch.manual_seed(1)
+    model = MODELS.build(cfg.model)
+    torch.save({"state_dict": model.state_dict(), "meta": {"cfg": cfg.pretty_text}}, path)
+    return model
 
 
 def build(kind: str = "XMoCo", seed: int = 0, **options) -> nn.Module:

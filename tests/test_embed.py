@@ -9,8 +9,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmpretrain.registry import MODELS
 from PIL import Image
 
 from . import models
@@ -38,19 +36,20 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def model():
-    preprocessor = dict(type="SelfSupDataPreprocessor", mean=[128.0] * 3, std=[64.0] * 3)
-    torch.manual_seed(1)
-    return MODELS.build({**models.config(), "data_preprocessor": preprocessor})
+def saved(tmp_path):
+    """A checkpoint file and its model."""
+    path = tmp_path / "epoch_1.pth"
+    return path, models.save_checkpoint(path)
 
 
 @pytest.fixture
-def checkpoint(tmp_path, model):
-    preprocessor = dict(type="SelfSupDataPreprocessor", mean=[128.0] * 3, std=[64.0] * 3)
-    cfg = Config(dict(model=models.config(), data_preprocessor=preprocessor))
-    path = tmp_path / "epoch_1.pth"
-    torch.save({"state_dict": model.state_dict(), "meta": {"cfg": cfg.pretty_text}}, path)
-    return path
+def checkpoint(saved):
+    return saved[0]
+
+
+@pytest.fixture
+def model(saved):
+    return saved[1]
 
 
 def expected(model, folder) -> np.ndarray:

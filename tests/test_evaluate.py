@@ -69,12 +69,8 @@ def voc(tmp_path):
 @pytest.fixture
 def checkpoint(tmp_path):
     """As mmengine writes it, with the config inside; its backbone tells colours."""
-    preprocessor = dict(type="SelfSupDataPreprocessor", mean=[128.0] * 3, std=[64.0] * 3)
-    cfg = Config(dict(model=models.config(), data_preprocessor=preprocessor))
-    torch.manual_seed(1)
-    state = MODELS.build(cfg.model).state_dict()
     path = tmp_path / "epoch_1.pth"
-    torch.save({"state_dict": state, "meta": {"cfg": cfg.pretty_text}}, path)
+    models.save_checkpoint(path)
     return path
 
 

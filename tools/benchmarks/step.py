@@ -19,7 +19,7 @@ import mmpretrain
 import torch
 from measure import installed
 from mmengine.config import Config, ConfigDict
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
@@ -35,7 +35,7 @@ HOST = (
 )
 SGD = dict(type="SGD", lr=0.03, momentum=0.9, weight_decay=1e-4)
 PLAIN = dict(type="OptimWrapper", optimizer=SGD)
-AMP = dict(type="AmpOptimWrapper", optimizer=SGD)
+AMP = {**PLAIN, "type": "AmpOptimWrapper"}
 Step = Callable[[list[torch.Tensor]], None]
 
 
@@ -103,25 +103,32 @@ def models(args: argparse.Namespace, cuda: bool) -> dict[str, tuple[Callable, di
     return choices
 
 
-def step_of(model: nn.Module, wrapper_cfg: dict) -> Step:
+def wrapper_of(model: nn.Module, wrapper_cfg: dict) -> OptimWrapper:
+    """The optimizer wrapper of a model."""
+    return build_optim_wrapper(model, ConfigDict(copy.deepcopy(wrapper_cfg)))
+
+
+def step_of(model: nn.Module, wrapper: OptimWrapper) -> Step:
     """From views to updated weights, as the host's ``train_step`` has it."""
-    wrapper = build_optim_wrapper(model, ConfigDict(copy.deepcopy(wrapper_cfg)))
 
     def step(views: list[torch.Tensor]) -> None:
         with wrapper.optim_context(model):
             losses = model.loss(views, None)
         wrapper.update_params(sum(value for name, value in losses.items() if "loss" in name))
 
-    step.wrapper = wrapper  # type: ignore[attr-defined]
     return step
+
+
+def draw_views(args: argparse.Namespace, device: str) -> list[torch.Tensor]:
+    """Two views that are there already."""
+    return [torch.randn(args.batch, 3, args.size, args.size, device=device) for _ in range(2)]
 
 
 def prepared(build: Callable, wrapper_cfg: dict, args: argparse.Namespace, device: str):
     """A step with its own two views, ready to be called."""
     torch.manual_seed(0)
     model = build().to(device).train()
-    views = [torch.randn(args.batch, 3, args.size, args.size, device=device) for _ in range(2)]
-    step = step_of(model, wrapper_cfg)
+    views, step = draw_views(args, device), step_of(model, wrapper_of(model, wrapper_cfg))
     return lambda: step(views)
 
 
@@ -129,8 +136,8 @@ def breakdown(args: argparse.Namespace, device: str) -> list[dict]:
     """Seconds of each part of ours with the terms, each waited for (on a GPU the sum is longer)."""
     build, wrapper_cfg = models(args, device == "cuda")["ours"]
     model = build().to(device).train()
-    step = step_of(model, wrapper_cfg)
-    wrapper = step.wrapper  # type: ignore[attr-defined]
+    wrapper = wrapper_of(model, wrapper_cfg)
+    step, views = step_of(model, wrapper), draw_views(args, device)
     parts = {
         "query forward": (model, "encode_query"),
         "key forward and shuffle": (model, "encode_key"),
@@ -152,7 +159,6 @@ def breakdown(args: argparse.Namespace, device: str) -> list[dict]:
             return result
 
         object.__setattr__(owner, attribute, timed)
-    views = [torch.randn(args.batch, 3, args.size, args.size, device=device) for _ in range(2)]
     step(views)  # warms up
     spent.update(dict.fromkeys(parts, 0.0))
     start = now()
@@ -177,10 +183,8 @@ def _clock(device: str) -> Callable[[], float]:
     return clock
 
 
-def batches(config: str, args: argparse.Namespace) -> Iterator[dict]:
-    """The training batches of a config from the JPEGs of --images, without end."""
-    cfg = Config.fromfile(config_path(config))
-    loader = cfg.train_dataloader
+def batches(loader: ConfigDict, args: argparse.Namespace) -> Iterator[dict]:
+    """The batches of a training loader, from the JPEGs of --images, without end."""
     unmark_collate(loader)
     loader.dataset = dict(
         type="UnlabeledFolder", data_root=str(args.images), pipeline=loader.dataset.pipeline
@@ -213,8 +217,9 @@ def end_to_end(args: argparse.Namespace, device: str) -> list[dict]:
             continue
         build, wrapper_cfg = known[name]
         model = build().to(device).train()
-        step, loader = step_of(model, wrapper_cfg), batches(config, args)
         cfg = Config.fromfile(config_path(config))
+        step = step_of(model, wrapper_of(model, wrapper_cfg))
+        loader = batches(cfg.train_dataloader, args)
         preprocessor = MODELS.build(
             cfg.model.get("data_preprocessor", cfg.get("data_preprocessor"))
         )
