@@ -11,7 +11,9 @@ PYTEST_ARGS ?=
 TRANSFER ?= 1
 # Two workers; one thread each, or they fight over the cores.
 PYTEST := -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
-# Python compiles on first import what is imported, a small part of what is installed.
+# Python compiles on first import what is imported, a small part of what is installed; so it must be
+# let write that down, or every process pays anew, 15 seconds where mmdet is installed.
+export PYTHONDONTWRITEBYTECODE :=
 PIP := -m pip install -q --no-compile --disable-pip-version-check --no-input --progress-bar off
 # In the environment rather than as options, so that isolated builds are held to the pins too.
 pins = PIP_CONSTRAINT=$(1) PIP_BUILD_CONSTRAINT=$(1)
@@ -34,10 +36,12 @@ help: ## list the targets
 demo: setup ## install, then pretrain on an embedded set of real images (DEMO_ARGS="..." for train.py)
 	$(VENV)/bin/python tools/train.py $(DEMO_CONFIG) $(DEMO_ARGS)
 
-bench: $(SETUP_BENCH) ## time loss, shuffle, step and, with BENCH_IMAGES=FOLDER of JPEGs, views on this machine
+bench: $(SETUP_BENCH) ## time loss, shuffle, step, growth, loader and, with BENCH_IMAGES=FOLDER of JPEGs, views on this machine
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/loss.py --out $(BENCH_OUT)/loss
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/comm.py --out $(BENCH_OUT)/comm
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/step.py --out $(BENCH_OUT)/step $(if $(BENCH_IMAGES),--images $(BENCH_IMAGES))
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/growth.py --out $(BENCH_OUT)/growth
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/resident.py --out $(BENCH_OUT)/resident
 	$(if $(BENCH_IMAGES),OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/views.py $(BENCH_IMAGES) --out $(BENCH_OUT)/views,@echo "views: not timed, name a folder of JPEGs: make bench BENCH_IMAGES=FOLDER")
 
 test: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the tests (PYTEST_ARGS="..." for pytest; TRANSFER=0: without fine-tuning)
@@ -74,7 +78,7 @@ $(SETUP): $(MAINTAINED) setup.py | python
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@# Alone and without the cache: a cached mmcv may hold ops compiled against another torch.
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --no-cache-dir --no-deps onedl-mmcv
-	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) setuptools -e '.[onedl,demo,report]'
+	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) setuptools -e '.[onedl,demo,report,export]'
 	@$(VENV)/bin/python -W ignore -c 'import xmoco_plugin'
 	@touch $@
 
@@ -86,7 +90,7 @@ $(SETUP_TEST): $(SETUP)
 $(SETUP_TRANSFER): tools/build_mmcv_ops.sh $(SETUP)
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) 'setuptools>=77,<81' wheel ninja
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHON=$(VENV)/bin/python bash $< onedl-mmcv "$$(sed -n 's/^onedl-mmcv==//p' $(MAINTAINED))"
-	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) -e '.[onedl,demo,report,transfer]'
+	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) -e '.[onedl,demo,report,export,transfer]'
 	@# Without their requirements, which would bring a second OpenCV; the needed ones are there by now.
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --no-deps onedl-mmdetection onedl-mmsegmentation imaug
 	@touch $@
@@ -100,6 +104,7 @@ $(SETUP_OFFICIAL): $(OFFICIAL) setup.py | python
 	@echo "Installing the official stack into $(VENV_OFFICIAL): 2 to 4 minutes, about 5 GB where torch brings CUDA."
 	@$(PYTHON) -m venv --clear $(VENV_OFFICIAL)
 	@$(call pins,$(OFFICIAL)) $(VENV_OFFICIAL)/bin/python $(PIP) -e '.[official,test]'
+	@$(VENV_OFFICIAL)/bin/python -W ignore -c 'import xmoco_plugin'
 	@touch $@
 
 $(SETUP_OFFICIAL_TRANSFER): tools/build_mmcv_ops.sh $(SETUP_OFFICIAL)

@@ -26,7 +26,8 @@ train_pipeline = [
 ]
 train_dataloader = dict(batch_size=32, num_workers=1, dataset=dict(pipeline=train_pipeline))
 
-optim_wrapper = dict(optimizer=dict(lr=0.03))
+# 300 steps of SGD at 0.03 train little but the stem (docs/results.md).
+optim_wrapper = dict(optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, weight_decay=0.05))
 param_scheduler = [
     dict(type="CosineAnnealingLR", T_max=100, by_epoch=True, convert_to_iter_based=True)
 ]

@@ -48,6 +48,11 @@ def test_pictures_and_table_show_a_transform_that_does_nothing(tool, monkeypatch
     assert [file.name for file in sorted(out.glob("*.png"))] == ["views_00.png", "views_01.png"]
     with Image.open(out / "views_00.png") as picture:
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
+    # Called again for fewer images, it leaves none of its old pictures, and all other files.
+    (out / "views_of_mine.png").touch()
+    assert browse(tool, monkeypatch, config, *options, "--number", 1) == 0
+    left = sorted(file.name for file in out.glob("*.png"))
+    assert left == ["views_00.png", "views_of_mine.png"]
 
 
 def test_a_pipeline_of_single_views_is_refused_with_what_it_has(

@@ -37,6 +37,15 @@ def host_scope():
         yield
 
 
+@pytest.fixture
+def no_graphs(path):
+    """Compiling takes minutes on a CPU, for graphs that there are none of: tests/algorithms."""
+    options = Config.fromfile(path).model.get("compile_encoders")
+    graphs = isinstance(options, dict) and options.get("mode") == "reduce-overhead"
+    with torch.compiler.set_stance("force_eager" if graphs else "default"):
+        yield
+
+
 def sample(cfg: Config, folder: Path) -> dict:
     """What the dataset hands to the pipeline: a file, or pixels where they are in memory."""
     pixels = np.random.randint(0, 256, (64, 80, 3), dtype=np.uint8)
@@ -73,6 +82,7 @@ def test_header_says_where_it_comes_from_how_to_run_it_and_what_to_expect(path):
     assert path.relative_to(CONFIGS).as_posix() in text.split("Command:")[1].splitlines()[0]
 
 
+@pytest.mark.usefixtures("no_graphs")
 def test_real_model_builds_with_the_shapes_that_its_parts_need(path):
     cfg = Config.fromfile(path)
     model = MODELS.build(cfg.model).eval()
@@ -84,6 +94,7 @@ def test_real_model_builds_with_the_shapes_that_its_parts_need(path):
         assert model.queue.shape == (cfg.model.feat_dim, cfg.model.queue_len)
 
 
+@pytest.mark.usefixtures("no_graphs")
 def test_one_step_from_image_to_updated_weights_and_queue_on_a_shrunken_copy(path, tmp_path):
     cfg = Config.fromfile(path)
     torch.manual_seed(0)

@@ -136,3 +136,37 @@ def test_two_nodes_killed_and_resumed_go_on_where_they_were(tmp_path):
         assert not torch.equal(saved["state_dict"][key], first["state"][key]), key
     final = read_checkpoint(tmp_path / "work" / "epoch_2.pth")
     assert (final["meta"]["epoch"], final["meta"]["iter"]) == (2, 2 * steps)
+
+
+# The threads that are left when the interpreter begins to take itself apart.
+THREADS = """
+import sys
+from pathlib import Path
+import common, train
+status = common.run(train.main)
+print([file.read_text().strip() for file in Path('/proc/self/task').glob('*/comm')])
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's list of threads")
+def test_no_thread_of_the_process_group_outlives_a_run(tmp_path):
+    config = draw(tmp_path)
+    rank = dict(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
+    address = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
+    options = ["--launcher", "pytorch", "--work-dir", "work", "--data-root", "images"]
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS, config, *options],
+        env=os.environ | rank | address | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "work/epoch_2.pth").exists()
+    threads = done.stdout.splitlines()[-1]
+    assert threads.startswith("['")
+    assert "gloo" not in threads

@@ -102,6 +102,7 @@ def test_bad_files_are_named_and_left_out(run, folder, checkpoint, capsys):
     assert "left out: a/0.png: " in said.err
     assert "left out: b/note.jpg: " in said.err
     assert "2 images x 16 numbers; 2 left out" in said.out
+    assert f"image size {SIZE} px: --image-size" in said.err
     assert np.load(folder.parent / "e.npz")["names"].tolist() == NAMES[1:]
 
 

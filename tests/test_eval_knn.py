@@ -26,6 +26,7 @@ def write_config(folder: Path, **changes) -> Path:
         "train_cfg": {"by_epoch": True, "max_epochs": 1},
         "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.1}},
         "custom_hooks": [{"type": "NoSuchHook"}],
+        "default_hooks": {"checkpoint": {"type": "CheckpointHook", "save_best": "accuracy/top1"}},
     }
     Config(settings | changes).dump(folder / "config.py")
     return folder / "config.py"

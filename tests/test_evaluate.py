@@ -2,6 +2,7 @@
 """tools/evaluate.py: the run as users start it, the kinds of folder, the errors they can mend."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 
 from xmoco_plugin.checkpoint import sha256_of
+from xmoco_plugin.export import prepare_file
 
 from . import models
 from .tool_modules import import_tool, run_tool
@@ -144,10 +146,44 @@ def test_arrays_and_a_stranger_s_layout_need_a_config(tool, monkeypatch, capsys,
     torch.save({"state_dict": {f"module.encoder_q.{k}": v for k, v in state.items()}}, path)
     options = ["--data", tmp_path, "--protocol", "knn"]
     assert run(tool, monkeypatch, path, *options) == 2
-    assert "does not say which model it belongs to: name its --config" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "does not say which model it belongs to: name its --config" in said
+    assert f"perhaps {tmp_path / 'config.py'}, which lies beside it" in said
     options += ["--config", tmp_path / "config.py", "--out", tmp_path / "out"]
     assert run(tool, monkeypatch, path, *options) == 0
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["test"] == 30
+
+
+@pytest.mark.parametrize("record", ["with the model", "of an older export"])
+def test_exported_weights_are_judged_as_their_checkpoint_is(
+    tool, monkeypatch, capsys, folder, checkpoint, tmp_path, record
+):
+    exported = tmp_path / "run" / "backbone.pth"
+    exported.parent.mkdir()
+    stored = torch.load(checkpoint, weights_only=True)
+    file = prepare_file(stored, checkpoint, "mmpretrain")
+    if record == "of an older export":
+        file.record.pop("cfg")
+    file.write(exported)
+    command = ["--data", folder, "--protocol", "knn", "--out"]
+    if record == "of an older export":
+        assert run(tool, monkeypatch, exported, *command, tmp_path / "no") == 2
+        assert "name its --config\n" in capsys.readouterr().err
+        # The config of a run, written in full: it is parsed, so a line that raises does no harm.
+        (exported.parent / "config.py").write_text(stored["meta"]["cfg"] + "raise SystemExit\n")
+    else:
+        (exported.parent / "config.py").write_text("model = dict(type='Another')\n")
+    results = []
+    for path in (checkpoint, exported):
+        out = tmp_path / path.stem
+        assert run(tool, monkeypatch, path, *command, out) == 0
+        rows = json.loads((out / "evaluation.json").read_text())["results"]
+        results.append([(row["setting"], row["metric"], row["percent"]) for row in rows])
+    assert results[0] == results[1]
+    if record == "of an older export":  # half a model is not taken for one
+        (exported.parent / "config.py").write_text("_base_ = 'a.py'\nmodel = dict(queue_len=4)\n")
+        assert run(tool, monkeypatch, exported, *command, tmp_path / "no") == 2
+        assert "which lies beside it" in capsys.readouterr().err
 
 
 def test_without_a_folder_the_sets_of_the_config_s_knn_loop_are_taken(
@@ -219,3 +255,97 @@ def test_arrays_without_labels_are_refused(tool, monkeypatch, capsys, checkpoint
     assert "one label per image is needed, but in the train image 0 has no gt_label" in (
         capsys.readouterr().err
     )
+
+
+def sized_config(tmp_path, size) -> Path:
+    """The checkpoint's model, trained on views of a size."""
+    crop = dict(type="RandomResizedCrop", scale=size)
+    cfg = dict(model=models.config(), train_dataloader=dict(dataset=dict(pipeline=[crop])))
+    Config(cfg).dump(tmp_path / f"views{size}.py")
+    return tmp_path / f"views{size}.py"
+
+
+def test_the_size_is_the_training_views_and_is_said_and_recorded(
+    tool, monkeypatch, capsys, folder, checkpoint, tmp_path
+):
+    monkeypatch.setattr(sys.modules[__name__], "FAST", ["--workers", "0", "--k", "3"])
+    out = tmp_path / "out"
+    options = [checkpoint, "--data", folder, "--protocol", "knn"]
+    named = [*options, "--config", sized_config(tmp_path, 12)]
+    assert run(tool, monkeypatch, *named, "--out", out / "12") == 0
+    assert "image size 12 px: that of the training views (RandomResizedCrop in" in (
+        capsys.readouterr().err
+    )
+    assert json.loads((out / "12" / "evaluation.json").read_text())["image_size"] == 12
+    assert "; image_size 12;" in (out / "12" / "evaluation.md").read_text()
+    assert run(tool, monkeypatch, *named, "--out", out / "9", "--image-size", "9") == 0
+    assert "image size 9 px: --image-size" in capsys.readouterr().err
+    assert json.loads((out / "9" / "evaluation.json").read_text())["image_size"] == 9
+    assert run(tool, monkeypatch, *options, "--out", out / "usual") == 0
+    assert "image size 224 px: the usual one" in capsys.readouterr().err
+
+
+def test_arrays_keep_their_own_size_also_in_crops(tool, monkeypatch, capsys, checkpoint, tmp_path):
+    random = np.random.default_rng(0)
+    for split in ("train", "test"):
+        images = random.integers(0, 256, (30, 10, 10, 3), dtype=np.uint8)
+        np.savez(tmp_path / f"{split}.npz", images=images, labels=np.arange(30) % 3)
+    monkeypatch.setattr(sys.modules[__name__], "FAST", ["--workers", "0", "--epochs", "2"])
+    options = ["--data", tmp_path, "--protocol", "linear-fast", "--augment", "1"]
+    assert run(tool, monkeypatch, checkpoint, *options, "--out", tmp_path / "out") == 0
+    assert "image size 10 px: the arrays' own" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["image_size"] == 10
+
+
+def test_no_evaluation_overwrites_one_of_other_settings(
+    tool, monkeypatch, capsys, folder, checkpoint, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules[__name__], "FAST", ["--workers", "0"])
+    other = tmp_path / "elsewhere" / "set"
+    shutil.copytree(folder, other)
+
+    def files() -> dict[str, bytes]:
+        return {str(f): f.read_bytes() for f in Path("work_dirs").rglob("evaluation.json")}
+
+    def go(data, size, *options) -> int:
+        name = ["--data", data, "--image-size", size, "--protocol", "knn"]
+        return run(tool, monkeypatch, checkpoint, *name, *options)
+
+    assert go(folder, 8, "--k", "3") == 0
+    kept = files()
+    # Another size has a folder of its own; so has a set of another name.
+    assert go(folder, 9, "--k", "3") == 0
+    assert go(folder.rename(tmp_path / "named"), 8, "--k", "3") == 0
+    assert sorted(Path(f).parent.name for f in files()) == ["named-8px", "set-8px", "set-9px"]
+    (tmp_path / "named").rename(folder)
+    capsys.readouterr()
+    for data, option, said in (
+        (folder, ["--k", "5"], "ks was [3], now [5]"),
+        (folder, ["--k", "3", "--temperature", "none"], "temperatures was [0.07], now [None]"),
+        (folder, ["--k", "3", "--protocol", "knn,retrieval"], "now ['knn', 'retrieval']"),
+        (other, ["--k", "3"], "data folder (SHA-256 of its path) was"),
+    ):
+        assert go(data, 8, *option) == 2
+        message = capsys.readouterr().err
+        assert said in message
+        assert "Name another folder with --out" in message
+    assert kept.items() <= files().items()
+    assert go(other, 8, "--k", "5", "--out", tmp_path / "out") == 0
+    assert go(folder, 8, "--k", "3") == 0  # equal settings may
+
+
+@pytest.mark.parametrize("name", ["evaluate", "embed"])
+def test_the_help_names_protocols_and_defaults(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit) as end:
+        import_tool(name).parse_args()
+    assert end.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    shared = ["images at once; default: 256", "where the config names it, else 224"]
+    protocols = [
+        "of knn, linear-fast, svm, low-shot, retrieval; default: knn,linear-fast,retrieval"
+    ]
+    protocols += ["those of 10 20 200 that there are images for", "heads; default: 100"]
+    for words in [*shared, *(protocols if name == "evaluate" else [])]:
+        assert words in said

@@ -11,6 +11,7 @@ from torch import nn
 
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.export import TARGETS, read_weights
+from xmoco_plugin.export.record import model_text, read_settings
 
 from .export.backbones import run_tool, save, xmoco
 
@@ -70,12 +71,27 @@ def test_a_file_holds_weights_and_a_record_and_opens_without_code(
     ]
     assert record["dataset_meta"] == {"classes": ["a", "b"]}
     assert str(r18.parent) not in str(record)
+    assert read_settings(record["cfg"]) == {"model": dict(type="XMoCo", backbone=R18)}
     # Weights only: no queue, no key encoder, no memory shared with them.
     assert out.stat().st_size < 1.02 * sum(v.nbytes for v in weights.values()) + 60_000
     for part in ("layout:   mmpretrain, query encoder, keys backbone.*", "resnet18", digest[:12]):
         assert part in said
     assert f"{len(weights)} keys for {target}" in said
     assert "encoder_k.module" in said.split("left out")[1]
+
+
+def test_the_model_in_a_record_names_no_file_of_the_machine_it_is_from():
+    init = dict(type="Pretrained", checkpoint="/home/me/secret.pth")
+    layers = [dict(type="Conv", init_cfg=init)]
+    settings = dict(
+        model=dict(type="A", backbone=dict(R18, init_cfg=init), neck=dict(layers=layers)),
+        data_preprocessor=dict(mean=[1.5]),
+        work_dir="/home/me/secret",
+    )
+    assert read_settings(model_text(settings)) == dict(
+        model=dict(type="A", backbone=R18, neck=dict(layers=[dict(type="Conv")])),
+        data_preprocessor=dict(mean=[1.5]),
+    )
 
 
 def test_the_key_encoder_is_exported_on_demand(r18, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "outputs": set(),
     "version": set(),
     "_stack": set(),
+    "_yapf_cache": set(),
     "_config_scope": set(),
     "checkpoint": set(),
     "json_lines": set(),
@@ -24,12 +25,14 @@ MAY_IMPORT = {
     "momentum": SHARED,
     "evaluation": SHARED,
     "data": {"checkpoint"},
-    "views": {"distributed"},
+    "views": SHARED,
     "downstream": {"checkpoint"},
+    "pretraining": {"checkpoint", "json_lines", "_config_scope", "data", "export"},
     "heads": {"losses", "outputs", "precision"},
     "algorithms": {"momentum", "outputs"} | SHARED,
     "visualization": {"evaluation", "checkpoint", "json_lines", "_config_scope", "version"},
-    "hooks": {"evaluation", "checkpoint", "json_lines", "export", "visualization"} | SHARED,
+    "hooks": {"evaluation", "checkpoint", "json_lines", "export", "views", "visualization"}
+    | SHARED,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -2,6 +2,7 @@
 """tools/runs.py: a real run, a crashed one and an empty one in a table; its order and formats."""
 
 import csv
+import re
 
 import pytest
 
@@ -25,7 +26,12 @@ def folder(tmp_path_factory):
     write_lines(crashed / "health.jsonl", [health(1), health(2, "collapsing")])
     with open(crashed / "health.jsonl", "a") as file:
         file.write('{"epoch": 3, "ver')
-    (crashed / "<b>.py").write_text("train_dataloader = dict(batch_size=4)\nlr = 0.5\n")
+    config = "train_dataloader = dict(batch_size=4)\nlr = 0.5\nepochs = 9\n"
+    (crashed / "<b>.py").write_text(config)
+    copy = crashed / "20260101_000000" / "vis_data" / "config.py"
+    copy.write_text(config)
+    # What a run of pretrain.py leaves for others, newer than its own config.
+    (crashed / "finetune.py").write_text("train_dataloader = dict(batch_size=99)\nlr = 9\n")
     (root / "empty<i>" / "20260101_000000").mkdir(parents=True)
     return root
 
@@ -45,6 +51,7 @@ def test_every_run_is_a_row_also_what_crashed(tool, monkeypatch, capsys, folder)
     assert (crashed["epochs"], crashed["best kNN"]) == ("2", "30.0")
     assert (crashed["verdict"], crashed["images/s"]) == ("collapsing", "40.0")  # 4 images, 0.1 s
     assert (crashed["lr"], real["lr"]) == ("0.5", "—")
+    assert crashed["config epochs"] == "9"  # a setting, beside the column of that name
     assert "1 cut-off line(s) of health.jsonl" in crashed["missing"]
     assert empty["missing"].startswith("Everything")
 
@@ -64,6 +71,25 @@ def test_html_is_escaped_and_text_has_a_line_a_run(tool, monkeypatch, capsys, fo
     assert "<i>" not in page
     assert run_tool(tool, monkeypatch, folder) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_text_shows_a_line_of_the_differences_and_counts_the_rest(
+    tool, monkeypatch, capsys, folder
+):
+    assert run_tool(tool, monkeypatch, folder) == 0
+    header, crashed, real, _ = capsys.readouterr().out.splitlines()
+    start, end = header.index("differences"), header.index("missing")
+    cells = [line[start:end].strip() for line in (crashed, real)]
+    assert cells[0] == "config epochs=9; lr=0.5"
+    assert len(cells[1]) <= tool.WIDTH + len(" (and 999 more)")
+    assert re.search(r"… \(and \d+ more\)$", cells[1])
+    settings = set(rows(tool, monkeypatch, capsys, folder)[1]) - {*tool.COLUMNS, "missing"}
+    assert "custom_hooks.0.type" in settings  # all of them are in the CSV
+    assert "hooks" not in cells[1]
+    assert tool.shorten("custom_hooks.0.type='A'; a.pipeline.0.scale=3; b=1") == "b=1 (and 2 more)"
+    assert tool.shorten("custom_hooks.0.type='A'") == "(and 1 more)"
+    assert tool.shorten("b=1; c=2") == "b=1; c=2"
+    assert tool.shorten("") == ""
 
 
 def test_what_cannot_be_done_ends_with_one_message(tool, monkeypatch, capsys, folder, tmp_path):

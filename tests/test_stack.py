@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Without a fitting stack, importing the package is one error with the command that mends it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -61,6 +62,28 @@ def import_with(site: Path, module: str = "import xmoco_plugin") -> str:
 
 def test_the_stack_of_this_environment_passes():
     _stack.check_stack()
+
+
+def test_importing_the_package_prints_nothing():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", "import xmoco_plugin"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_only_the_one_line_of_a_host_is_left_out(capsys):
+    with _stack.without_unasked():
+        print("before")
+        print(_stack.UNASKED)
+        print("more:", _stack.UNASKED)
+        kept = sys.stdout  # as a logger of the host would keep it
+        print("no end", end="")
+    print("after", file=kept)
+    assert capsys.readouterr().out == (f"before\nmore: {_stack.UNASKED}\nno endafter\n")
 
 
 def test_no_stack_at_all_is_one_error_that_installs_the_maintained_one(site):

@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
+from .tool_modules import heed_ctrl_c, wait_for_file
 from .tools_config import CONFIG, draw
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,6 +166,61 @@ def test_an_error_of_the_hosts_keeps_its_traceback(tools, monkeypatch, capsys, c
         )  # fmt: skip
 
 
+def interrupted(arguments: list, path: str, ready: Path) -> tuple[int, str, str]:
+    """Starts a tool, sends it Ctrl-C's signal once `ready` is there; returns how it ended."""
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
+    )
+    try:
+        wait_for_file(ready, process, 120)
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, printed, said
+
+
+def test_ctrl_c_ends_training_with_one_line_that_says_how_to_go_on(config, images, tmp_path):
+    work = tmp_path / "work"
+    train = [ROOT / "tools" / "train.py", config, "--data-root", images, "--work-dir", work]
+    train += ["--cfg-options", "train_cfg.max_epochs=100000"]
+    status, printed, said = interrupted(train, str(ROOT), work / "last_checkpoint")
+    assert status == 130
+    assert "Traceback" not in printed + said
+    newest = (work / "last_checkpoint").read_text()
+    line = f"stopped; the same command with --resume goes on from {newest}"
+    assert said.splitlines()[-1] == line
+    # Not this run's, so it is not what to go on from.
+    started = tmp_path / "begun"
+    (tmp_path / "begun.py").write_text(
+        "from mmengine.hooks import Hook\nfrom mmpretrain.registry import HOOKS\n"
+        "@HOOKS.register_module()\nclass Begun(Hook):\n"
+        "    def after_train_iter(self, *args, **kwargs):\n"
+        f"        open({str(started)!r}, 'w')\n        import time\n        time.sleep(60)\n"
+    )
+    config.write_text(
+        CONFIG.replace("'xmoco_plugin'", "'xmoco_plugin', 'begun'")
+        + "custom_hooks = [dict(type='Begun')]\n"
+    )
+    path = os.pathsep.join([str(ROOT), str(tmp_path)])
+    status, printed, said = interrupted(train, path, started)
+    assert status == 130
+    assert said.splitlines()[-1].startswith("stopped before the first checkpoint")
+
+
+def test_ctrl_c_while_the_hosts_are_imported_leaves_no_traceback(tmp_path):
+    ready = tmp_path / "ready"
+    (tmp_path / "torch.py").write_text(f"import time\nopen({str(ready)!r}, 'w')\ntime.sleep(60)\n")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    status, printed, said = interrupted([ROOT / "tools" / "train.py", "--help"], path, ready)
+    assert (status, printed, said) == (-signal.SIGINT, "", "")
+
+
 def merged(tools, monkeypatch, config, *arguments) -> Config:
     train, common = tools
     monkeypatch.setattr(sys, "argv", ["train.py", str(config), *map(str, arguments)])
@@ -265,6 +323,41 @@ def test_shell_tools_without_arguments_say_how_to_call_them(script):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("usage: ")
+
+
+@pytest.mark.parametrize(
+    "script", ["dist_train.sh", "dist_test.sh", "slurm_train.sh", "transfer.sh"]
+)
+def test_shell_tools_start_the_named_python_else_the_checkouts_else_paths(script, tmp_path):
+    folder = shutil.copytree(ROOT / "tools", tmp_path / "a checkout" / "tools")
+    (tmp_path / "bin").mkdir()
+
+    def program(path: Path, does: str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/bash\n{does}\n")
+        path.chmod(0o755)
+        return path
+
+    def started(**env: str) -> str:
+        done = subprocess.run(
+            ["bash", folder / script, "partition", "2", "2", "work"],
+            env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", **env},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    # Slurm's srun starts the program that stands behind its options.
+    program(tmp_path / "bin" / "srun", 'while [[ $1 != *python ]]; do shift; done; exec "$@"')
+    program(tmp_path / "bin" / "python", "echo of PATH")
+    assert started() == "of PATH\n"
+    program(folder.parent / ".venv" / "bin" / "python", "echo of the checkout")
+    assert started() == "of the checkout\n"
+    other = program(tmp_path / "another" / "python", "echo of the environment")
+    assert started(PYTHON=str(other)) == "of the environment\n"
 
 
 def test_an_inherited_configs_collate_function_can_be_called(tools):

@@ -2,7 +2,10 @@
 """The command lines of tools/, which is no package, as modules."""
 
 import importlib
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -22,3 +25,17 @@ def run_tool(tool: ModuleType, monkeypatch, *arguments) -> int:
     """Runs a tool as its command line does; returns the exit status."""
     monkeypatch.setattr(sys, "argv", [f"{tool.__name__}.py", *map(str, arguments)])
     return tool.common.run(tool.main)
+
+
+def wait_for_file(file: Path, process: subprocess.Popen, seconds: float) -> None:
+    """Until the process, whose stderr is a pipe, has written the file; fails if it ends before."""
+    end = time.monotonic() + seconds
+    while not file.is_file():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def heed_ctrl_c() -> None:
+    """For ``preexec_fn``: a shell's background job, which these tests may be, ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

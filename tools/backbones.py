@@ -4,6 +4,8 @@
 import xmoco_plugin  # noqa: F401  # isort: skip  (first: it says in plain words what the stack lacks)
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any
 
 import common
@@ -21,6 +23,9 @@ from xmoco_plugin.checkpoint import (
 from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.export import find_backbone
 from xmoco_plugin.export.record import read_settings
+from xmoco_plugin.views import training_size
+
+USUAL_SIZE = 224  # px, of ImageNet's recipes
 
 
 def temperature(text: str) -> float | None:
@@ -28,22 +33,72 @@ def temperature(text: str) -> float | None:
     return None if text.lower() == "none" else float(text)
 
 
+def add_image_size(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that :func:`image_size` reads."""
+    parser.add_argument(
+        "--image-size",
+        type=positive,
+        metavar="PIXELS",
+        help="side of the centre crop of files; default: that of the training views where the "
+        f"config names it, else {USUAL_SIZE}",
+    )
+
+
+def image_size(args: argparse.Namespace, cfg: Config) -> tuple[int, str]:
+    """Side of the crops that the backbone is judged on, in pixels, and why it is that."""
+    if args.image_size is not None:
+        return args.image_size, "--image-size"
+    found = training_size(cfg)
+    if found is None:
+        return USUAL_SIZE, "the usual one: the config names no size of training views"
+    return found[0], f"that of the training views ({found[1]} in the config)"
+
+
+def add_loading(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the loader."""
+    parser.add_argument(
+        "--batch-size", type=positive, default=256, help="images at once; default: %(default)s"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=min(8, os.cpu_count() or 1),
+        help="loader processes; default: %(default)s, one a core and 8 at most",
+    )
+
+
+def positive(text: str) -> int:
+    """An integer from 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is smaller than 1")
+    return int(text)
+
+
 def load_config(args: argparse.Namespace) -> Config:
-    """The config that is named, or the one that mmengine has stored in the checkpoint.
+    """The config that is named, or the one that mmengine or an export has stored in the checkpoint.
+
+    Weights that were exported without it take the model of the config.py of their run beside them.
 
     Raises:
-        CheckpointError: it stores none, so that the model is not known.
+        CheckpointError: there is none, so that the model is not known.
     """
     if args.config:
         cfg = common.load_config(args.config)
     else:
         meta = read_checkpoint(args.checkpoint, mmap=True).get("meta")
-        # Parsed, not executed: the file may be a stranger's.
-        cfg = Config(read_settings((meta if isinstance(meta, dict) else {}).get("cfg") or ""))
-        if not cfg.get("model"):
+        meta = meta if isinstance(meta, dict) else {}
+        beside = Path(args.checkpoint).expanduser().with_name("config.py")
+        # Parsed, not executed: the files may be a stranger's.
+        settings = read_settings(meta.get("cfg") or "")
+        if not settings.get("model") and "exported_by" in meta and beside.is_file():
+            settings = read_settings(beside.read_text())
+        # A model that inherits is not whole without what it inherits from.
+        if not settings.get("model") or "_base_" in settings:
+            hint = f", perhaps {beside}, which lies beside it" if beside.is_file() else ""
             raise CheckpointError(
-                f"{args.checkpoint} does not say which model it belongs to: name its --config"
+                f"{args.checkpoint} does not say which model it belongs to: name its --config{hint}"
             )
+        cfg = Config(settings)
     if args.cfg_options:
         common.warn_of_new_keys(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)

@@ -2,6 +2,7 @@
 """Saves pairs of views step by step, and says of each transform how often it changes an image."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from xmoco_plugin.data.transform_audit import (
 from xmoco_plugin.downstream import leaf_datasets
 from xmoco_plugin.visualization import choose_images, fixed_randomness
 from xmoco_plugin.visualization.view_steps import Step, save_steps
+
+OURS = re.compile(r"views_\d{2,}\.png")  # pictures that this tool makes
 
 
 def parse_args() -> argparse.Namespace:
@@ -109,6 +112,9 @@ def main() -> None:
         counts = multi_view["num_views"]
         counts = [counts] if isinstance(counts, int) else counts
         out.mkdir(parents=True, exist_ok=True)
+        for old in out.iterdir():  # an earlier call's would look like this one's
+            if OURS.fullmatch(old.name):
+                old.unlink()
         for i, sample in enumerate(samples):
             rows = [
                 follow(view, sample)

@@ -1,16 +1,14 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What train.py and test.py share: options, data folders, devices, and how a user's error ends."""
+"""What train.py and test.py share: options, data folders, devices."""
 
-import xmoco_plugin  # isort: skip  (first: it says in plain words what the stack lacks)
+from exits import run as run  # isort: skip  (first: Ctrl-C while the hosts are imported, and a lacking stack)
 
 import argparse
 import difflib
 import inspect
 import os
-import re
 import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -18,20 +16,28 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
 from xmoco_plugin._config_scope import unmark_collate
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
 
-OUR_FOLDERS = (str(Path(xmoco_plugin.__file__).parent), str(Path(__file__).resolve().parent))
-USER_ERROR = 2  # exit status, as argparse's own
-MISSPELT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+UNLABELED = (
+    " To pretrain on a folder of another layout: dataset=dict(_delete_=True, "
+    "type='UnlabeledFolder', data_root='FOLDER', pipeline=...), see docs/plug_in.md."
+)
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that training and testing have in common."""
-    parser.add_argument("--work-dir", help="folder for logs and checkpoints")
+def add_common_arguments(parser: argparse.ArgumentParser, subfolder: str = "") -> None:
+    """Adds the options that training and testing have in common; see :func:`merge_common`."""
+    default = str(Path("work_dirs", "CONFIG", subfolder))
+    parser.add_argument(
+        "--work-dir",
+        help="folder for logs and checkpoints; default: the config's work_dir"
+        + (f", in there {subfolder}/," if subfolder else "")
+        + f" or {default}",
+    )
     parser.add_argument(
         "--data-root", help="folder of the data: replaces data_root of every dataset in the config"
     )
@@ -78,23 +84,29 @@ def load_config(path: str) -> Config:
         raise
 
 
-def merge_common(cfg: Config, args: argparse.Namespace, loader_defaults: dict) -> None:
+def merge_common(
+    cfg: Config, args: argparse.Namespace, loader_defaults: dict, subfolder: str = ""
+) -> None:
     """Writes the common options into `cfg`; --cfg-options come last and win.
 
     Args:
         cfg: Changed in place.
         args: With the attributes of :func:`add_common_arguments`.
         loader_defaults: Dataloader settings to use where the config sets none.
+        subfolder: Of the default work dir, for what is no training: the Runner writes the config it
+            is given into its work dir, over the training's.
 
     Raises:
-        ValueError: --data-root is given and no dataset of the config takes it.
+        ValueError: --data-root is given and no dataset of the config takes it; or the work dir of
+            what is no training holds one.
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
-    elif cfg.get("work_dir") is None:
-        cfg.work_dir = os.path.join("work_dirs", Path(args.config).stem)
+    else:
+        usual = cfg.get("work_dir") or os.path.join("work_dirs", Path(args.config).stem)
+        cfg.work_dir = os.path.join(usual, subfolder) if subfolder else usual
     for loader in dataloaders(cfg):
         for key, value in loader_defaults.items():
             # Images of unlike sizes are the rule there, and not for default_collate.
@@ -106,6 +118,10 @@ def merge_common(cfg: Config, args: argparse.Namespace, loader_defaults: dict) -
     if args.cfg_options is not None:
         warn_of_new_keys(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
+    if subfolder and Path(cfg.work_dir, "last_checkpoint").exists():
+        raise ValueError(
+            f"--work-dir {cfg.work_dir} holds a training, whose config would be lost: name another."
+        )
     for loader in dataloaders(cfg):
         if args.no_pin_memory or get_device() == "cpu":
             loader.pin_memory = False  # without an accelerator torch only warns about it
@@ -155,14 +171,17 @@ def check_data(cfg: Config) -> None:
             download is not None and data.get("download", download.default) is True
         ):
             continue
+        imagenet, key_of_folder = data.type in ("ImageNet", ImageNet), "data_prefix"
         prefix = data.get("data_prefix") or {}
+        if imagenet and not prefix and data.get("split"):  # then that is the folder's name
+            prefix, key_of_folder = data.split, "split"
         folders = [prefix] if isinstance(prefix, str) else list(prefix.values())
         if not (root or data.get("ann_file") or any(folders)) and _parameter(data, "data_root"):
             raise ValueError(f"{data.type} reads a folder: name it with --data-root FOLDER.")
         for key, paths in (
             ("data_root", [root]),
             ("ann_file", [data.get("ann_file")]),
-            ("data_prefix", folders),
+            (key_of_folder, folders),
         ):
             for path in paths:
                 full = Path(root).expanduser()
@@ -173,6 +192,7 @@ def check_data(cfg: Config) -> None:
                         f"{data.type}: {key}={path!r} names {full}, which does not exist (looked "
                         f"from {Path.cwd()}). Name the folder of your data with --data-root "
                         "FOLDER, or this one setting with --cfg-options."
+                        + (UNLABELED if imagenet and key != "data_root" else "")
                     )
 
 
@@ -208,46 +228,6 @@ def build_runner(cfg: Config) -> Runner:
         }
         cfg.model_wrapper_cfg = {"device_ids": None, **wrapper}
     return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-
-
-def run(main: Callable[[], None]) -> int:
-    """Runs `main`; returns the exit status, 2 and only a message where the user can mend it."""
-    try:
-        main()
-    except Exception as error:
-        message = user_message(error)
-        if message is None:
-            raise
-        print(f"error: {message}", file=sys.stderr, flush=True)
-        return USER_ERROR
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-    return 0
-
-
-def user_message(error: BaseException | None) -> str | None:
-    """Returns the message meant for the user, or None if this is a fault to be traced.
-
-    Ours are the error classes of this package, and every ValueError and FileNotFoundError that
-    our code raises, also where the host's registry wraps it in one of its own; and a setting that
-    the registry hands to a class that has none of that name.
-    """
-    while error is not None:
-        frames = traceback.extract_tb(error.__traceback__)
-        misspelt = MISSPELT.search(str(error)) if isinstance(error, TypeError) else None
-        if misspelt and any(Path(f.filename).name == "build_functions.py" for f in frames):
-            return (
-                f"{misspelt[1]} has no setting {misspelt[2]!r}. Look for it in the config and in "
-                "--cfg-options: it may be misspelt."
-            )
-        ours = bool(frames) and frames[-1].filename.startswith(OUR_FOLDERS)
-        if type(error).__module__.startswith("xmoco_plugin") or (
-            ours and isinstance(error, (ValueError, FileNotFoundError))
-        ):
-            return str(error)
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def datasets(cfg: Config) -> Iterator[ConfigDict]:

@@ -16,7 +16,7 @@ import common
 import numpy as np
 import torch
 from mmcv.transforms import Compose
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from xmoco_plugin.checkpoint import write_atomic
@@ -53,20 +53,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("folder", help="of images, in any depth")
     parser.add_argument("--out", type=Path, required=True, help="FILE.npz, .csv or .parquet")
     parser.add_argument(
-        "--config", help="config with its model; default: the one inside the checkpoint"
+        "--config",
+        help="config with its model; default: the one in the checkpoint, or beside an export",
     )
-    parser.add_argument("--image-size", type=int, default=224, help="side of the centre crop")
-    parser.add_argument("--normalize", action="store_true", help="scale every feature to norm 1")
-    parser.add_argument("--batch-size", type=int, default=256)
+    backbones.add_image_size(parser)
     parser.add_argument(
-        "--workers", type=int, default=min(8, os.cpu_count() or 1), help="loader processes"
+        "--normalize", action="store_true", help="scale every feature to norm 1; default: not"
     )
+    backbones.add_loading(parser)
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, help="override settings: key=value"
     )
     args = parser.parse_args()
-    if args.image_size < 1 or args.batch_size < 1 or args.workers < 0:
-        parser.error("--image-size and --batch-size start at 1, --workers at 0")
+    if args.workers < 0:
+        parser.error("--workers starts at 0")
     if args.out.suffix not in WRITERS:
         parser.error(f"--out {args.out}: its name ends in none of {', '.join(WRITERS)}")
     if args.out.suffix == ".parquet":
@@ -77,13 +77,15 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def embed(args: argparse.Namespace, images: Images) -> tuple[list[str], np.ndarray, list[str]]:
+def embed(
+    args: argparse.Namespace, cfg: Config, images: Images
+) -> tuple[list[str], np.ndarray, list[str]]:
     """Names and features (n, D) float32 of the images that can be read; names of those that cannot.
 
     Raises:
         ValueError: none can be read.
     """
-    model = backbones.build(backbones.load_config(args), args.checkpoint)
+    model = backbones.build(cfg, args.checkpoint)
     extract = ModelEmbedder(model, unit=args.normalize)
     loader = torch.utils.data.DataLoader(
         images, args.batch_size, num_workers=args.workers, collate_fn=list
@@ -137,7 +139,10 @@ def main() -> None:
     if not args.out.parent.is_dir():
         raise FileNotFoundError(f"--out {args.out}: there is no folder {args.out.parent}")
     init_default_scope("mmpretrain")
-    names, features, bad = embed(args, Images(args.folder, args.image_size))
+    cfg = backbones.load_config(args)
+    size, why = backbones.image_size(args, cfg)
+    print(f"image size {size} px: {why}", file=sys.stderr, flush=True)
+    names, features, bad = embed(args, cfg, Images(args.folder, size))
     write_atomic(None, args.out, lambda _, file: WRITERS[args.out.suffix](names, features, file))
     for line in bad:
         print(f"left out: {line}", file=sys.stderr)

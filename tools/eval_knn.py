@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 
 from xmoco_plugin.evaluation.knn_val_loop import KNNValLoop, setting_name
 
+SUBFOLDER = "eval_knn"  # of the training's work dir
 LOOPS = {"val": "KNNValLoop", "test": "KNNTestLoop"}
 
 
@@ -31,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         help='of the weights exp(cosine / temperature); "none": every neighbour has one vote',
     )
     parser.add_argument("--out", help="file for the results (.json)")
-    common.add_common_arguments(parser)
+    common.add_common_arguments(parser, SUBFOLDER)
     return parser.parse_args()
 
 
@@ -62,7 +63,10 @@ def merge(cfg: Config, args: argparse.Namespace) -> str:
             cfg[f"{other}_{part}"] = None
     cfg.optim_wrapper = cfg.param_scheduler = cfg.auto_scale_lr = cfg.load_from = None
     cfg.custom_hooks, cfg.resume = [], False
-    common.merge_common(cfg, args, dict(pin_memory=True, collate_fn=dict(type="default_collate")))
+    # Its save_best dies after a validation outside training (docs/hosts.md).
+    cfg.default_hooks = {**cfg.get("default_hooks", {}), "checkpoint": None}
+    loader_defaults = dict(pin_memory=True, collate_fn=dict(type="default_collate"))
+    common.merge_common(cfg, args, loader_defaults, SUBFOLDER)
     return stage
 
 

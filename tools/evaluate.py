@@ -2,11 +2,13 @@
 """Judges a checkpoint's backbone by several protocols, from features that are extracted once."""
 
 import argparse
+import hashlib
+import json
 import os
 import platform
 import sys
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,14 @@ import backbones
 import common
 import mmengine
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from evaluate_options import parse_args
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from xmoco_plugin.checkpoint import sha256_of
-from xmoco_plugin.data import labelled_sets
-from xmoco_plugin.evaluation.average_precision import RULES
+from xmoco_plugin.data import NpzImages, labelled_sets
 from xmoco_plugin.evaluation.features import (
-    LabelledFeatures,
     ModelEmbedder,
     collect_features,
     evaluation_mode,
@@ -39,62 +40,28 @@ from xmoco_plugin.evaluation.protocols import (
 from xmoco_plugin.version import __version__
 
 
-def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("checkpoint", help="checkpoint file of a pretraining")
-    add("--config", help="config with its model; default: the one inside the checkpoint")
-    add("--protocol", type=protocols, default=["knn", "linear-fast", "retrieval"], metavar="A,B")
-    add("--data", help="labelled folder; default: the sets of the config's kNN loop")
-    add("--data-root", help="folder of the config's sets, without --data")
-    add(
-        "--image-size", type=int, default=224, help="side that files are cropped to, or arrays have"
-    )
-    add(
-        "--augment", type=int, default=0, help="passes with random crops and flips, for linear-fast"
-    )
-    add("--out", help="folder of the table; default: work_dirs/evaluate/CHECKPOINT-HASH")
-    add("--batch-size", type=int, default=256)
-    add("--workers", type=int, default=min(8, os.cpu_count() or 1), help="loader processes")
-    add("--jobs", type=int, default=os.cpu_count() or 1, help="threads of the SVMs")
-    several = partial(add, nargs="+", default=argparse.SUPPRESS)
-    several("--k", dest="ks", type=int, help="neighbours; several cost hardly more than one")
-    several(
-        "--temperature", dest="temperatures", type=backbones.temperature, help='a number, or "none"'
-    )
-    several("--lr", dest="lrs", type=float, help="learning rates of the linear heads")
-    several("--weight-decay", dest="weight_decays", type=float, help="of the linear heads")
-    several("--costs", type=float, help="C of the SVMs; default: the 26 of FAIR's benchmark")
-    several("--shots", type=int, help="images a class of the low-shot SVMs")
-    several("--recall", dest="recalls", type=int, help="k of recall@k")
-    add("--epochs", type=int, default=100, help="of the linear heads")
-    add("--rule", choices=RULES, default="area", help="of average precision")
-    add("--cfg-options", nargs="+", action=DictAction, help="override settings: key=value")
-    args = parser.parse_args()
-    if args.image_size < 1 or args.augment < 0 or args.epochs < 1:
-        parser.error("--image-size and --epochs start at 1, --augment at 0")
-    return args
+def chosen_size(args: argparse.Namespace, cfg: Config) -> tuple[int, str]:
+    """Side of the crops in pixels, and why."""
+    if not args.data:
+        return 0, "as the config's kNN loop makes them (--image-size is for --data)"
+    folder = Path(args.data).expanduser()
+    if all((folder / f"{split}.npz").is_file() for split in ("train", "test")):
+        shape = NpzImages(data_root=str(folder), split="train").get_data_info(0)["img_shape"]
+        return args.image_size or min(shape), "the arrays' own"
+    return backbones.image_size(args, cfg)
 
 
-def protocols(text: str) -> list[str]:
-    """The protocols that 'knn,svm' names."""
-    names = text.split(",")
-    unknown = [name for name in names if name not in PROTOCOLS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose from {','.join(PROTOCOLS)}")
-    return names
-
-
-def dataset_configs(args: argparse.Namespace, cfg: Config) -> tuple[dict, dict, dict | None]:
-    """Training, test and augmented training set.
+def dataset_configs(
+    args: argparse.Namespace, cfg: Config, size: int
+) -> tuple[dict, dict, dict | None]:
+    """Training, test and augmented training set; crops of files have ``size`` pixels.
 
     Raises:
         ValueError: neither --data nor a kNN loop in the config; --augment without --data.
         FileNotFoundError: no labelled set in --data.
     """
     if args.data:
-        return labelled_sets(args.data, args.image_size)
+        return labelled_sets(args.data, size)
     bank = (cfg.get("val_cfg") or {}).get("bank_dataloader")
     if not bank or not cfg.get("val_dataloader"):
         raise ValueError("name a labelled folder with --data: the config has no kNN loop to take")
@@ -128,44 +95,81 @@ def build_loader(dataset: dict, args: argparse.Namespace, seed: int = 0) -> Any:
         raise ValueError(f"{dataset['data_root']}: no image in any folder of it") from error
 
 
-def extract(args: argparse.Namespace, cfg: Config, settings: Settings) -> tuple[LabelledSets, dict]:
-    """Features of both sets, and what is known about them.
+def load(args: argparse.Namespace, cfg: Config, settings: Settings) -> tuple[dict, dict, int | str]:
+    """Loaders by name, what is known of their sets, and the side of the images, in pixels.
 
     Raises:
         ValueError: training and test set have other classes, or fewer images than a named k.
     """
-    train, test, augmented = dataset_configs(args, cfg)
-    model = backbones.build(cfg, args.checkpoint)
-    embed = ModelEmbedder(model, unit=False)
-    loaders = [build_loader(dataset, args) for dataset in (train, test)]
-    train_classes, test_classes = (
-        tuple(loader.dataset.metainfo.get("classes") or ()) for loader in loaders
-    )
-    if train_classes != test_classes:
-        odd = sorted(set(train_classes) ^ set(test_classes))
+    size, why = chosen_size(args, cfg)
+    train, test, augmented = dataset_configs(args, cfg, size)
+    loaders = {name: build_loader(data, args) for name, data in (("train", train), ("test", test))}
+    sets = [loader.dataset for loader in loaders.values()]
+    classes, test_classes = (tuple(data.metainfo.get("classes") or ()) for data in sets)
+    if classes != test_classes:
+        odd = sorted(set(classes) ^ set(test_classes))
         raise ValueError(f"training and test set differ in their classes: {', '.join(odd[:10])}")
-    check_neighbours(args.protocol, settings, *(len(loader.dataset) for loader in loaders))
-    several = type(loaders[0].dataset).__name__ == "VOC"
-    read = partial(targets_of, num_classes=len(train_classes)) if several else None
-
-    def features(loader: Any, name: str) -> LabelledFeatures:
-        with evaluation_mode(model):
-            return collect_features(loader, embed, name=name, show_progress=True, read=read)
-
-    sets = [features(*pair) for pair in zip(loaders, ("train", "test"), strict=True)]
-    passes = None
-    if augmented and args.augment and "linear-fast" in args.protocol:
+    counts = {"train": len(sets[0]), "test": len(sets[1]), "classes": len(classes)}
+    check_neighbours(args.protocol, settings, counts["train"], counts["test"])
+    # Arrays and a config's pipeline have sides of their own: what the backbone sees is recorded.
+    height, width = sets[0][0]["inputs"].shape[-2:] if counts["train"] else (size, size)
+    side = height if height == width else f"{height}x{width}"
+    print(f"image size {side} px: {why}", file=sys.stderr, flush=True)
+    if augmented and "linear-fast" in args.protocol:
         # A loader each: one that starts again gives its workers the same seeds, hence crops, again.
-        loaders = [
-            build_loader(augmented, args, seed=1 + i * max(args.workers, 1))
-            for i in range(args.augment)
-        ]
-        names = [f"train, augmented pass {i + 1} of {args.augment}" for i in range(args.augment)]
-        passes = torch.stack(
-            [features(*pair).features for pair in zip(loaders, names, strict=True)]
+        for i in range(args.augment):
+            name = f"train, augmented pass {i + 1} of {args.augment}"
+            loaders[name] = build_loader(augmented, args, seed=1 + i * max(args.workers, 1))
+    return loaders, counts, side
+
+
+def extract(model: Any, loaders: dict, classes: int) -> LabelledSets:
+    """Features of every loader's images."""
+    embed = ModelEmbedder(model, unit=False)
+    several = type(loaders["train"].dataset).__name__ == "VOC"
+    read = partial(targets_of, num_classes=classes) if several else None
+    with evaluation_mode(model):
+        train, test, *passes = (
+            collect_features(loader, embed, name=name, show_progress=True, read=read)
+            for name, loader in loaders.items()
         )
-    counts = {"train": len(sets[0].features), "test": len(sets[1].features)}
-    return LabelledSets(sets[0], sets[1], passes), {**counts, "classes": len(train_classes)}
+    crops = torch.stack([features.features for features in passes]) if passes else None
+    return LabelledSets(train, test, crops)
+
+
+def settings_of(args: argparse.Namespace, settings: Settings) -> dict:
+    """What decides the figures, beside the checkpoint and the images: as JSON reads it back."""
+    folder = args.data or args.data_root
+    where = hashlib.sha256(os.path.abspath(folder or "").encode()).hexdigest() if folder else None
+    decisive = {k: v for k, v in asdict(settings).items() if k not in ("jobs", "show")}
+    options = {"protocol": args.protocol, "augment": args.augment, **decisive}
+    # Of the folder only that it is the same: the file may be handed on.
+    options |= {"config": args.config and Path(args.config).name, "cfg_options": args.cfg_options}
+    options["data folder (SHA-256 of its path)"] = where
+    return json.loads(mmengine.dump(options, file_format="json"))
+
+
+def refuse_other(out: Path, facts: dict) -> None:
+    """Lets nobody lose an evaluation to another one.
+
+    Raises:
+        ValueError: the folder holds one with other settings; they are named.
+    """
+    file = out / "evaluation.json"
+    if not file.is_file():
+        return
+    try:
+        found = json.loads(file.read_text())
+    except ValueError:  # cut off: there is nothing to lose
+        return
+    decisive = ("sha256", "data", "image_size", "train", "test", "classes")
+    old, new = ({k: f.get(k) for k in decisive} | (f.get("settings") or {}) for f in (found, facts))
+    unlike = [f"{k} was {old.get(k)}, now {new[k]}" for k in new if old.get(k) != new[k]]
+    if unlike:
+        raise ValueError(
+            f"{out} holds an evaluation with other settings: {'; '.join(unlike)}. Name another "
+            "folder with --out, or remove this one."
+        )
 
 
 def environment() -> dict[str, str]:
@@ -194,7 +198,7 @@ def markdown(facts: dict, rows: list[dict]) -> str:
     made = [
         f"{key} {value}"
         for key, value in {**facts, **facts["environment"]}.items()
-        if key != "environment"
+        if key not in ("environment", "settings")
     ]
     return "\n".join([*lines, "", "; ".join(made) + "."])
 
@@ -208,17 +212,22 @@ def main() -> None:
     start = time.perf_counter()
     named = {f.name: getattr(args, f.name) for f in fields(Settings) if hasattr(args, f.name)}
     settings = Settings(**named, show=True)
-    sets, counts = extract(args, cfg, settings)
-    check_sets(sets)
+    loaders, counts, size = load(args, cfg, settings)
     digest = sha256_of(args.checkpoint)
     facts = {
         "checkpoint": Path(args.checkpoint).name,
         "sha256": digest,
-        "data": Path(args.data or args.data_root or "of the config").name,
+        "data": Path(args.data or args.data_root or "of the config").resolve().name,
+        "image_size": size,
         **counts,
+        "settings": settings_of(args, settings),
         "environment": environment(),
     }
-    out = Path(args.out or f"work_dirs/evaluate/{Path(args.checkpoint).stem}-{digest[:8]}")
+    usual = f"{Path(args.checkpoint).stem}-{digest[:8]}/{facts['data'].replace(' ', '-')}-{size}px"
+    out = Path(args.out or f"work_dirs/evaluate/{usual}")
+    refuse_other(out, facts)
+    sets = extract(backbones.build(cfg, args.checkpoint), loaders, counts["classes"])
+    check_sets(sets)
     out.mkdir(parents=True, exist_ok=True)
     dim = sets.train.features.shape[1]
     rows = [row("features", f"{dim} dimensions", minutes=minutes_since(start))]

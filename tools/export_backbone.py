@@ -59,35 +59,16 @@ def main() -> None:
     check_out(source, out, args.to, args.force)
     checkpoint = export.read_weights(source)
     try:
-        backbone = export.find_backbone(checkpoint, args.layout, args.encoder)
-        export.check_finite(backbone.state)
-        if args.to != "mmpretrain":
-            export.check_architecture(backbone.state)
-        weights = export.convert(backbone.state, args.to)
+        file = export.prepare_file(checkpoint, source, args.to, args.layout, args.encoder)
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}\nNothing was written.") from None
-    unlike = export.unlike_others(export.backbone_settings(checkpoint), backbone.family)
-    if unlike and args.to not in ("mmpretrain", "mmseg"):
-        raise CheckpointError(
-            f"{source}: this backbone computes something else than {args.to} would with the same "
-            f"weights, because of {'; '.join(unlike)}. Nothing was written."
-        )
-    heads = export.heads_of(checkpoint) if backbone.family == "vit" else None
-    record = export.make_record(
-        checkpoint,
-        source,
-        layout=backbone.layout,
-        encoder=args.encoder,
-        target=args.to,
-        architecture=export.architecture(backbone.state),
-        num_heads=heads,
-    )
-    export.write_backbone(out, weights, record, args.to)
-    report(source, out, backbone, len(weights), record)
+    file.write(out)
+    report(source, out, file)
 
 
-def report(source: Path, out: Path, backbone: export.Backbone, written: int, record: dict) -> None:
+def report(source: Path, out: Path, file: export.BackboneFile) -> None:
     """Prints what was found, written and left out."""
+    backbone, record, written = file.backbone, file.record, len(file.weights)
     print(f"read:     {source}, sha256 {record['source_sha256'][:12]}")
     print(f"layout:   {record['layout']}, {record['encoder']} encoder, keys {backbone.prefix}*")
     print(f"backbone: {record['architecture']}")

@@ -15,13 +15,17 @@ from jinja2 import Environment
 from rich.console import Console
 from rich.table import Table
 
-from xmoco_plugin.checkpoint import write_atomic
+from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.report.config_diff import ABSENT, differences
 from xmoco_plugin.visualization.report.scalars import read_json_lines
 
+SEPARATOR = "; "
 COLUMNS = ["name", "epochs", "best kNN", "verdict", "images/s"]
 PART = re.compile(r"\d{8}_\d{6}$")  # mmengine's folder of one start of a run
+WIDTH = 60  # characters of the differences that the text shows
+LISTS = re.compile(r"(^|[._])(hooks|pipeline|transforms)(\.|$)")  # long, and seldom what differs
+UNTRAINED = re.compile(r"^train_cfg = None$", re.MULTILINE)
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Runs</title>
 <style>body{font:14px sans-serif}table{border-collapse:collapse}
 th,td{padding:4px 10px;border-bottom:1px solid #ccc;text-align:left;vertical-align:top}</style>
@@ -38,7 +42,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--sort", metavar="COLUMN", default="name", help=f"{', '.join(COLUMNS)}, or a setting"
     )
-    parser.add_argument("--format", choices=["text", "csv", "html"], default="text")
+    parser.add_argument(
+        "--format",
+        choices=["text", "csv", "html"],
+        default="text",
+        help="csv and html show all differences, text the first",
+    )
     parser.add_argument("--out", help="file to write; default: print")
     return parser.parse_args()
 
@@ -56,12 +65,20 @@ def find_runs(folders: list[str]) -> list[Path]:
             raise ValueError(f"there is no folder {name} (looked from {Path.cwd()})")
         for folder, below, files in os.walk(root):
             parts = [d for d in below if PART.match(d)]
-            if parts or {"health.jsonl", "summary.json", "last_checkpoint"} & set(files):
+            named = {"health.jsonl", "summary.json", "last_checkpoint"} & set(files)
+            if (parts or named) and not is_evaluation(Path(folder)):
                 found[Path(folder)] = None
             below[:] = sorted(set(below) - set(parts))
     if not found:
         raise ValueError(f"no run in or below {', '.join(folders)}: name work dirs of trainings")
     return list(found)
+
+
+def is_evaluation(folder: Path) -> bool:
+    """Whether the folder's configs train nothing: those of eval_knn.py and test.py."""
+    files = [*folder.glob("*.py"), *folder.glob("*/vis_data/config.py")]
+    texts = [file.read_text("utf-8", "replace") for file in files if file.is_file()]
+    return bool(texts) and all(map(UNTRAINED.search, texts))
 
 
 def read(path: Path, name: str) -> tuple[dict, WorkDir]:
@@ -109,8 +126,17 @@ def table(rows: list[dict], settings: list[str], several: bool) -> tuple[list, l
     """Header and cells; the settings in a column each where ``several``, else in one."""
     header = [*COLUMNS, *(settings if several else ["differences"]), "missing"]
     for row in rows:
-        row["differences"] = "; ".join(f"{s}={row[s]}" for s in settings if row[s] != ABSENT)
+        row["differences"] = SEPARATOR.join(f"{s}={row[s]}" for s in settings if row[s] != ABSENT)
     return header, [["" if r[c] is None else str(r[c]) for c in header] for r in rows]
+
+
+def shorten(text: str) -> str:
+    """Differences as far as WIDTH goes, those of hooks and pipelines only counted."""
+    parts = text.split(SEPARATOR) if text else []
+    shown = SEPARATOR.join(p for p in parts if not LISTS.search(p.partition("=")[0]))
+    cut = shown if len(shown) <= WIDTH else shown[: WIDTH - 1] + "…"
+    left = len(parts) - len(cut.split(SEPARATOR) if cut else [])
+    return f"{cut} (and {left} more)".lstrip() if left else cut
 
 
 def render(header: list, cells: list[list[str]], kind: str) -> str:
@@ -122,6 +148,8 @@ def render(header: list, cells: list[list[str]], kind: str) -> str:
         page = Environment(autoescape=True).from_string(PAGE)
         text.write(page.render(header=header, rows=cells))
     else:
+        place = header.index("differences")
+        cells = [[*c[:place], shorten(c[place]), *c[place + 1 :]] for c in cells]
         grid = Table(*header, box=None, pad_edge=False)
         for line in cells:
             grid.add_row(*line)
@@ -140,6 +168,8 @@ def main() -> None:
     read_runs = [read(path, os.path.relpath(path, base)) for path in paths]
     configured = [run for _, run in read_runs if run.config is not None]
     unlike = differences(*(run.config for run in configured)) if configured else []
+    taken = {*COLUMNS, "differences", "missing"}
+    unlike = [[f"config {n}" if n in taken else n, *rest] for n, *rest in unlike]
     for row, run in read_runs:
         row |= {setting: ABSENT for setting, *_ in unlike}
         row["missing"] = " ".join(run.missing)
@@ -154,7 +184,7 @@ def main() -> None:
     rows.sort(key=lambda row: order(row, args.sort))
     text = render(*table(rows, settings, args.format == "csv"), args.format)
     if args.out:
-        write_atomic(text.encode(), args.out, save=lambda data, file: file.write(data))
+        write_text(args.out, text)
     else:
         print(text, end="")
 

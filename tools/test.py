@@ -11,6 +11,8 @@ from mmengine.device import get_device
 
 from xmoco_plugin.downstream import prepare
 
+SUBFOLDER = "test"  # of the training's work dir
+
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
@@ -18,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("--out", help="file for the metrics (.json, .yaml or .pkl)")
-    common.add_common_arguments(parser)
+    common.add_common_arguments(parser, SUBFOLDER)
     return parser.parse_args()
 
 
@@ -49,7 +51,8 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
     for part in ("cfg", "dataloader", "evaluator"):
         cfg[f"val_{part}"] = None
     cfg.train_cfg = cfg.train_dataloader = cfg.optim_wrapper = cfg.param_scheduler = None
-    common.merge_common(cfg, args, dict(pin_memory=True, collate_fn=dict(type="default_collate")))
+    loader_defaults = dict(pin_memory=True, collate_fn=dict(type="default_collate"))
+    common.merge_common(cfg, args, loader_defaults, SUBFOLDER)
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 
 import argparse
 import sys
+import time
+from pathlib import Path
 
 import common
 from mmengine.config import Config
@@ -10,6 +12,7 @@ from mmengine.device import get_device
 from mmengine.runner import find_latest_checkpoint
 
 from xmoco_plugin.downstream import prepare
+from xmoco_plugin.hooks import ProgressHook
 
 
 def parse_args() -> argparse.Namespace:
@@ -88,7 +91,24 @@ def main() -> None:
     common.check_checkpoint(
         find_latest_checkpoint(cfg.work_dir) if resume_auto else cfg.get("load_from")
     )
-    common.build_runner(cfg).train()
+    began = time.time()
+    runner = common.build_runner(cfg)
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        for hook in runner.hooks:
+            if isinstance(hook, ProgressHook):
+                hook.close()  # the bar would stand between the log and what follows
+        raise KeyboardInterrupt(how_to_go_on(cfg, began)) from None
+
+
+def how_to_go_on(cfg: Config, began: float) -> str:
+    """What a run that was stopped tells its user; `began` in seconds since the epoch."""
+    pointer = Path(cfg.work_dir) / "last_checkpoint"
+    # An older one is another run's.
+    if not pointer.is_file() or (not cfg.get("resume") and pointer.stat().st_mtime < began):
+        return "stopped before the first checkpoint; the same command begins anew"
+    return f"stopped; the same command with --resume goes on from {pointer.read_text().strip()}"
 
 
 if __name__ == "__main__":

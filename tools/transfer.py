@@ -12,15 +12,19 @@ import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import common
+import exits
 from mmengine.config import Config, DictAction
 from mmengine.runner import find_latest_checkpoint
 
 from xmoco_plugin.checkpoint import sha256_of
-from xmoco_plugin.downstream import from_scratch, prepare
+from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
 
+Key = TypeVar("Key")
 TOOLS = Path(__file__).resolve().parent
 SCOPES = {"det": "mmdet", "seg": "mmseg"}
 # Columns of the table, and the names that the hosts' metrics give them (COCO, VOC, LVIS; mmseg).
@@ -35,6 +39,7 @@ COLUMNS = {
     },
     "seg": {"mIoU": r"mIoU", "mAcc": r"mAcc", "aAcc": r"aAcc"},
 }
+METRICS = "metrics.json"  # in a run's folder, once it is tested
 NOTHING_FOUND = {"coco/bbox_mAP", "coco/bbox_mAP_50", "coco/bbox_mAP_75"}
 # Which settings of a dataset an option names, by task.
 PATHS = {
@@ -43,17 +48,15 @@ PATHS = {
 }
 
 
-def parse_args() -> tuple[argparse.Namespace, list[str]]:
-    """Parses the command line; returns what it does not know, too."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+def build_parser(description: str, work_dir: str) -> argparse.ArgumentParser:
+    """Returns the options of a fine-tuning; `work_dir` is the default that the help names."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("checkpoint", help="pretraining checkpoint, or the word scratch")
     parser.add_argument("task", choices=sorted(SCOPES), help="detection or segmentation")
     parser.add_argument("config", help="config of configs/detection or configs/segmentation")
     parser.add_argument("--seeds", default="0", type=seeds, help="0, or 0,1,2, or 0..4")
     parser.add_argument("--gpus", type=int, default=1, help="processes on this machine")
-    parser.add_argument(
-        "--work-dir", help="default: work_dirs/transfer/CONFIG/HASH, with a folder a seed"
-    )
+    parser.add_argument("--work-dir", help=f"default: {work_dir}")
     parser.add_argument("--data-root", help="folder of the data")
     for stage in ("train", "val"):
         for kind in PATHS:
@@ -64,7 +67,7 @@ def parse_args() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, help="override settings: key=value"
     )
-    return parser.parse_known_args()
+    return parser
 
 
 def seeds(text: str) -> list[int]:
@@ -81,8 +84,12 @@ def seeds(text: str) -> list[int]:
     return chosen
 
 
-def resolve(args: argparse.Namespace) -> Config:
+def resolve(args: argparse.Namespace, imagenet: bool = False) -> Config:
     """Returns the config with every option in it, its data and checkpoint looked at.
+
+    Args:
+        args: The options of :func:`build_parser`.
+        imagenet: The checkpoint has torchvision's layout.
 
     Raises:
         ValueError: Options that do not go together, or data that training cannot start with.
@@ -96,7 +103,14 @@ def resolve(args: argparse.Namespace) -> Config:
         )
     if args.checkpoint == "scratch":
         from_scratch(cfg)
+    elif not pretrained_starts(cfg):
+        raise ValueError(
+            f"{args.config} starts from random weights and would never read {args.checkpoint}: "
+            "take the config without _scratch in its name."
+        )
     else:
+        if imagenet:
+            from_imagenet(cfg)
         cfg.pretrained = os.path.abspath(os.path.expanduser(args.checkpoint))
     if args.max_iters is not None:
         stretch(cfg, args.max_iters)
@@ -144,8 +158,29 @@ def stretch(cfg: Config, iters: int) -> None:
         for key in ("begin", "end", "T_max", "interval"):
             if part.get(key):
                 part[key] = max(1, round(part[key] * iters / old))
+        if part.get("begin") and part.get("end"):
+            part.end = max(part.end, part.begin + 1)
         if "milestones" in part:
             part.milestones = [round(m * iters / old) for m in part.milestones]
+
+
+def config_of_run(cfg: Config, folder: Path, seed: int) -> Config:
+    """Returns the config of one seed's run in `folder`, from the config of all seeds.
+
+    Raises:
+        ValueError: The folder holds a run with other settings.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.work_dir = str(folder)
+    cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
+    # Beside the folder: in it the runner writes its own, fuller version of the config it is given.
+    config = folder.with_suffix(".py")
+    if config.exists() and config.read_text() != cfg.pretty_text:
+        raise ValueError(
+            f"{folder} holds a run with other settings (see {config}). Choose another --work-dir, "
+            "or remove it."
+        )
+    return cfg
 
 
 def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) -> dict:
@@ -155,16 +190,8 @@ def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) 
         ValueError: The folder holds a run with other settings.
         SystemExit: Training or testing ended with an error, which they have printed.
     """
-    cfg = copy.deepcopy(cfg)
-    cfg.work_dir = str(folder)
-    cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
-    # Beside the folder: in it the runner writes its own, fuller version of the config it is given.
-    config, metrics = folder.with_suffix(".py"), folder / "metrics.json"
-    if config.exists() and config.read_text() != cfg.pretty_text:
-        raise ValueError(
-            f"{folder} holds a run with other settings (see {config}). Choose another --work-dir, "
-            "or remove it."
-        )
+    cfg = config_of_run(cfg, folder, seed)
+    config, metrics = folder.with_suffix(".py"), folder / METRICS
     if not metrics.exists():
         folder.mkdir(parents=True, exist_ok=True)
         config.write_text(cfg.pretty_text)
@@ -176,15 +203,7 @@ def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) 
 
 def table(task: str, label: str, digest: str, config: str, runs: dict[int, dict]) -> str:
     """Returns the rows of the table as Markdown, in percent; several seeds end in mean and std."""
-    # A detector that finds nothing at all has no metrics in mmdet; its AP is 0.
-    names = set().union(*runs.values()) or NOTHING_FOUND
-    runs = {seed: metrics or dict.fromkeys(names, 0.0) for seed, metrics in runs.items()}
-    columns: dict[str, list[float]] = {}
-    for title, pattern in COLUMNS[task].items():
-        values = [_percent(task, pattern, metrics) for metrics in runs.values()]
-        known = [value for value in values if value is not None]
-        if known and len(known) == len(values):
-            columns[title] = known
+    columns = columns_of(task, list(with_zeros(runs).values()))
     lines = [
         f"| start | sha256 | config | seed | {' | '.join(columns)} |",
         "| --- " * (4 + len(columns)) + "|",
@@ -193,10 +212,33 @@ def table(task: str, label: str, digest: str, config: str, runs: dict[int, dict]
         cells = [f"{values[row]:.2f}" for values in columns.values()]
         lines.append(f"| {label} | {digest} | {config} | {seed} | {' | '.join(cells)} |")
     if len(runs) > 1:
-        cells = [f"{statistics.mean(v):.2f} ± {statistics.stdev(v):.2f}" for v in columns.values()]
+        cells = [spread(values) for values in columns.values()]
         name = f"mean ± std of {len(runs)}"
         lines.append(f"| {label} | {digest} | {config} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def with_zeros(runs: Mapping[Key, dict]) -> dict[Key, dict]:
+    """Returns the metrics of runs; a detector that finds nothing has none in mmdet, its AP is 0."""
+    names = set().union(*runs.values()) or NOTHING_FOUND
+    return {key: metrics or dict.fromkeys(names, 0.0) for key, metrics in runs.items()}
+
+
+def columns_of(task: str, runs: Sequence[dict]) -> dict[str, list[float]]:
+    """Returns the values of all runs, in percent, for each column that every run has."""
+    columns: dict[str, list[float]] = {}
+    for title, pattern in COLUMNS[task].items():
+        values = [_percent(task, pattern, metrics) for metrics in runs]
+        known = [value for value in values if value is not None]
+        if known and len(known) == len(values):
+            columns[title] = known
+    return columns
+
+
+def spread(values: Sequence[float]) -> str:
+    """Returns the mean and, of several values, their standard deviation (of the sample)."""
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{deviation}"
 
 
 def _run(tool: str, arguments: list[str], gpus: int, extra: list[str]) -> None:
@@ -204,7 +246,8 @@ def _run(tool: str, arguments: list[str], gpus: int, extra: list[str]) -> None:
         command = ["bash", str(TOOLS / f"dist_{tool}.sh"), *arguments, str(gpus), *extra]
     else:
         command = [sys.executable, str(TOOLS / f"{tool}.py"), *arguments, *extra]
-    status = subprocess.run(command, env={**os.environ, "PYTHON": sys.executable}).returncode
+    environment = {**os.environ, "PYTHON": sys.executable, exits.PARENT: "transfer.py"}
+    status = subprocess.run(command, env=environment).returncode
     if status:
         raise SystemExit(status)
 
@@ -218,7 +261,8 @@ def _percent(task: str, pattern: str, metrics: dict) -> float | None:
 
 def main() -> None:
     """Fine-tunes, tests, prints."""
-    args, extra = parse_args()
+    default = "work_dirs/transfer/CONFIG/HASH, with a folder a seed"
+    args, extra = build_parser(__doc__, default).parse_known_args()
     cfg = resolve(args)
     stem = Path(args.config).stem
     digest = "-" if args.checkpoint == "scratch" else sha256_of(cfg.pretrained)[:8]

@@ -3,4 +3,5 @@
 # CKPT may be the word scratch. All options: transfer.sh --help
 set -euo pipefail
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-exec "${PYTHON:-python}" "$tools/transfer.py" "$@"
+source "$tools/python.sh"
+exec "$python" "$tools/transfer.py" "$@"

@@ -3,11 +3,13 @@
 
 import warnings
 
-from ._stack import check_stack
+from ._stack import check_stack, without_unasked
+from ._yapf_cache import import_yapf
 
+import_yapf()
 check_stack()
 
-with warnings.catch_warnings():
+with without_unasked(), warnings.catch_warnings():
     # An mmcv without compiled ops warns of one that nothing here uses.
     warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
     from . import (
@@ -20,6 +22,7 @@ with warnings.catch_warnings():
         hooks,
         losses,
         momentum,
+        pretraining,
         views,
         visualization,
     )
@@ -42,6 +45,7 @@ __all__ = [
     "hooks",
     "losses",
     "momentum",
+    "pretraining",
     "views",
     "visualization",
 ]

@@ -10,6 +10,8 @@ from mmengine.config import Config
 from mmengine.utils import is_installed
 
 SCOPE = "xmoco_plugin"
+# In whose registry a config's dicts are looked up, by its folder; mmpretrain's for all others.
+HOSTS = {"detection": "mmdet", "segmentation": "mmseg"}
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -71,7 +73,7 @@ def register_config_scope() -> None:
 
     mmengine keeps the packages it resolves in a closed table, refuses a name without a folder
     before it looks there, and would then build everything in a registry named like the package.
-    Our classes live in mmpretrain's registries, so that is the scope handed back.
+    Handed back is the host's that the config trains in.
     """
     host_lookup = Config._get_cfg_path
     if getattr(host_lookup, "resolves", None) == SCOPE:
@@ -81,7 +83,7 @@ def register_config_scope() -> None:
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
         scope, separator, name = cfg_path.partition("::")
         if separator and scope == SCOPE:
-            return config_path(name), "mmpretrain"
+            return config_path(name), HOSTS.get(name.partition("/")[0], "mmpretrain")
         if separator and scope == "mmseg" and (path := mmseg_config_path(name)):
             return path, scope
         return host_lookup(cfg_path, filename)

@@ -3,11 +3,14 @@
 
 # setup.py runs this file for its tables: import nothing but the standard library here.
 
+import contextlib
 import importlib
 import importlib.util
 import re
+import sys
+from collections.abc import Iterator
 from importlib import metadata
-from typing import NamedTuple
+from typing import NamedTuple, TextIO, cast
 
 
 class Need(NamedTuple):
@@ -26,6 +29,9 @@ NEEDS = (
     Need("mmcv", ("onedl-mmcv", "mmcv", "mmcv-lite", "mmcv-full"), "2.1.0", "2.4"),
     Need("mmpretrain", ("onedl-mmpretrain", "mmpretrain"), "1.2.0", "1.4"),
 )
+
+# What onedl-mmpretrain prints where a package that nothing here uses is missing.
+UNASKED = "Could not import OneDL"
 
 # Of the official stack only.
 NUMPY = Need("numpy", ("numpy",), "0", "2")
@@ -92,6 +98,20 @@ def check_stack() -> None:
         raise ImportError(_message(stack, faults, mend, remove))
 
 
+@contextlib.contextmanager
+def without_unasked() -> Iterator[None]:
+    """Keeps :data:`UNASKED`, printed by a host's import, from being every tool's first line."""
+    stream = sys.stdout
+    if stream is None:  # no console
+        yield
+        return
+    with contextlib.redirect_stdout(cast(TextIO, _Filter(stream))) as stand_in:
+        try:
+            yield
+        finally:
+            stand_in.flush()
+
+
 def _installed(need: Need) -> dict[str, str]:
     """Returns the installed distributions that bring `need.module`, name to version."""
     versions = {}
@@ -118,6 +138,33 @@ def _release(version: str) -> tuple[int, ...]:
     """Returns the first three numbers: '2.11.0+cpu' is (2, 11, 0), '1.2rc1' (1, 2, 0)."""
     match = re.match(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", version)
     return tuple(int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+
+
+class _Filter:
+    """Stands for a stream and leaves the line :data:`UNASKED` out of it.
+
+    A logger that a host makes meanwhile may keep it, so it hands everything else on for good.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._begun = ""  # a line whose end has not come
+
+    def write(self, text: str) -> int:
+        lines = (self._begun + text).split("\n")
+        self._begun = lines.pop()
+        for line in lines:
+            if line != UNASKED:
+                self._stream.write(f"{line}\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.write(self._begun)
+        self._begun = ""
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
 
 
 def _import_faults() -> tuple[list[str], list[str]]:

@@ -226,6 +226,12 @@ def write_atomic(obj: Any, path: str | Path, save: Callable[[Any, Any], Any] | N
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text, in which names of files may stand, whole or not at all."""
+    content = text.encode("utf-8", "surrogateescape")
+    write_atomic(content, path, save=lambda data, file: file.write(data))
+
+
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()

@@ -54,24 +54,58 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     return rows if world()[1] == 1 else _GatherRows.apply(rows)
 
 
-def exchange_rows(
-    rows: torch.Tensor, send_counts: list[int], receive_counts: list[int]
-) -> torch.Tensor:
-    """One all-to-all of rows, without gradient.
+class RowExchange:
+    """One all-to-all of rows, without gradient, begun here and over with ``wait``.
+
+    In the background it travels while the caller computes something else. Both buffers stay alive
+    until ``wait``, which keeps neither, and every rank must begin its collectives in the same
+    order, as always.
 
     Args:
         rows: (n, ...), sorted by destination rank.
         send_counts: rows for each rank; their sum is n.
         receive_counts: rows from each rank.
-
-    Returns:
-        (sum of receive_counts, ...), sorted by source rank.
+        background: return before the rows have arrived.
     """
-    if world()[1] == 1:
-        return rows
-    received = rows.new_empty((sum(receive_counts), *rows.shape[1:]))
-    dist.all_to_all_single(received, rows.contiguous(), receive_counts, send_counts)
-    return received
+
+    def __init__(
+        self,
+        rows: torch.Tensor,
+        send_counts: list[int],
+        receive_counts: list[int],
+        background: bool = True,
+    ) -> None:
+        self._sent: torch.Tensor | None = rows.contiguous()
+        self._received: torch.Tensor | None = self._sent
+        self._work: dist.Work | None = None
+        if world()[1] > 1:
+            self._received = rows.new_empty((sum(receive_counts), *rows.shape[1:]))
+            self._work = dist.all_to_all_single(
+                self._received, self._sent, receive_counts, send_counts, async_op=background
+            )
+
+    def wait(self) -> torch.Tensor:
+        """(sum of receive_counts, ...), sorted by source rank; the caller's alone, so only once.
+
+        With NCCL the current stream waits, not the host.
+
+        Raises:
+            RuntimeError: on a second call.
+        """
+        if self._received is None:
+            raise RuntimeError("the rows of this exchange have been handed over: keep them")
+        if self._work is not None:
+            self._work.wait()
+        received = self._received
+        self._work = self._sent = self._received = None
+        return received
+
+
+def exchange_rows(
+    rows: torch.Tensor, send_counts: list[int], receive_counts: list[int]
+) -> torch.Tensor:
+    """A ``RowExchange`` from beginning to end: the rows that have arrived."""
+    return RowExchange(rows, send_counts, receive_counts, background=False).wait()
 
 
 def shared_seed(device: torch.device | str = "cpu") -> int:

@@ -1,5 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 
 def parse_json_lines(text: str) -> tuple[list[dict], int]:
@@ -15,3 +19,18 @@ def parse_json_lines(text: str) -> tuple[list[dict], int]:
         else:
             broken += 1
     return entries, broken
+
+
+def append_json_line(entry: Mapping[str, Any], path: Path) -> None:
+    """Add a line to a file; it is on the disk when this returns.
+
+    Raises:
+        ValueError: A number is NaN or infinite, which JSON does not have; nothing is written.
+    """
+    data = (json.dumps(entry, allow_nan=False) + "\n").encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        os.write(descriptor, data)  # one call: another reader sees all of it or nothing
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -135,6 +135,14 @@ def test_knn_must_rise_by_more_than_chance(now, images, word):
     assert f"{now:.1f} %, 50.0 % before" in verdict.reason
 
 
+def test_few_labelled_images_are_no_judge():
+    # Three standard errors of a difference: 42 points with 25 images, 10.6 with 400, 9.5 with 500.
+    blind = judge(values(), TAU, accuracy=Accuracy(50.0, 50.0, 400))
+    assert blind.verdict == "learning"
+    assert "400 images do not tell from chance (11 points)" in blind.reason
+    assert judge(values(), TAU, accuracy=Accuracy(50.0, 50.0, 500)).verdict == "not learning"
+
+
 def test_noise_of_knn_is_three_standard_errors_of_a_difference():
     assert Accuracy(50, 50, 1000).noise == pytest.approx(300 * math.sqrt(2 * 0.25 / 1000))
 

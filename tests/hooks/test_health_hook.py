@@ -7,11 +7,13 @@ import math
 import pytest
 import torch
 from mmengine.dist import get_rank
+from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.hooks import HealthHook
+from xmoco_plugin.hooks.health_hook import VERDICT
 from xmoco_plugin.hooks.health_record import HealthRecord, read_health
 
 from .. import models, tiny_runner
@@ -189,6 +191,29 @@ def test_a_validation_without_training_is_left_alone(tmp_path):
     runner = build(tmp_path, validate=True)
     runner.val()
     assert not (tmp_path / "health.jsonl").exists()
+
+
+def test_other_hooks_find_the_latest_verdict_in_the_message_hub_also_after_a_resume(tmp_path):
+    class Look(Hook):
+        def __init__(self):
+            self.seen = []
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            self.seen.append(runner.message_hub.runtime_info.get(VERDICT, {}).get("epoch"))
+
+    def train(**options):
+        runner, look = build(tmp_path, epochs=3, **options), Look()
+        runner.register_hook(look, priority="LOW")
+        runner.train()
+        return look.seen, runner.message_hub.get_info(VERDICT)
+
+    seen, last = train()
+    assert seen == [None] * 4 + [1] * 4 + [2] * 4
+    line = read_health(tmp_path / "health.jsonl")[-1]
+    assert last == {name: line[name] for name in ("epoch", "iter", "verdict", "reason")}
+    # The verdict on epoch 2 is not in the checkpoint of epoch 2, which is older.
+    resumed = train(resume=True, load_from=str(tmp_path / "epoch_2.pth"))
+    assert resumed[0] == [2] * 4
 
 
 def test_numbers_that_are_no_json_are_left_out_of_the_record(tmp_path):

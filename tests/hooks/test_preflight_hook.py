@@ -59,6 +59,18 @@ def test_a_batch_longer_than_the_queue_is_a_warning(tmp_path):
     assert "batch of 16 is larger than the queue of 12" in line
 
 
+def test_checkpoints_of_an_earlier_run_are_a_warning_unless_it_is_resumed(tmp_path):
+    earlier = tiny_runner.build(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=1))
+    earlier.train()
+    for name in ("best_accuracy_top1_epoch_7.pth", "backbone.pth"):
+        (tmp_path / name).touch()
+    said = lines(tmp_path)
+    (line,) = [line for line in said if "earlier run" in line]
+    assert f"{tmp_path} holds checkpoints" in line
+    assert "epoch_1.pth, best_accuracy_top1_epoch_7.pth; name another --work-dir, or" in line
+    assert not [line for line in lines(tmp_path, resume=True) if "earlier run" in line]
+
+
 def rate(tmp_path, base: int, **options):
     loader = tiny_runner.loader(size=64, batch_size=8)
     return lines(
@@ -164,6 +176,22 @@ def test_more_neighbours_than_the_bank_has_are_an_error(tmp_path):
             validate=True,
             val_cfg=dict(type="KNNValLoop", bank_dataloader=bank, k=[3, 17]),
         )
+
+
+@pytest.mark.parametrize("views", ["TwoViews", "MultiView"])
+def test_files_left_to_the_device_and_views_made_here_are_an_error(tmp_path, views):
+    options = {} if views == "TwoViews" else dict(num_views=2, transforms=[[]])
+    load, make = dict(type="LoadImageOrSkip", defer_jpegs=True), dict(type=views, **options)
+    loader = tiny_runner.loader(pipeline=[load, make, dict(type="PackInputs")])
+    with pytest.raises(ValueError, match=rf"hands on files, and {views}, PackInputs take pixels"):
+        lines(tmp_path, train_dataloader=loader)
+
+
+def test_files_left_to_the_device_pass_where_they_are_packed_as_they_are(tmp_path):
+    load = dict(type="LoadImageOrSkip", defer_jpegs=True)
+    loader = tiny_runner.loader(size=2048, pipeline=[load, dict(type="PackRaggedInputs")])
+    (line,) = lines(tmp_path, train_dataloader=loader)
+    assert line.startswith("preflight: 2,048 images")
 
 
 def test_a_supervised_model_passes(tmp_path):

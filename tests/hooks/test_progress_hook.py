@@ -3,6 +3,7 @@ import io
 import logging
 import re
 import sys
+import time
 from contextlib import nullcontext
 
 import pytest
@@ -16,9 +17,7 @@ from .. import tiny_runner
 
 def run(tmp_path, console, epochs: int = 5, hooks=(), **options) -> ProgressHook:
     hook = ProgressHook(console=console, **options)
-    runner = tiny_runner.build(
-        tmp_path, train_cfg=dict(by_epoch=True, max_epochs=epochs), experiment_name="progress"
-    )
+    runner = tiny_runner.build(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=epochs))
     for other in (hook, *hooks):
         runner.register_hook(other)
     try:
@@ -32,11 +31,11 @@ def plain() -> Console:
     return Console(file=io.StringIO(), force_terminal=False)
 
 
-def terminal() -> Console:
+def terminal(width: int = 110) -> Console:
     return Console(
         file=io.StringIO(),
         force_terminal=True,
-        width=110,
+        width=width,
         color_system=None,
         _environ={"TERM": "xterm"},  # whatever the tests themselves run on
     )
@@ -48,7 +47,8 @@ def test_without_a_terminal_there_is_a_plain_line_at_every_tenth(tmp_path):
     lines = console.file.getvalue().splitlines()
     assert [int(line.split("%")[0]) for line in lines] == list(range(10, 101, 10))
     assert re.fullmatch(
-        r" 50 %  iteration 10/20  \d:\d\d:\d\d left  epoch 3/5  [\d,]+ images/s  loss \d+\.\d{3}",
+        r" 50 %  iteration 10/20  \d:\d\d:\d\d left  epoch 3/5  [\d,]+ images/s  loss \d+\.\d{3}"
+        r"  waits \d+ %",
         lines[4],
     )
     assert "\x1b" not in console.file.getvalue()
@@ -83,6 +83,18 @@ def test_on_a_terminal_a_bar_shows_epoch_rate_and_loss_and_goes_away(tmp_path):
     # Wiped: the last thing written is the order to erase the bar's line.
     assert text.rstrip("\n").endswith("\x1b[2K")
     assert "\x1b[?25h" in text  # and the cursor is back
+
+
+def test_a_narrow_terminal_shows_all_numbers_too(tmp_path):
+    console = terminal(width=80)
+    run(tmp_path, console, refresh_seconds=0.0)
+    text = console.file.getvalue()
+    for part in (
+        r"20/20 0:00:00 ",
+        r"epoch 5/5  [\d,]+ images/s  loss \d+\.\d{3}",
+        r"waits \d+ %",
+    ):
+        assert re.search(part, text)
 
 
 def test_log_lines_stand_whole_above_the_bar(tmp_path, monkeypatch):
@@ -163,3 +175,75 @@ def test_other_ranks_are_silent(tmp_path, monkeypatch):
     console = plain()
     run(tmp_path, console)
     assert console.file.getvalue() == ""
+
+
+class SlowLoading(Hook):
+    """Adds 30 ms to the time before a batch is there, or to the step itself."""
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, loading: bool) -> None:
+        self.loading = loading
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if self.loading:
+            time.sleep(0.03)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if not self.loading:
+            time.sleep(0.03)
+
+
+@pytest.mark.parametrize("loading", [True, False])
+def test_waiting_for_data_is_told_from_computing(tmp_path, loading):
+    console = plain()
+    run(tmp_path, console, hooks=[SlowLoading(loading)])
+    share = int(re.search(r"waits (\d+) %", console.file.getvalue().splitlines()[-1])[1])
+    assert share > 60 if loading else share < 40
+
+
+def test_the_latest_verdict_and_the_latest_knn_stand_in_the_line_also_after_a_resume(tmp_path):
+    def train(epochs, **options):
+        console = plain()
+        loop = dict(type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=1)
+        hooks = [dict(type="HealthHook", interval=2)]
+        runner = tiny_runner.build(tmp_path, hooks, validate=True, train_cfg=loop, **options)
+        runner.register_hook(ProgressHook(console=console, every_seconds=0.0))
+        runner.train()
+        return console.file.getvalue().splitlines()
+
+    lines = train(3)
+    assert not re.search("too early|kNN", "".join(lines[:4]))
+    assert all(re.search(r"  too early  kNN \d+\.\d %$", line) for line in lines[4:])
+    # The checkpoint was written before the verdict on its epoch, the record was not.
+    assert "  too early" in train(4, resume=True, load_from=f"{tmp_path}/epoch_1.pth")[0]
+
+
+def test_a_validation_says_in_the_log_what_it_found_and_its_share_of_the_time(tmp_path):
+    class SlowValidation(Hook):
+        def before_val_iter(self, runner, batch_idx, data_batch=None):
+            time.sleep(0.05)
+
+    runner = tiny_runner.build(
+        tmp_path, hooks=[dict(type="RunSummaryHook", picture=False)], validate=True
+    )
+    runner.register_hook(ProgressHook(console=plain()))
+    runner.register_hook(SlowValidation())
+    said = []
+    runner.logger.info = said.append
+    runner.train()
+    lines = [line for line in said if re.match(r"kNN \d", str(line))]
+    # Before the first iteration, nothing but the validation has been done.
+    assert re.fullmatch(r"kNN \d+\.\d %", lines[0])
+    shares = [
+        float(re.fullmatch(r"kNN .* %; validation took (.*) % of the time so far", line)[1])
+        for line in lines[1:]
+    ]
+    assert len(shares) == 2
+    assert all(10 < share < 100 for share in shares)
+
+
+def test_a_validation_without_training_is_left_alone(tmp_path):
+    runner = tiny_runner.build(tmp_path, validate=True)
+    runner.register_hook(ProgressHook(console=plain()))
+    runner.val()

@@ -104,7 +104,38 @@ def test_the_last_lines_say_what_was_learnt_and_where_it_lies(finished):
         "seconds",
     ):
         assert part in text
+    assert text.count(f"({len(runner.val_loop.dataloader.dataset)} queries)") == 3
+    assert "verdict" not in text  # no HealthHook ran
     assert len({len(line) for line in text.strip().splitlines()}) == 1  # a closed frame
+
+
+@pytest.mark.parametrize(
+    ("value", "queries", "metric", "text"),
+    [
+        (36.0, 25, "accuracy/top1", "36.0 % ± 9.6 (25 queries)"),
+        (50.0, 2500, "k200_T0.1/accuracy/top1", "50.0 % ± 1.0 (2,500 queries)"),
+        (100.0, 4, "accuracy/top1", "100.0 % ± 0.0 (4 queries)"),
+        (36.0, None, "accuracy/top1", "36.0 %"),  # the record of an older run
+        (36.0, 25, "single-label/f1-score", "36.0 %"),  # no share of the queries
+        (None, 25, "accuracy/top1", "not measured"),
+    ],
+)
+def test_a_share_has_its_queries_and_standard_error(value, queries, metric, text):
+    assert RunRecord(queries=queries, metric=metric).percent(value) == text
+
+
+def test_the_last_verdict_stands_in_the_frame(tmp_path):
+    hooks = [dict(type="HealthHook", interval=1), dict(type="RunSummaryHook", picture=False)]
+    runner = tiny_runner.build(tmp_path, hooks=hooks, train_cfg=dict(by_epoch=True, max_epochs=2))
+    runner.train()
+    last = json.loads((tmp_path / "health.jsonl").read_text().splitlines()[-1])
+    assert last["epoch"] == 2
+    assert read(tmp_path)["verdict"] == f"{last['verdict']}: {last['reason']}"
+    lines = next(h for h in runner.hooks if isinstance(h, RunSummaryHook)).framed().splitlines()
+    [row] = [line for line in lines if line.startswith("│ verdict ")]
+    assert last["verdict"] in row
+    assert len({len(line) for line in lines}) == 1  # a long reason is wrapped
+    assert len(lines[0]) <= max(100, len(str(tmp_path)) + 100)
 
 
 def test_training_is_the_same_with_and_without_the_summary(tmp_path):

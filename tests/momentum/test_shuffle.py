@@ -3,7 +3,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from tests.live_tensors import LiveTensors
 from tests.multiprocess import run_processes
+from xmoco_plugin.distributed import RowExchange
 from xmoco_plugin.momentum import ShufflePlan
 
 
@@ -18,7 +20,7 @@ def shuffle_and_back(rank, size, n):
         permutation = torch.randperm(size * n, generator=torch.Generator().manual_seed(seed))
         plan = ShufflePlan.draw(n, seed)
         images = images_of(rank, n)
-        shuffled = plan.shuffle(images)
+        shuffled = plan.begin_shuffle(images).arrived()
         gathered = [torch.empty_like(images) for _ in range(size)]
         dist.all_gather(gathered, images)
         expected = torch.cat(gathered)[permutation][rank * n : (rank + 1) * n]
@@ -46,7 +48,7 @@ def test_one_process_permutes_and_restores():
     torch.manual_seed(0)
     plan = ShufflePlan.draw(16, seed=0)
     images = images_of(0, 16)
-    shuffled = plan.shuffle(images)
+    shuffled = plan.begin_shuffle(images).arrived()
     assert not torch.equal(shuffled, images)
     assert torch.equal(shuffled.sort(dim=0).values, images)
     assert torch.equal(plan.unshuffle(shuffled), images)
@@ -54,4 +56,51 @@ def test_one_process_permutes_and_restores():
 
 def test_a_batch_of_another_size_than_the_plan_is_refused():
     with pytest.raises(ValueError, match="for 4 images per rank, got 3"):
-        ShufflePlan.draw(4, seed=0).shuffle(torch.zeros(3, 2))
+        ShufflePlan.draw(4, seed=0).begin_shuffle(torch.zeros(3, 2))
+
+
+def shuffled_in_the_background(rank, size):
+    plan = ShufflePlan.draw(8, seed=0)
+    images = images_of(rank, 8)
+    expected = plan.begin_shuffle(images).arrived()
+    on_their_way = plan.begin_shuffle(images)
+    images.zero_()  # what travels is a copy
+    other = torch.full((4,), float(rank))
+    dist.all_reduce(other)  # a collective in between is another one
+    return dict(same=torch.equal(on_their_way.arrived(), expected), other=other)
+
+
+def test_a_shuffle_in_the_background_delivers_what_it_was_given():
+    for result in run_processes(shuffled_in_the_background, 2):
+        assert result["same"]
+        assert result["other"].tolist() == [1.0] * 4
+
+
+def copies_of_a_shuffle(rank, size):
+    """Copies of the images while they travel, when they have arrived, when those are dropped."""
+    images = images_of(rank, 8)
+    with LiveTensors(images.shape) as copies:
+        shuffled = ShufflePlan.draw(8, seed=0).begin_shuffle(images)
+        alive = [copies.alive()]
+        arrived = shuffled.arrived()
+        alive.append(copies.settled(at_most=1))
+        del arrived
+        alive.append(copies.settled(at_most=0))
+    assert shuffled.plan  # alive itself, as it is until the end of a step
+    return alive
+
+
+def test_arrived_images_are_the_only_copy_and_the_callers_alone():
+    assert copies_of_a_shuffle(0, 1) == [1, 1, 0]
+    assert run_processes(copies_of_a_shuffle, 2) == [[2, 1, 0]] * 2
+
+
+def test_what_has_arrived_is_handed_over_once():
+    shuffled = ShufflePlan.draw(4, seed=0).begin_shuffle(torch.zeros(4, 2))
+    shuffled.arrived()
+    with pytest.raises(RuntimeError, match="images have been handed over"):
+        shuffled.arrived()
+    exchange = RowExchange(torch.zeros(4, 2), [4], [4])
+    exchange.wait()
+    with pytest.raises(RuntimeError, match="rows of this exchange have been handed over"):
+        exchange.wait()

@@ -51,6 +51,23 @@ def test_header_says_where_it_comes_from_how_to_run_it_and_what_to_expect(path):
     assert path.relative_to(CONFIGS).as_posix() in header.split("Command:")[1].splitlines()[0]
 
 
+def scopes(node) -> set[str]:
+    """All values of `_scope_` in a config."""
+    if isinstance(node, dict):
+        mine = {node["_scope_"]} if "_scope_" in node else set()
+        return mine.union(*map(scopes, node.values()))
+    return set().union(*map(scopes, node)) if isinstance(node, (list, tuple)) else set()
+
+
+@pytest.mark.parametrize("path", params(MAIN))
+def test_inherited_by_the_packages_name_its_parts_are_looked_up_in_its_host(path):
+    name = path.relative_to(CONFIGS).as_posix()
+    cfg = Config.fromstring(f"_base_ = 'xmoco_plugin::{name}'", ".py")
+    found = scopes(cfg.to_dict())
+    assert found, "nothing is marked: this test would pass whatever is handed back"
+    assert found == {cfg.default_scope}
+
+
 @pytest.mark.parametrize("path", MAIN, ids=lambda f: f.stem)
 def test_both_baselines_stand_beside_it_and_are_short(path):
     for kind in ("scratch", "imagenet"):

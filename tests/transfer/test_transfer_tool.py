@@ -15,11 +15,17 @@ from mmengine.config import Config
 from ..tool_modules import import_tool
 from .drawn import draw, edit
 from .hosts import needs_mmdet, needs_mmseg
+from .small import (
+    DETECTOR,
+    NARROW_FCN,
+    NO_WORKERS,
+    ROOT,
+    SEGMENTOR,
+    SMALL_CROPS,
+    SMALL_DETECTOR,
+    WIDTH,
+)
 
-ROOT = Path(__file__).parents[2]
-DETECTOR = "configs/detection/faster-rcnn_r18-fpn_small.py"
-SEGMENTOR = "configs/segmentation/fcn_r18_small.py"
-WIDTH = 16  # a quarter of ResNet-18's: a sixteenth of the work
 # The pretraining of docs/transfer_configs.md, shrunken.
 PRETRAIN = f"""
 _base_ = [{str(ROOT / "configs/xmoco_r50_1xb64_folder.py")!r}]
@@ -30,28 +36,8 @@ model = dict(
 train_dataloader = dict(batch_size=8, num_workers=0)
 train_cfg = dict(max_epochs=2)
 default_hooks = dict(checkpoint=dict(interval=2))
+randomness = dict(seed=0)
 """
-NARROW = [f"model.backbone.base_channels={WIDTH}", f"model.backbone.stem_channels={WIDTH}"]
-NO_WORKERS = [f"{s}_dataloader.num_workers=0" for s in ("train", "val", "test")]
-NARROW_FPN = [*NARROW, f"model.neck.in_channels=[{WIDTH},{2 * WIDTH},{4 * WIDTH},{8 * WIDTH}]"]
-SMALL_DETECTOR = [
-    *NARROW_FPN,
-    *NO_WORKERS,
-    "model.roi_head.bbox_head.fc_out_channels=64",
-    "train_dataloader.dataset.pipeline.2.scale=(96,96)",
-    *[f"{stage}_dataloader.dataset.pipeline.1.scale=(96,96)" for stage in ("val", "test")],
-]
-NARROW_FCN = [
-    *NARROW,
-    f"model.decode_head.in_channels={8 * WIDTH}",
-    f"model.auxiliary_head.in_channels={4 * WIDTH}",
-]
-SMALL_CROPS = [
-    "model.data_preprocessor.size=(96,96)",
-    "train_dataloader.dataset.pipeline.2.scale=(96,96)",
-    "train_dataloader.dataset.pipeline.3.crop_size=(96,96)",
-    *[f"{stage}_dataloader.dataset.pipeline.1.scale=(96,96)" for stage in ("val", "test")],
-]
 
 
 def run(*command, **env) -> subprocess.CompletedProcess:
@@ -84,7 +70,7 @@ def pretrained(data) -> Path:
         sys.executable, "tools/train.py", config, "--data-root", data / "train", "--work-dir", work,
         "--cfg-options", "train_dataloader.dataset.pipeline.1.transforms.0.0.scale=64",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-8000:]
     return work / "epoch_2.pth"
 
 
@@ -100,10 +86,10 @@ def test_pretrain_fine_tune_and_see_ap_with_the_checkpoint_proved(data, pretrain
     work = data.parent / "det"
     arguments = [
         pretrained, "det", DETECTOR, "--data-root", data, "--work-dir", work, "--seeds", "0..1",
-        "--max-iters", "140", "--cfg-options", *SMALL_DETECTOR, "optim_wrapper.optimizer.lr=0.02",
+        "--max-iters", "140", "--cfg-options", *SMALL_DETECTOR,
     ]  # fmt: skip
     done = transfer(*arguments)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-8000:]
     assert "backbone weights of epoch_2.pth" in done.stdout + done.stderr
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ")]
     head, _, *seeds, mean = [[cell.strip() for cell in row] for row in rows]
@@ -131,7 +117,7 @@ def test_two_processes_fine_tune_one_detector_and_give_one_row(data, pretrained)
         pretrained, "det", DETECTOR, "--data-root", data, "--work-dir", data.parent / "two",
         "--gpus", "2", "--max-iters", "4", "--cfg-options", *SMALL_DETECTOR,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-8000:]
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert len(rows) == 3, rows
     assert done.stdout.count("backbone weights of epoch_2.pth") <= 1  # rank 0 says it
@@ -146,7 +132,7 @@ def test_segmentation_from_scratch_and_from_a_checkpoint_gives_miou(data, pretra
             start, "seg", SEGMENTOR, "--data-root", data, "--work-dir", work,
             "--max-iters", "40", "--cfg-options", *NARROW_FCN, *NO_WORKERS, *SMALL_CROPS,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.returncode == 0, done.stderr[-8000:]
         row = [line for line in done.stdout.splitlines() if line.startswith("| ")][-1].split("|")
         assert 10 < float(row[5]) <= 100
         assert ("backbone weights of" in done.stdout + done.stderr) == (start != "scratch")
@@ -163,10 +149,21 @@ def test_bad_input_ends_with_status_2_and_a_message_before_training(data, tmp_pa
         (tmp_path / "absent.pth", "no pretraining checkpoint"),
     ):
         done = transfer(start, *common)
-        assert done.returncode == 2, done.stderr[-2000:]
+        assert done.returncode == 2, done.stderr[-8000:]
         assert message in done.stderr
         assert "Traceback" not in done.stderr
     assert not (tmp_path / "work").exists()
+
+
+@needs_mmdet
+@pytest.mark.parametrize("iters", [1, 2, 7, 1200])
+def test_a_schedule_of_any_length_ends_after_it_begins(tool, iters):
+    cfg = Config.fromfile(ROOT / DETECTOR)
+    tool.stretch(cfg, iters)
+    assert cfg.train_cfg.max_iters == iters
+    parts = [(part.begin, part.end) for part in cfg.param_scheduler if part.get("end")]
+    assert parts
+    assert all(begin < end for begin, end in parts)
 
 
 def test_seeds_are_one_a_list_or_a_range(tool):

@@ -99,6 +99,16 @@ def test_a_picture_of_fixed_views_disturbs_nothing():
     assert torch.equal(preprocessor(data, training=True)["inputs"][0], expected[0])
 
 
+def test_mixed_precision_changes_no_pixel():
+    # The host's train_step has the preprocessor inside the optimizer wrapper's autocast.
+    preprocessor, data = build(), batch(BGR)
+    expected = seeded(preprocessor, data)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        views = seeded(preprocessor, data)
+    assert [view.dtype for view in views] == [torch.float32] * 2
+    assert all(torch.equal(a, b) for a, b in zip(views, expected, strict=True))
+
+
 @pytest.mark.parametrize("views", ["mocov1", "mocov2", "mocov3"])
 def test_no_value_of_the_device_is_asked_for(views):
     # Tensors of 'meta' have none: whatever waits for one fails.

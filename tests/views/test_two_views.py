@@ -50,7 +50,7 @@ def test_a_crop_is_pillows_to_one_grey_level(interpolation):
 
 @pytest.mark.parametrize("step", ["_adjust", "_grey"])
 def test_a_transform_that_does_nothing_is_seen(step, monkeypatch):
-    monkeypatch.setattr(two_views, step, lambda x, *_: x)
+    monkeypatch.setattr(two_views, step, lambda x, *_, **__: x)
     assert differences(build_recipes(dict(recipe="mocov1", size=40))[0]).max() > 2 * WORST
 
 
@@ -79,3 +79,41 @@ def test_two_recipes_give_each_view_its_own_and_the_image_stays():
     assert np.array_equal(first[..., 0], first[..., 2])
     assert not np.array_equal(second[..., 0], second[..., 2])
     assert np.array_equal(image, before)
+
+
+def test_the_image_stays_where_a_crop_needs_no_resize():
+    before = BGR[3].copy()
+    drawn = reference.whole(
+        [before], factors=np.array([[1.4, 0.6, 1.4, 0.1]]), sigma=np.ones(1), flip=np.ones(1, bool)
+    )
+    recipe = build_recipes(dict(size=before.shape[:2]))[0]
+    assert not np.array_equal(view_in_bytes(BGR[3], recipe, drawn), before)
+    assert np.array_equal(BGR[3], before)
+
+
+def test_views_are_packed_without_a_copy():
+    views = TRANSFORMS.build(dict(type="TwoViews", views=dict(size=32)))(dict(img=BGR[0]))["img"]
+    packed = PackInputs()(dict(img=views))["inputs"]
+    for view, tensor in zip(views, packed, strict=True):
+        assert tensor.is_contiguous()
+        assert tensor.data_ptr() == view.ctypes.data
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1)])
+def test_the_smallest_views_are_views(size):
+    recipe = build_recipes(dict(recipe="mocov3", size=size))[0]
+    white = np.full((9, 11, 3), 255, np.uint8)
+    drawn = reference.whole([white], sigma=np.ones(1), flip=np.ones(1, bool))
+    view = view_in_bytes(white, recipe, drawn)
+    assert view.shape == (*size, 3)
+    assert (view == 255).all()
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0])
+def test_a_blur_is_scipys_to_a_rounding_and_its_cut_tail(sigma):
+    image = PHOTOGRAPHS[0]
+    drawn = reference.whole([image], sigma=np.full(1, sigma))
+    recipe = build_recipes(dict(size=image.shape[:2]))[0]
+    ours = view_in_bytes(BGR[0], recipe, drawn)[:, :, ::-1].transpose(2, 0, 1)
+    # The tail beyond three standard deviations is 0.3 % of the weight.
+    assert np.abs(ours - reference.in_floats(image, recipe, drawn, 0)).max() < 1

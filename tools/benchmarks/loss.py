@@ -69,7 +69,10 @@ def main() -> None:
     parser.add_argument("--queue", type=int, nargs="+", default=[4096, 65536, 1048576])
     parser.add_argument("--chunk-size", type=int, default=CHUNK_SIZE)
     parser.add_argument(
-        "--max-pairs", type=float, default=2**28, help="leave out rows with more pairs (N times K)"
+        "--max-pairs",
+        type=float,
+        default=2**28 if torch.cuda.is_available() else 2**26,
+        help="leave out rows with more pairs, N times K (default: 2^28, without a GPU 2^26)",
     )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -14,9 +14,11 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
+Name = TypeVar("Name")
 # What must be alike for two files to be compared.
 MACHINE = ("processor", "cores", "device", "threads")
 
@@ -33,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser, repeats: int = 5) -> None:
 
 def installed(name: str) -> bool:
     """Whether a peer is there."""
-    return importlib.util.find_spec(name) is not None
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of a.b, where there is no a
+        return False
 
 
 def environment(device: str = "cpu") -> dict:
@@ -58,8 +63,8 @@ def environment(device: str = "cpu") -> dict:
 
 
 def alternate(
-    functions: Mapping[str, Callable[[], object]], repeats: int, device: str = "cpu"
-) -> dict[str, float]:
+    functions: Mapping[Name, Callable[[], object]], repeats: int, device: str = "cpu"
+) -> dict[Name, float]:
     """Median seconds of each function, called in turns so that they share the machine's moods.
 
     On the CPU with one thread these are seconds of the processor, which others cannot lengthen by
@@ -67,7 +72,7 @@ def alternate(
     """
     alone = device == "cpu" and torch.get_num_threads() == 1
     clock = time.process_time if alone else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    seconds: dict[Name, list[float]] = {name: [] for name in functions}
     for round_ in range(repeats + 1):
         for name, function in functions.items():
             start = clock()

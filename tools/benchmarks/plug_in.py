@@ -12,6 +12,8 @@ import itertools
 import json
 import statistics
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import measure as bench
@@ -23,7 +25,11 @@ from mmengine.runner import Runner
 
 from xmoco_plugin import config_path
 from xmoco_plugin._config_scope import unmark_collate
+from xmoco_plugin.checkpoint import sha256_of
 
+# Options that add runs to those that are there, or do not change one. The data may move: what
+# counts is their content.
+MAY_DIFFER = {"out", "data_root", "seeds", "algorithms", "scales"}
 ALGORITHMS = {
     "mocov2": "xmoco_r50_8xb32.py",
     **{
@@ -80,8 +86,8 @@ def _resize(part: ConfigDict) -> None:
             _resize(value)
 
 
-def runner_of(algorithm: str, scale: float, seed: int, args: argparse.Namespace) -> Runner:
-    """A runner of `args.epochs` epochs on the first `args.images` images."""
+def config_of(algorithm: str, scale: float, seed: int, args: argparse.Namespace) -> Config:
+    """Config of `args.epochs` epochs on the first `args.images` images."""
     cfg = Config.fromfile(config_path("xmoco_r18_1xb512_cifar10.py"))
     cfg.model = dict(model_of(algorithm, scale), data_preprocessor=cfg.data_preprocessor)
     for loader, images in (
@@ -103,14 +109,13 @@ def runner_of(algorithm: str, scale: float, seed: int, args: argparse.Namespace)
     cfg.custom_hooks = []
     cfg.update(randomness=dict(seed=seed), work_dir=str(args.out / "logs"), log_level="WARNING")
     cfg.experiment_name = f"{algorithm}_x{scale:g}_{seed}_{time.monotonic_ns()}"
-    return Runner.from_cfg(cfg)
+    return cfg
 
 
-def measure(algorithm: str, scale: float, seed: int, args: argparse.Namespace) -> dict:
-    """Trains; returns kNN top-1 in percent, before and after, and what it took."""
-    runner = runner_of(algorithm, scale, seed, args)
+def measure(cfg: Config, facts: dict) -> dict:
+    """Trains; adds kNN top-1 in percent, before and after, and what it took."""
+    runner = Runner.from_cfg(cfg)
     runner.model.init_weights()
-    facts = dict(algorithm=algorithm, scale=scale, seed=seed)
     facts["before"] = runner.val()["accuracy/top1"]
     facts["raw_pixels"] = runner.val_loop.raw_pixel_accuracy()
     start, cpu = time.perf_counter(), time.process_time()
@@ -132,10 +137,10 @@ def table(runs: list[dict]) -> str:
         "| --- " * (1 + len(scales)),
     ]
     for algorithm in ALGORITHMS:
-        cells = [_cell([r["after"] for r in runs if _is(r, algorithm, s)]) for s in scales]
+        cells = [cell([r["after"] for r in runs if _is(r, algorithm, s)]) for s in scales]
         lines.append(f"| {algorithm} | " + " | ".join(cells))
     for name, key in (("untrained", "before"), ("raw pixels", "raw_pixels")):
-        lines.append(f"| {name} | " + " | ".join([_cell([r[key] for r in runs])] * len(scales)))
+        lines.append(f"| {name} | " + " | ".join([cell([r[key] for r in runs])] * len(scales)))
     return "\n".join(line + " |" for line in lines)
 
 
@@ -143,7 +148,8 @@ def _is(run: dict, algorithm: str, scale: float) -> bool:
     return run["algorithm"] == algorithm and run["scale"] == scale
 
 
-def _cell(values: list[float]) -> str:
+def cell(values: list[float]) -> str:
+    """Mean, standard deviation and number of some values."""
     if not values:
         return "not run"
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
@@ -156,13 +162,10 @@ def environment() -> dict:
     return bench.environment(get_device()) | hosts
 
 
-def main() -> None:
-    """Runs what is missing, then writes results.json and table.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of short runs on CIFAR-10."""
     parser.add_argument("--data-root", required=True, help="folder of train.npz and test.npz")
     parser.add_argument("--out", type=Path, required=True, help="folder for results")
-    parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=list(ALGORITHMS))
-    parser.add_argument("--scales", type=float, nargs="+", default=[0, 1])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=2560, help="images to train on")
     parser.add_argument("--epochs", type=int, default=2)
@@ -171,22 +174,62 @@ def main() -> None:
     parser.add_argument("--bank", type=int, default=4000, help="labelled images of the kNN")
     parser.add_argument("--queries", type=int, default=2000, help="test images of the kNN")
     parser.add_argument("--workers", type=int, default=0)
-    args = parser.parse_args()
+
+
+def run_missing(
+    runs: Mapping[str, Callable[[], dict]], table: Callable, args: argparse.Namespace
+) -> None:
+    """Runs what has no file in --out yet, then writes results.json and table.md.
+
+    Raises:
+        SystemExit: The runs that are there were made with other options or data, which are named,
+            or nothing says how they were made.
+    """
     folder = args.out / "runs"
     folder.mkdir(parents=True, exist_ok=True)
-    # Seed by seed: what is there when it is stopped can be compared.
-    for seed, name, scale in itertools.product(args.seeds, args.algorithms, args.scales):
-        file = folder / f"{name}_x{scale:g}_{seed}.json"
+    kept = args.out / "options.json"
+    if any(folder.iterdir()) and not kept.is_file():
+        raise SystemExit(f"{folder} holds runs, but {kept} is gone: name another --out.")
+    now = {key: str(value) for key, value in vars(args).items() if key not in MAY_DIFFER}
+    archives = [Path(args.data_root, f"{split}.npz") for split in ("train", "test")]
+    now["data-root"] = ", ".join(f"{file.name} {sha256_of(file)[:8]}" for file in archives)
+    old = json.loads(kept.read_text()) if kept.is_file() else now
+    unlike = [f"--{k} was {old.get(k)}, now {now[k]}" for k in now if old.get(k) != now[k]]
+    if unlike:
+        raise SystemExit(
+            f"{args.out} holds runs with other options: {'; '.join(unlike)}. Name another --out."
+        )
+    kept.write_text(json.dumps(now, indent=1))
+    for name, run in runs.items():
+        file = folder / f"{name}.json"
         if not file.exists():
-            run = measure(name, scale, seed, args)
-            file.write_text(json.dumps(run))
-            print(json.dumps(run), flush=True)
-    runs = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+            result = json.dumps(run())
+            file.write_text(result)
+            print(result, flush=True)
+    results = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
     options = {key: value for key, value in vars(args).items() if key != "out"}
-    facts = dict(environment=environment(), options=options, runs=runs)
+    facts = dict(environment=environment(), options=options, runs=results)
     (args.out / "results.json").write_text(json.dumps(facts, indent=1))
-    (args.out / "table.md").write_text(table(runs) + "\n")
-    print(table(runs))
+    (args.out / "table.md").write_text(table(results) + "\n")
+    print(table(results))
+
+
+def main() -> None:
+    """Runs what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=list(ALGORITHMS))
+    parser.add_argument("--scales", type=float, nargs="+", default=[0, 1])
+    add_arguments(parser)
+    args = parser.parse_args()
+
+    def run(algorithm: str, scale: float, seed: int) -> dict:
+        facts = dict(algorithm=algorithm, scale=scale, seed=seed)
+        return measure(config_of(algorithm, scale, seed, args), facts)
+
+    # Seed by seed: what is there when it is stopped can be compared.
+    every = itertools.product(args.seeds, args.algorithms, args.scales)
+    runs = {f"{name}_x{scale:g}_{s}": partial(run, name, scale, s) for s, name, scale in every}
+    run_missing(runs, table, args)
 
 
 if __name__ == "__main__":

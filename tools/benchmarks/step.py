@@ -2,12 +2,12 @@
 """One step of MoCo v2: mmpretrain's, lightly's modules, and ours without and with the terms.
 
 From two views that are there already to updated weights and queue, in turns; then ours by parts.
-With --images whole steps from JPEGs too: mmpretrain's data path and model beside device views and
-the fast settings, with the share of the time that a step waits for its batch.
+With --images whole steps from JPEGs too: mmpretrain's data path and model beside device views, the
+fast settings and the next batch made ahead, with the share of the time that the host waits for a
+batch.
 """
 
 import argparse
-import copy
 import itertools
 import time
 import warnings
@@ -15,108 +15,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import measure
-import mmpretrain
 import torch
-from measure import installed
 from mmengine.config import Config, ConfigDict
-from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
-from torch import nn
-from torchvision.models import resnet
+from step_models import models, step_of, wrapper_of
 
 from xmoco_plugin import config_path
 from xmoco_plugin._config_scope import unmark_collate
-
-HOST = (
-    Path(mmpretrain.__file__).parent
-    / ".mim/configs/mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py"
-)
-SGD = dict(type="SGD", lr=0.03, momentum=0.9, weight_decay=1e-4)
-PLAIN = dict(type="OptimWrapper", optimizer=SGD)
-AMP = {**PLAIN, "type": "AmpOptimWrapper"}
-Step = Callable[[list[torch.Tensor]], None]
-
-
-class LightlyMoCo(nn.Module):
-    """MoCo v2 as lightly's documentation assembles it from its modules."""
-
-    def __init__(self, depth: int, queue_len: int) -> None:
-        super().__init__()
-        from lightly.loss import NTXentLoss
-        from lightly.models.modules import MoCoProjectionHead
-
-        encoder = getattr(resnet, f"resnet{depth}")()
-        width, encoder.fc = encoder.fc.in_features, nn.Identity()
-        self.query = nn.Sequential(encoder, MoCoProjectionHead(width, width, 128))
-        self.key = copy.deepcopy(self.query).requires_grad_(False)
-        self.criterion = NTXentLoss(temperature=0.2, memory_bank_size=(queue_len, 128))
-
-    def loss(self, inputs: list[torch.Tensor], data_samples: None) -> dict:
-        """InfoNCE of two views; moves the key encoder."""
-        from lightly.models.utils import batch_shuffle, batch_unshuffle, update_momentum
-
-        update_momentum(self.query, self.key, m=0.999)
-        with torch.no_grad():
-            shuffled, order = batch_shuffle(inputs[1])
-            keys = batch_unshuffle(self.key(shuffled), order)
-        return dict(loss=self.criterion(self.query(inputs[0]), keys))
-
-
-def model_of(cfg: Config, args: argparse.Namespace, **changes) -> ConfigDict:
-    """Config of a model of the sizes that are measured."""
-    model = cfg.model
-    model.update(queue_len=args.queue, **changes)
-    model.backbone.depth = args.depth
-    if args.depth < 50:
-        model.neck.update(in_channels=512, hid_channels=512)
-    return model
-
-
-def models(args: argparse.Namespace, cuda: bool) -> dict[str, tuple[Callable, dict]]:
-    """How to build each, and its optimizer wrapper."""
-
-    def built(file: str | Path, terms: bool = True, **changes) -> nn.Module:
-        cfg = Config.fromfile(file)
-        if not terms:
-            cfg.model.head.update(consistency=None, uniformity=None)
-        with DefaultScope.overwrite_default_scope("mmpretrain"):
-            return MODELS.build(model_of(cfg, args, **changes))
-
-    def ours(terms: bool) -> nn.Module:
-        return built(config_path("xmoco_r50_8xb32.py"), terms)
-
-    def fast(terms: bool) -> nn.Module:
-        return built(config_path("xmoco_r50_8xb32_fast.py"), terms)
-
-    fast_wrapper = Config.fromfile(config_path("xmoco_r50_8xb32_fast.py")).optim_wrapper
-    choices = {"mmpretrain": (lambda: built(HOST), PLAIN)}
-    if installed("lightly"):
-        choices["lightly"] = (lambda: LightlyMoCo(args.depth, args.queue), PLAIN)
-    choices["ours, no terms"] = (lambda: ours(False), PLAIN)
-    choices["ours"] = (lambda: ours(True), PLAIN)
-    if cuda:
-        choices["mmpretrain AMP"] = (lambda: built(HOST), AMP)
-        choices["ours, fast, no terms"] = (lambda: fast(False), fast_wrapper)
-        choices["ours, fast"] = (lambda: fast(True), fast_wrapper)
-    return choices
-
-
-def wrapper_of(model: nn.Module, wrapper_cfg: dict) -> OptimWrapper:
-    """The optimizer wrapper of a model."""
-    return build_optim_wrapper(model, ConfigDict(copy.deepcopy(wrapper_cfg)))
-
-
-def step_of(model: nn.Module, wrapper: OptimWrapper) -> Step:
-    """From views to updated weights, as the host's ``train_step`` has it."""
-
-    def step(views: list[torch.Tensor]) -> None:
-        with wrapper.optim_context(model):
-            losses = model.loss(views, None)
-        wrapper.update_params(sum(value for name, value in losses.items() if "loss" in name))
-
-    return step
+from xmoco_plugin.views import Prefetcher
 
 
 def draw_views(args: argparse.Namespace, device: str) -> list[torch.Tensor]:
@@ -201,6 +109,15 @@ def batches(loader: ConfigDict, args: argparse.Namespace) -> Iterator[dict]:
     return itertools.chain.from_iterable(itertools.repeat(built))
 
 
+def watched(loader: Iterator[dict], waits: list[float]) -> Iterator[dict]:
+    """The batches; notes the seconds that each was waited for."""
+    while True:
+        asked = time.perf_counter()
+        batch = next(loader)
+        waits.append(time.perf_counter() - asked)
+        yield batch
+
+
 def end_to_end(args: argparse.Namespace, device: str) -> list[dict]:
     """Images a second from JPEGs to updated weights, of the clock, and the wait for data."""
     known = models(args, device == "cuda")
@@ -209,6 +126,7 @@ def end_to_end(args: argparse.Namespace, device: str) -> list[dict]:
         "mmpretrain AMP": ("mmpretrain AMP", "xmoco_r50_8xb32.py"),
         "ours, CPU views": ("ours", "xmoco_r50_8xb32.py"),
         "ours, fast, device views": ("ours, fast", "xmoco_r50_8xb32_fast.py"),
+        "ours, fast, next batch ahead": ("ours, fast", "xmoco_r50_8xb32_fast.py"),
         "ours, device views": ("ours", "xmoco_r50_8xb32_deviceviews.py"),
     }
     rows = []
@@ -219,27 +137,30 @@ def end_to_end(args: argparse.Namespace, device: str) -> list[dict]:
         model = build().to(device).train()
         cfg = Config.fromfile(config_path(config))
         step = step_of(model, wrapper_of(model, wrapper_cfg))
-        loader = batches(cfg.train_dataloader, args)
         preprocessor = MODELS.build(
             cfg.model.get("data_preprocessor", cfg.get("data_preprocessor"))
         )
         preprocessor.to(device)
-        waited = 0.0
-        for i in range(args.warm_up + args.steps):
+        stream = torch.cuda.Stream() if way.endswith("ahead") else None
+        waits: list[float] = []
+        loader = watched(batches(cfg.train_dataloader, args), waits)
+        prefetcher = Prefetcher(loader, preprocessor, stream)
+        start = time.perf_counter()
+        for i, batch in enumerate(itertools.islice(prefetcher, args.warm_up + args.steps), 1):
+            step(batch["inputs"])
+            if stream is not None:
+                prefetcher.prepare()
             if i == args.warm_up:
                 _finish(device)
-                start, waited = time.perf_counter(), 0.0
-            asked = time.perf_counter()
-            batch = next(loader)
-            waited += time.perf_counter() - asked
-            step(preprocessor(batch, training=True)["inputs"])
+                waits.clear()
+                start = time.perf_counter()
         _finish(device)
         taken = time.perf_counter() - start
         rows.append(
             {
                 "way": way,
                 "images/s": args.steps * args.batch / taken,
-                "waits for data %": 100 * waited / taken,
+                "waits for data %": 100 * sum(waits) / taken,
             }
         )
     return rows
@@ -254,14 +175,24 @@ def main() -> None:
     """Measures."""
     parser = argparse.ArgumentParser(description=__doc__)
     measure.add_arguments(parser)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=32 if torch.cuda.is_available() else 8,
+        help="default: 32, without a GPU 8",
+    )
     parser.add_argument("--size", type=int, default=224, help="pixels of a view's side")
     parser.add_argument("--depth", type=int, default=50, choices=(18, 50), help="of the ResNet")
     parser.add_argument("--queue", type=int, default=65536)
     parser.add_argument("--images", type=Path, help="folder of JPEGs for the second table")
     parser.add_argument("--workers", type=int, default=0, help="processes that read --images")
     parser.add_argument("--warm-up", type=int, default=2, help="steps from JPEGs, not timed")
-    parser.add_argument("--steps", type=int, default=10, help="steps from JPEGs")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=10 if torch.cuda.is_available() else 3,
+        help="steps from JPEGs (default: 10, without a GPU 3)",
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -4,14 +4,14 @@
 # SEEDS (0..2), MAX_ITERS (200) and images of SIZE pixels (256); the tables are in OUT. Goes on where it stopped.
 set -euo pipefail
 if (($# < 3)) || [[ $1 != det && $1 != seg ]]; then
-  echo "usage: [SEEDS=0..2 MAX_ITERS=200 SIZE=256 PRETRAIN_ITERS=300 PYTHON=python] $0 {det,seg} DATA OUT [IMAGES ...]" >&2
+  echo "usage: [SEEDS=0..2 MAX_ITERS=200 SIZE=256 PRETRAIN_ITERS=300 PYTHON=.venv/bin/python] $0 {det,seg} DATA OUT [IMAGES ...]" >&2
   exit 2
 fi
 task=$1 data=$(realpath "$2") out=$3
 shift 3
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 configs=$tools/../configs
-python=${PYTHON:-python}
+source "$tools/python.sh"
 seeds=${SEEDS:-0..2} iters=${MAX_ITERS:-200} size=${SIZE:-256}
 mkdir -p "$out/images"
 out=$(realpath "$out")

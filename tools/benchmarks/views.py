@@ -3,7 +3,7 @@
 
 Every row does the same images, from files that the system holds in memory, in turns. Peers that are
 not installed are left out: pip install --no-deps lightly lightly-utils aenum kornia kornia-rs
-simplejpeg torchcodec.
+simplejpeg torchcodec, and pip install nvidia-dali-cuda120, which also runs where there is no GPU.
 """
 
 import argparse
@@ -70,10 +70,21 @@ def decoders() -> dict[str, Way]:
         from torchcodec.decoders import decode_jpeg
 
         codecs["torchcodec"] = lambda data: decode_jpeg(_tensor(data))
-    return {f"decoding: {name}": reading(decode) for name, decode in codecs.items()}
+    ways = {f"decoding: {name}": reading(decode) for name, decode in codecs.items()}
+    if torch.cuda.is_available():
+        try:  # there are torchvisions without nvJPEG
+            _nvjpeg([io.encode_jpeg(torch.zeros(3, 16, 16, dtype=torch.uint8))])
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            print(f"no nvJPEG, so no row for it, and below the CPU decodes in its place: {reason}")
+        else:
+            ways["decoding: nvJPEG, by batches"] = in_batches(
+                lambda files: _nvjpeg([_tensor(f.read_bytes()) for f in files])
+            )
+    return ways
 
 
-def peers() -> dict[str, Way]:
+def peers(device: str) -> dict[str, Way]:
     """Two views by others."""
     ways = {"mmpretrain": pipeline(*Config.fromfile(HOST).train_pipeline)}
     jitter = v2.ColorJitter(0.4, 0.4, 0.4, 0.1)
@@ -113,12 +124,16 @@ def peers() -> dict[str, Way]:
             return [views(stack), views(stack)]
 
         ways["kornia (squashed, not antialiased)"] = in_batches(squashed)
+    if installed("nvidia.dali"):
+        from dali_views import two_views
+
+        ways[f"DALI, on {device}"] = two_views(BATCH, torch.get_num_threads(), device)
     return ways
 
 
 def ours(device: str) -> dict[str, Way]:
     """Two views by this package; `worker` is what is left to the CPU when a device makes them."""
-    load = dict(type="LoadImageOrSkip")
+    load: dict = dict(type="LoadImageOrSkip")
     worker = pipeline(load, dict(type="PackRaggedInputs"), collate=ragged_collate)
     preprocessor = MODELS.build(
         dict(
@@ -128,14 +143,28 @@ def ours(device: str) -> dict[str, Way]:
             to_rgb=True,
         )
     ).to(device)
-    return {
-        "ours, TwoViews": pipeline(load, dict(type="TwoViews"), dict(type="PackInputs")),
-        "ours, device views: worker": worker,
-        f"ours, device views: all, on {device}": lambda files: [
+
+    def with_views(worker: Way) -> Way:
+        return lambda files: [
             preprocessor(batch, training=True)
             for batch in worker(files)  # type: ignore[attr-defined]
-        ],
+        ]
+
+    ways = {
+        "ours, TwoViews": pipeline(load, dict(type="TwoViews"), dict(type="PackInputs")),
+        "ours, device views: worker": worker,
+        f"ours, device views: all, on {device}": with_views(worker),
     }
+    if device == "cuda":  # decoded there too, by nvJPEG
+        load = dict(type="LoadImageOrSkip", defer_jpegs=True)
+        worker = pipeline(load, dict(type="PackRaggedInputs"), collate=ragged_collate)
+        ways["ours, decoding and views on the device: worker"] = worker
+        ways["ours, decoding and views on the device: all"] = with_views(worker)
+    return ways
+
+
+def _nvjpeg(files: list[torch.Tensor]) -> list[torch.Tensor]:
+    return io.decode_jpeg(files, mode=io.ImageReadMode.RGB, device="cuda")
 
 
 def _tensor(data: bytes) -> torch.Tensor:
@@ -161,7 +190,7 @@ def main() -> None:
         parser.error(f"no .jpg or .jpeg in {args.folder}")
     files = found[:: max(len(found) // args.images, 1)][: args.images]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    ways = {**decoders(), **peers(), **ours(device)}
+    ways = {**decoders(), **peers(device), **ours(device)}
     seconds = measure.alternate(
         {name: partial(way, files) for name, way in ways.items()}, args.repeats, device
     )

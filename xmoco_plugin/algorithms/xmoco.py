@@ -1,14 +1,14 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-import inspect
-
 import torch
 from mmpretrain.models import MoCo
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from ..distributed import gather_rows, shared_seed
-from ..momentum import MomentumEncoder, ShufflePlan, filled_slots, write_ring
+from ..distributed import gather_rows, shared_seed, world
+from ..momentum import MomentumEncoder, ShuffledImages, ShufflePlan, filled_slots, write_ring
 from ..precision import unit_norm
+from .compiled import compile_in_place, without_graphs
+from .pairs import query_key_pairs, require_queue_head
 
 
 @MODELS.register_module()
@@ -27,10 +27,12 @@ class XMoCo(MoCo):
         exclude_unfilled: leave slots of the queue that no key has filled yet out of every term,
             instead of comparing with random ones as MoCo does. Off by default: with it on, the
             first steps are not MoCo's.
-        channels_last: lay the convolutions' weights out as tensor cores read them. Same values up
-            to rounding.
+        channels_last: weights laid out as tensor cores read them. Same values up to rounding.
         compile_encoders: compile both encoders, with options of ``torch.compile`` or as it is
             (``True``). In place: the state dict keeps its keys. Same values up to rounding.
+            ``dict(mode='reduce-overhead')`` captures them as CUDA graphs: for batches of one size.
+        overlap_shuffle: on several processes, let the key images travel while the queries are
+            encoded. Same values bit by bit.
         **kwargs: passed on to ``MoCo``.
     """
 
@@ -44,17 +46,13 @@ class XMoCo(MoCo):
         exclude_unfilled: bool = False,
         channels_last: bool = False,
         compile_encoders: bool | dict = False,
+        overlap_shuffle: bool = True,
         **kwargs,
     ) -> None:
         super().__init__(backbone, neck, head, momentum=momentum, **kwargs)
-        if "queue" not in inspect.signature(self.head.loss).parameters:
-            raise TypeError(
-                f"XMoCo's head gets embeddings, loss(q, k, queue); {type(self.head).__name__} does "
-                "not: use head=dict(type='XMoCoHead', temperature=..., consistency=dict(), "
-                "uniformity=dict())"
-            )
+        require_queue_head(self.head)
         self.encoder_k = MomentumEncoder(nn.Sequential(self.backbone, self.neck), momentum)
-        self.symmetric = symmetric
+        self.symmetric, self.overlap_shuffle = symmetric, overlap_shuffle
         self.exclude_unfilled = exclude_unfilled
         if exclude_unfilled:
             self.queue.zero_()
@@ -65,9 +63,8 @@ class XMoCo(MoCo):
         if channels_last:
             # Here and not in a hook: DistributedDataParallel lays its buckets out like the weights.
             self.to(memory_format=torch.channels_last)
-        if compile_encoders is not False:
-            for part in (self.backbone, self.neck, self.encoder_k.module):
-                part.compile(**({} if compile_encoders is True else compile_encoders))
+        parts = (self.backbone, self.neck, self.encoder_k.module)
+        self._graphs = compile_in_place(parts, compile_encoders)
 
     def loss(self, inputs: list[torch.Tensor], data_samples=None, **kwargs) -> dict:
         """Terms of one batch; moves the key encoder and the queue.
@@ -79,39 +76,48 @@ class XMoCo(MoCo):
         Returns:
             The head's dict of weighted ``loss_*`` terms, averaged over both passes if symmetric.
         """
-        if not isinstance(inputs, list | tuple) or len(inputs) != 2:
-            raise ValueError(
-                "XMoCo needs two views of each image: use the MultiView transform with "
-                f"num_views=2; got {_describe(inputs)}"
-            )
         queue = self._readable_queue()
-        passes = [tuple(inputs), tuple(reversed(inputs))] if self.symmetric else [tuple(inputs)]
+        passes = query_key_pairs(inputs, self.symmetric)
+        moves = self.encoder_k.host_steps
         self.encoder_k.update_parameters(nn.Sequential(self.backbone, self.neck))
+        if self._graphs and self.encoder_k.host_steps != moves:
+            # Once an optimizer step: gradients being accumulated lie in the graphs' memory.
+            torch.compiler.cudagraph_mark_step_begin()
+        # One process draws after the queries were encoded, as mmpretrain's MoCo: nothing travels.
+        early = self.overlap_shuffle and world()[1] > 1
+        shuffled = [self.shuffle(v, i) if early else None for i, (_, v) in enumerate(passes)]
         queries = [self.encode_query(query) for query, _ in passes]  # each (n, D)
-        keys = [self.encode_key(view, i) for i, (_, view) in enumerate(passes)]  # each (n, D)
+        keys = [self.encode_key(v, i, shuffled[i]) for i, (_, v) in enumerate(passes)]  # (n, D)
         terms = [self.head.loss(q, k, queue) for q, k in zip(queries, keys, strict=True)]
         # Pass by pass, as one process with the whole batch would have them.
         self._dequeue_and_enqueue(torch.cat([gather_rows(k) for k in keys]))
         return {name: sum(t[name] for t in terms) / len(terms) for name in terms[0]}
+
+    def extract_feat(self, inputs: torch.Tensor):
+        """As the host's, and the caller's to keep: never out of a CUDA graph."""
+        with without_graphs(self._graphs):
+            return super().extract_feat(inputs)
 
     def encode_query(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 3, H, W) -> unit-norm queries (n, D), with gradient."""
         return unit_norm(self.neck(self.backbone(images))[0])
 
     @torch.no_grad()
-    def encode_key(self, images: torch.Tensor, draw: int = 0) -> torch.Tensor:
-        """(n, 3, H, W) -> unit-norm keys (n, D), encoded in a shuffled batch.
+    def encode_key(
+        self, images: torch.Tensor, draw: int = 0, shuffled: ShuffledImages | None = None
+    ) -> torch.Tensor:
+        """(n, 3, H, W) -> unit-norm keys (n, D), encoded in a batch shuffled here or before."""
+        shuffled = self.shuffle(images, draw) if shuffled is None else shuffled
+        return shuffled.plan.unshuffle(unit_norm(self.encoder_k(shuffled.arrived())[0]))
 
-        Args:
-            draw: tells the permutations of one step apart.
-        """
+    def shuffle(self, images: torch.Tensor, draw: int = 0) -> ShuffledImages:
+        """Send (n, 3, H, W) on their way; ``draw`` tells the permutations of a step apart."""
         if self._seed is None:
             self._seed = shared_seed(images.device)
         # From numbers that all ranks share and that a checkpoint keeps: no rank has to be told the
         # permutation, and several processes that resume draw those they would have drawn.
         seed = hash((self._seed, self.encoder_k.host_steps, self.slot, draw)) % 2**63
-        plan = ShufflePlan.draw(len(images), seed)
-        return plan.unshuffle(unit_norm(self.encoder_k(plan.shuffle(images))[0]))
+        return ShufflePlan.draw(len(images), seed).begin_shuffle(images)
 
     @property
     def slot(self) -> int:
@@ -141,9 +147,3 @@ class XMoCo(MoCo):
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._slot, self._filled = None, None
-
-
-def _describe(inputs) -> str:
-    return (
-        f"{len(inputs)} views" if isinstance(inputs, list | tuple) else f"a {type(inputs).__name__}"
-    )

@@ -1,18 +1,22 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from .decode_image import UnreadableImageError, decode_image
+from .jpeg_header import plain_jpeg_size
 from .labelled_sets import labelled_sets
 from .labelled_share import LabelledShare
+from .listed_images import ListedImages
 from .load_image import LoadImageOrSkip, TooManyUnreadableError
 from .npz_images import NpzImages
 from .pack import Pack, PackError
 from .pack_writer import PackOptions, write_pack
 from .packed_images import PackedImages
 from .photo_patches import PhotoPatches
+from .resident_images import ResidentImages, resident_collate
 from .transform_audit import WatchedTransform, count_changes, view_pipelines, watch_transforms
-from .unlabeled_folder import UnlabeledFolder
+from .unlabeled_folder import UnlabeledFolder, find_images
 
 __all__ = [
     "LabelledShare",
+    "ListedImages",
     "LoadImageOrSkip",
     "NpzImages",
     "Pack",
@@ -20,13 +24,17 @@ __all__ = [
     "PackOptions",
     "PackedImages",
     "PhotoPatches",
+    "ResidentImages",
     "TooManyUnreadableError",
     "UnlabeledFolder",
     "UnreadableImageError",
     "WatchedTransform",
     "count_changes",
     "decode_image",
+    "find_images",
     "labelled_sets",
+    "plain_jpeg_size",
+    "resident_collate",
     "view_pipelines",
     "watch_transforms",
     "write_pack",

@@ -21,6 +21,7 @@ class LabelledShare:
     Args:
         dataset: a data set or its config; every sample has one ``gt_label``. It is cut down itself.
         percent: of each class, in (0, 100].
+        rest: take the other images instead: with the same percent, what a share leaves over.
         files: a text file, which then decides alone. Every name in it must be in the set, and no
             two images may share one.
 
@@ -31,7 +32,11 @@ class LabelledShare:
     """
 
     def __init__(
-        self, dataset: dict | BaseDataset, percent: float = 100, files: str | None = None
+        self,
+        dataset: dict | BaseDataset,
+        percent: float = 100,
+        files: str | None = None,
+        rest: bool = False,
     ) -> None:
         if not 0 < percent <= 100:
             raise ValueError(f"LabelledShare takes a percent above 0 and up to 100, not {percent}")
@@ -43,6 +48,10 @@ class LabelledShare:
             rows = _named_rows(names, Path(files).expanduser())
         else:
             rows = hash_share([info.get("gt_label") for info in infos], names, percent)
+        if rest:
+            rows = sorted(set(range(len(self.dataset))) - set(rows))
+            if not rows:
+                raise ValueError(f"{percent:g} % of each class leave no image over")
         self.dataset.get_subset_(rows)
 
     @property

@@ -2,11 +2,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmpretrain.registry import TRANSFORMS
 
 from .decode_image import IMAGENET_MEAN_RGB, UnreadableImageError, decode_image
+from .jpeg_header import plain_jpeg_size
 
 
 class TooManyUnreadableError(ValueError):
@@ -38,6 +40,10 @@ class LoadImageOrSkip(BaseTransform):
         min_side (int): Images with a shorter side, in pixels, count as unreadable. Defaults to 1:
             mmpretrain's MoCo views take even those.
         max_pixels (int): Images with more count as unreadable. Defaults to Pillow's threshold.
+        defer_jpegs (bool): Leave plain JPEGs (:func:`plain_jpeg_size`) as they are, for a
+            ``TwoViewDataPreprocessor`` that decodes the batch on its device: ``img`` is then the
+            file, (bytes,) uint8, for ``PackRaggedInputs``. All others are decoded here. Defaults to
+            False.
         backend_args (dict, optional): Of mmengine's file backend. Defaults to None: by the path.
 
     Raises:
@@ -54,6 +60,7 @@ class LoadImageOrSkip(BaseTransform):
         background: Sequence[int] = IMAGENET_MEAN_RGB,
         min_side: int = 1,
         max_pixels: int = 178_956_970,
+        defer_jpegs: bool = False,
         backend_args: dict | None = None,
     ) -> None:
         if on_error not in ("skip", "raise"):
@@ -70,6 +77,7 @@ class LoadImageOrSkip(BaseTransform):
             min_side=min_side,
             max_pixels=max_pixels,
         )
+        self.defer_jpegs = defer_jpegs
         self.backend_args = backend_args
         self._skipped: list[tuple[str, str]] = []  # since the last sample that was read
         self._failures = 0  # in a row
@@ -79,15 +87,27 @@ class LoadImageOrSkip(BaseTransform):
         if "img" not in results:
             path = str(results["img_path"])
             try:
-                results["img"] = decode_image(self._content(results, path), **self.rules)
+                image, size = self._decode(self._content(results, path))
             except UnreadableImageError as error:
                 self._fail(path, str(error))
                 return None
-            results["img_shape"] = results["ori_shape"] = results["img"].shape[:2]
+            results["img"] = image
+            results["img_shape"] = results["ori_shape"] = size
         self._failures = 0
         if self._skipped:
             results["skipped"], self._skipped = self._skipped, []
         return results
+
+    def _decode(self, content: bytes) -> tuple[np.ndarray, tuple[int, int]]:
+        """Pixels, or the file if they are to be made later; (H, W)."""
+        size = plain_jpeg_size(content) if self.defer_jpegs else None
+        if size is not None:
+            height, width = size
+            fits = min(size) >= self.rules["min_side"]
+            if fits and height * width <= self.rules["max_pixels"]:
+                return np.frombuffer(bytearray(content), np.uint8), size
+        image = decode_image(content, **self.rules)
+        return image, image.shape[:2]
 
     def _content(self, results: dict, path: str) -> bytes:
         if "unreadable" in results:
@@ -125,5 +145,6 @@ class LoadImageOrSkip(BaseTransform):
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(on_error={self.on_error!r}, "
-            f"max_consecutive={self.max_consecutive}, rules={self.rules})"
+            f"max_consecutive={self.max_consecutive}, rules={self.rules}, "
+            f"defer_jpegs={self.defer_jpegs})"
         )

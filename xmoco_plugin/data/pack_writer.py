@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..checkpoint import write_atomic
+from ..checkpoint import write_text
 from .decode_image import UnreadableImageError, decode_image
 from .pack import FORMAT, RECORD, PackError, partial_of, read_facts
 from .unlabeled_folder import UnlabeledFolder
@@ -87,7 +87,7 @@ def write_pack(
                 "name another OUT, or delete it"
             )
     else:
-        _write_whole(begin, json.dumps(facts))
+        write_text(begin, json.dumps(facts))
     left_out = _grow(partial, folder, names, facts["classes"], options, progress)
     _finish(partial, names, facts)
     os.replace(partial, out)
@@ -225,11 +225,7 @@ def _finish(partial: Path, names: list[str], facts: dict[str, Any]) -> None:
         "images": len(records),
         "bytes": (partial / "data.bin").stat().st_size,
     }
-    _write_whole(partial / "pack.json", json.dumps(facts, indent=1))
-
-
-def _write_whole(file: Path, text: str) -> None:
-    write_atomic(text.encode(), file, save=lambda data, opened: opened.write(data))
+    write_text(partial / "pack.json", json.dumps(facts, indent=1))
 
 
 def _sync_folder(folder: Path) -> None:

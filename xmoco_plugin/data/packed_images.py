@@ -1,13 +1,13 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import numpy as np
-from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from .pack import Pack, PackError
+from .row_dataset import RowDataset
 
 
 @DATASETS.register_module()
-class PackedImages(BaseDataset):
+class PackedImages(RowDataset):
     """Images of a pack that ``tools/pack_images.py`` wrote: one file, memory-mapped.
 
     Neither the process nor its workers hold a list of the images: what they look at are pages of
@@ -38,11 +38,6 @@ class PackedImages(BaseDataset):
         if classes and len(names) < len(classes):
             raise PackError(f"{len(names)} classes are named, the pack has {len(classes)}")
         return np.arange(len(self.pack))
-
-    def full_init(self) -> None:
-        """Load, and keep a choice of images (``indices``) as an array too."""
-        super().full_init()
-        self.data_list: np.ndarray = np.asarray(self.data_list, dtype=np.int64)
 
     def get_data_info(self, idx: int) -> dict:
         """What is known of an image without its pixels."""

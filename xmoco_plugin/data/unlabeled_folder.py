@@ -52,29 +52,40 @@ class UnlabeledFolder(CustomDataset):
         )
 
     def _find_samples(self) -> list[str]:
-        root = self.img_prefix.rstrip("/") or "/"
-        backend = get_file_backend(root, enable_singleton=True)
-        if not backend.exists(root):
-            raise FileNotFoundError(f"the folder {root} does not exist: check data_root")
-        if not backend.isdir(root):
-            raise NotADirectoryError(
-                f"{root} is a file, not a folder: give data_root the folder that holds the images"
-            )
-        if isinstance(backend, LocalBackend):
-            files = list(_walk(root))
-        else:
-            files = [
-                path
-                for path in backend.list_dir_or_file(root, list_dir=False, recursive=True)
-                if not any(part.startswith(".") for part in path.split("/"))
-            ]
-        samples = sorted(path for path in files if self.is_valid_file(path))
-        if not samples:
-            raise FileNotFoundError(
-                f"no images in {root}: {_count(files)}. Extensions looked for: "
-                f"{' '.join(sorted(self.extensions))}"
-            )
-        return samples
+        return find_images(self.img_prefix, self.extensions)
+
+
+def find_images(root: str, extensions: Sequence[str] = EXTENSIONS) -> list[str]:
+    """Sorted paths, below a folder, of all its images; see :class:`UnlabeledFolder`.
+
+    Raises:
+        FileNotFoundError: No such folder, or no image in it; the message counts what is there.
+        NotADirectoryError: A file where a folder was meant.
+    """
+    root = root.rstrip("/") or "/"
+    backend = get_file_backend(root, enable_singleton=True)
+    if not backend.exists(root):
+        raise FileNotFoundError(f"the folder {root} does not exist: check data_root")
+    if not backend.isdir(root):
+        raise NotADirectoryError(
+            f"{root} is a file, not a folder: give data_root the folder that holds the images"
+        )
+    if isinstance(backend, LocalBackend):
+        files = list(_walk(root))
+    else:
+        files = [
+            path
+            for path in backend.list_dir_or_file(root, list_dir=False, recursive=True)
+            if not any(part.startswith(".") for part in path.split("/"))
+        ]
+    endings = tuple(ending.lower() for ending in extensions)
+    samples = sorted(path for path in files if path.lower().endswith(endings))
+    if not samples:
+        raise FileNotFoundError(
+            f"no images in {root}: {_count(files)}. Extensions looked for: "
+            f"{' '.join(sorted(endings))}"
+        )
+    return samples
 
 
 def _walk(root: str) -> Iterator[str]:

@@ -2,13 +2,25 @@
 """Fine-tuning through mmdet and mmseg: what is filled in and checked before the first iteration."""
 
 from .errors import DownstreamError
-from .prepare import SCOPES, from_scratch, leaf_datasets, prepare, require_libraries
+from .prepare import (
+    SCOPES,
+    from_imagenet,
+    from_scratch,
+    leaf_datasets,
+    prepare,
+    pretrained_starts,
+    require_libraries,
+)
+from .training_set import TrainingSet
 
 __all__ = [
     "SCOPES",
     "DownstreamError",
+    "TrainingSet",
+    "from_imagenet",
     "from_scratch",
     "leaf_datasets",
     "prepare",
+    "pretrained_starts",
     "require_libraries",
 ]

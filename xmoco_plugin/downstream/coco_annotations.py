@@ -67,12 +67,12 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
     held: dict[Path, set[str]] = {}  # one listing a folder: quicker than a look for every file
     missing = []
     for image in annotations.images:
-        file = folder / _file_name(image)
+        file = folder / file_name(image)
         if file.parent not in held:
             there = file.parent.is_dir()
             held[file.parent] = {p.name for p in file.parent.iterdir()} if there else set()
         if file.name not in held[file.parent]:
-            missing.append(_file_name(image))
+            missing.append(file_name(image))
     if missing:
         raise DownstreamError(
             f"{annotations.path} names {len(missing)} of {len(annotations.images)} images that "
@@ -109,7 +109,8 @@ def check_masks(annotations: CocoAnnotations) -> None:
         )
 
 
-def _file_name(image: dict) -> str:
+def file_name(image: dict) -> str:
+    """Returns the name of an image's file below the folder of the images."""
     # LVIS has addresses in the place of names: the last two parts are folder and file.
     name = image.get("file_name")
     return name if name else "/".join(image["coco_url"].split("/")[-2:])

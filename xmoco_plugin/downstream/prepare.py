@@ -71,12 +71,26 @@ def prepare(cfg: Config) -> None:
         _prepare_mask_folders(cfg, stages)
 
 
+def pretrained_starts(cfg: Config) -> list[ConfigDict]:
+    """Returns the parts of a config's model whose ``init_cfg`` reads a checkpoint."""
+    return [
+        part
+        for part in _dicts(cfg.model)
+        if (part.get("init_cfg") or {}).get("type") == "Pretrained"
+    ]
+
+
 def from_scratch(cfg: Config) -> None:
     """Takes the pretraining checkpoint, and the proof that it arrived, out of a config."""
-    for part in _dicts(cfg.model):
-        if (part.get("init_cfg") or {}).get("type") == "Pretrained":
-            part.init_cfg = None
+    for part in pretrained_starts(cfg):
+        part.init_cfg = None
     _drop_arrival(cfg)
+
+
+def from_imagenet(cfg: Config) -> None:
+    """Lets the checkpoint be a file in torchvision's layout, whose keys have no prefix."""
+    for part in pretrained_starts(cfg):
+        part.init_cfg.prefix = None
 
 
 def leaf_datasets(data: ConfigDict) -> Iterator[ConfigDict]:
@@ -95,9 +109,7 @@ def _drop_arrival(cfg: Config) -> None:
 
 
 def _fill_checkpoint(cfg: Config) -> None:
-    inits = [part.get("init_cfg") for part in _dicts(cfg.model)]
-    inits = [init for init in inits if (init or {}).get("type") == "Pretrained"]
-    for init in inits:
+    for init in [part.init_cfg for part in pretrained_starts(cfg)]:
         init.checkpoint = init.checkpoint or cfg.get("pretrained") or ""
         if not init.checkpoint:
             raise DownstreamError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 # are told apart, and nothing else, give just this.
 TWICE = math.log(2)
 HALF = 0.5  # of the views, found by raw pixels; ours, between what was measured (docs/health.md)
+BLIND = 10.0  # points: where chance alone moves kNN by more, it is no judge (ours)
 USUAL_TEMPERATURE = 0.2  # MoCo v2's: the scale of similarities where a method has none of its own
 
 
@@ -31,6 +32,11 @@ class Accuracy:
         """Three standard errors of a difference of two such accuracies, percent."""
         share = min(max((self.now + self.before) / 200, 0.0), 1.0)
         return 300 * math.sqrt(2 * share * (1 - share) / max(self.images, 1))
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether there are images enough for a rise to be told from chance."""
+        return self.noise <= BLIND
 
     @property
     def has_risen(self) -> bool:
@@ -113,12 +119,15 @@ def judge(
             f"raw pixels alone find {matched:.0%} of the second views among those of a batch, so "
             "that little has to be learnt for it: look at the augmentations",
         )
-    if accuracy is not None and not accuracy.has_risen:
+    if accuracy is not None and accuracy.can_tell and not accuracy.has_risen:
         return Verdict(
             "not learning",
             f"kNN has not risen by more than chance ({accuracy.noise:.1f} points): {accuracy}",
         )
     knn = "" if accuracy is None else f"; kNN {accuracy}"
+    if accuracy is not None and not accuracy.can_tell:
+        chance = f"({accuracy.noise:.0f} points)"
+        knn += f", which {accuracy.images} images do not tell from chance {chance}"
     return Verdict("learning", f"{_gained(values, gain)}{knn}")
 
 

@@ -1,7 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from .arrival import Arrival, check_arrival
+from .backbone_file import BackboneFile, prepare_file
 from .record import backbone_settings, heads_of, make_record, unlike_others
-from .sources import SOURCES, Backbone, find_backbone, read_weights
+from .sources import SOURCES, Backbone, find_backbone, read_weights, require_safetensors
 from .targets import (
     TARGETS,
     architecture,
@@ -16,6 +17,7 @@ __all__ = [
     "TARGETS",
     "Arrival",
     "Backbone",
+    "BackboneFile",
     "architecture",
     "backbone_settings",
     "check_architecture",
@@ -25,7 +27,9 @@ __all__ = [
     "find_backbone",
     "heads_of",
     "make_record",
+    "prepare_file",
     "read_weights",
+    "require_safetensors",
     "unlike_others",
     "write_backbone",
 ]

@@ -44,6 +44,22 @@ def read_settings(text: str) -> dict[str, Any]:
     }
 
 
+def model_text(settings: Mapping[str, Any]) -> str:
+    """The part of a config that builds the model, as text for :func:`read_settings`.
+
+    Args:
+        settings: As from :func:`read_settings`.
+
+    Returns:
+        Assignments of ``model`` and ``data_preprocessor``, without ``init_cfg``: it would name a
+        file of another machine, and the exported weights take its place. Empty without a model.
+    """
+    if not isinstance(settings.get("model"), dict):
+        return ""
+    parts = ("model", "data_preprocessor")
+    return "".join(f"{k} = {_without_init(settings[k])!r}\n" for k in parts if settings.get(k))
+
+
 def backbone_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The config of the backbone that a checkpoint was trained with; empty where it has none."""
     found: Any = read_settings(_meta(checkpoint).get("cfg") or "")
@@ -91,7 +107,7 @@ def make_record(checkpoint: Mapping[str, Any], path: str | Path, **facts: Any) -
     Args:
         checkpoint: As read.
         path: Its file; name and SHA-256 are recorded, the folder is not.
-        **facts: Further plain values.
+        **facts: Further plain values; ``source_sha256`` where it is known already.
 
     Returns:
         Texts, numbers, lists and dicts of them.
@@ -103,9 +119,10 @@ def make_record(checkpoint: Mapping[str, Any], path: str | Path, **facts: Any) -
     record = {
         "exported_by": f"xmoco_plugin {__version__}",
         "source": Path(path).name,
-        "source_sha256": sha256_of(path),
+        "source_sha256": facts.get("source_sha256") or sha256_of(path),
         # mmengine adds the time of the start to the config's name.
         "config": re.sub(r"_\d{8}_\d{6}$", "", str(meta.get("experiment_name") or "")),
+        "cfg": model_text(settings),  # under mmengine's name, where the tools look for a model
         "epoch": meta.get("epoch", checkpoint.get("epoch")),
         "iter": meta.get("iter"),
         "dataset": dataset.get("type") if isinstance(dataset, dict) else None,
@@ -124,6 +141,12 @@ def as_text(record: Mapping[str, Any]) -> dict[str, str]:
 def _meta(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     meta = checkpoint.get("meta")
     return meta if isinstance(meta, dict) else {}
+
+
+def _without_init(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_init(item) for k, item in value.items() if k != "init_cfg"}
+    return [_without_init(item) for item in value] if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

@@ -1,11 +1,16 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from .backbone_arrival_hook import BackboneArrivalHook
 from .checkpoint_guard_hook import CheckpointGuardHook
+from .first_batch_hook import FirstBatchHook
 from .health_hook import HealthHook
+from .healthy_export_hook import HealthyExportHook
 from .loss_warmup_hook import LossWarmupHook
 from .nonfinite_loss_hook import NonFiniteLossError, NonFiniteLossHook
+from .opening_hook import OpeningHook
+from .prefetch_hook import PrefetchHook
 from .preflight_hook import PreflightHook
 from .progress_hook import ProgressHook
+from .progressive_size_hook import ProgressiveSizeHook
 from .run_summary_hook import RunSummaryHook
 from .skipped_images_hook import SkippedImagesHook
 from .train_mode_precise_bn_hook import TrainModePreciseBNHook
@@ -13,12 +18,17 @@ from .train_mode_precise_bn_hook import TrainModePreciseBNHook
 __all__ = [
     "BackboneArrivalHook",
     "CheckpointGuardHook",
+    "FirstBatchHook",
     "HealthHook",
+    "HealthyExportHook",
     "LossWarmupHook",
     "NonFiniteLossError",
     "NonFiniteLossHook",
+    "OpeningHook",
+    "PrefetchHook",
     "PreflightHook",
     "ProgressHook",
+    "ProgressiveSizeHook",
     "RunSummaryHook",
     "SkippedImagesHook",
     "TrainModePreciseBNHook",

@@ -22,6 +22,7 @@ from .health_window import HealthWindow
 from .run_facts import RunFacts
 
 STATE = "health"  # of this hook in the message hub, which goes into every checkpoint
+VERDICT = "health_verdict"  # in the message hub: epoch, iter, verdict and reason of the latest
 
 
 @HOOKS.register_module()
@@ -33,7 +34,8 @@ class HealthHook(Hook):
     the last time go to its log and to every visualizer backend as ``health/<name>``. After every
     pass over the data (an epoch) one line gives the verdict - 'learning', 'collapsing', 'not
     learning' or 'too early' - and is appended with numbers and histograms to ``health.jsonl`` in
-    the work dir. docs/health.md says what the numbers mean and where the thresholds come from.
+    the work dir; other hooks find it in the message hub under :data:`VERDICT`. docs/health.md says
+    what the numbers mean and where the thresholds come from.
 
     Works with every algorithm whose head gets embeddings or similarities, see
     :class:`EmbeddingCapture`; what an algorithm has not (a queue, a temperature, a momentum
@@ -133,6 +135,9 @@ class HealthHook(Hook):
         self._record = HealthRecord(Path(runner.work_dir) / "health.jsonl")
         if is_main_process():
             self._record.forget_after(runner.iter)
+            # A checkpoint is older than the verdict on its epoch.
+            for line in self._record.lines()[-1:]:
+                _tell(runner, line)
         state = runner.message_hub.runtime_info.get(STATE, {}) if runner.iter else {}
         loaded = self._queue_len if self._queue_loaded else 0
         self._keys = state.get("keys", runner.iter * self._keys_per_iter or loaded)
@@ -201,8 +206,10 @@ class HealthHook(Hook):
         say = runner.logger.warning if verdict.is_failure else runner.logger.info
         say(f"health: {verdict}")
         line["values"] = {n: v for n, v in line["values"].items() if math.isfinite(v)}
+        line |= dict(verdict=verdict.verdict, reason=verdict.reason)
+        _tell(runner, line)
         if is_main_process():
-            self._record.append(line | dict(verdict=verdict.verdict, reason=verdict.reason))
+            self._record.append(line)
 
     def _accuracy(self, runner: Runner) -> Accuracy | None:
         if len(self._accuracies) < 2 or self._accuracies[0][0] > 0:
@@ -227,6 +234,12 @@ def _momentum_encoder(model: nn.Module) -> tuple[tuple[nn.Module, nn.Module] | N
             pair = average.module, nn.Sequential(model.backbone, model.neck)
             return pair, math.ceil(1 / max(average.momentum, 1e-6))
     return None, 0
+
+
+def _tell(runner: Runner, line: dict[str, Any]) -> None:
+    """Let other hooks know a verdict."""
+    names = ("epoch", "iter", "verdict", "reason")
+    runner.message_hub.update_info(VERDICT, {n: line.get(n) for n in names})
 
 
 def _schedulers(runner: Runner) -> list:

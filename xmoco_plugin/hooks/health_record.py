@@ -1,11 +1,10 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import write_atomic
-from ..json_lines import parse_json_lines
+from ..checkpoint import write_text
+from ..json_lines import append_json_line, parse_json_lines
 
 
 class HealthRecord:
@@ -21,19 +20,17 @@ class HealthRecord:
     def forget_after(self, iteration: int) -> None:
         """Drop the lines of iterations that are done once more, and one torn by a crash."""
         if self.path.exists():
-            kept = [line for line in read_health(self.path) if line["iter"] <= iteration]
+            kept = [line for line in self.lines() if line["iter"] <= iteration]
             text = "".join(json.dumps(line) + "\n" for line in kept)
-            write_atomic(text.encode(), self.path, save=lambda data, file: file.write(data))
+            write_text(self.path, text)
 
     def append(self, line: dict[str, Any]) -> None:
         """Add a line, on the disk when this returns."""
-        data = (json.dumps(line, allow_nan=False) + "\n").encode()
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            os.write(descriptor, data)  # one call: another reader sees all of it or nothing
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        append_json_line(line, self.path)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines that are whole; none where there is no file."""
+        return read_health(self.path) if self.path.exists() else []
 
 
 def read_health(path: Path) -> list[dict[str, Any]]:

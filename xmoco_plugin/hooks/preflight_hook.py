@@ -1,5 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from mmengine.dist import get_world_size
@@ -11,6 +13,10 @@ from torch import nn
 from ..distributed import unwrapped
 from .run_facts import RunFacts
 
+# As the host's CheckpointHook names them.
+CHECKPOINT = re.compile(r"(best_.*|epoch|iter)_\d+\.pth$")
+SHOWN = 4  # files that are named
+
 
 @HOOKS.register_module()
 class PreflightHook(Hook):
@@ -21,7 +27,8 @@ class PreflightHook(Hook):
 
     Raises:
         ValueError: where training cannot be right: no images, no iteration, no negative pair, a
-            batch that SplitBN cannot split, SyncBN on CPUs, more neighbours than the kNN bank has.
+            batch that SplitBN cannot split, SyncBN on CPUs, more neighbours than the kNN bank has,
+            files left to the device by a pipeline that goes on with pixels.
     """
 
     priority = "VERY_HIGH"
@@ -63,6 +70,7 @@ class PreflightHook(Hook):
         if _sync_bn_layers(model) and get_world_size() > 1 and _device(model).type == "cpu":
             yield "SyncBN does not run on CPUs: use norm_cfg=dict(type='BN'), or GPUs"
         yield from _knn_errors(runner)
+        yield from _pipeline_errors(runner)
 
     def warnings(self, runner: Runner, facts: RunFacts, model: nn.Module) -> Iterator[str]:
         """What is probably not meant, one sentence each."""
@@ -80,6 +88,7 @@ class PreflightHook(Hook):
                 "keys, which then never holds a key older than one step; lengthen model.queue_len"
             )
         yield from _learning_rate(runner, facts)
+        yield from _earlier_run(runner)
         if get_world_size() == 1 and "SyncBN" in str(runner.cfg.get("model", "")):
             yield (
                 "the config asks for SyncBN, but there is one process and nothing to synchronise: "
@@ -107,6 +116,20 @@ def _learning_rate(runner: Runner, facts: RunFacts) -> Iterator[str]:
     )
 
 
+def _earlier_run(runner: Runner) -> Iterator[str]:
+    if runner.iter > 0:
+        return
+    folder = Path(runner.work_dir)
+    files = [file for file in folder.glob("*.pth") if CHECKPOINT.match(file.name)]
+    if files:
+        names = [file.name for file in sorted(files, key=lambda file: file.stat().st_mtime)]
+        more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+        yield (
+            f"{folder} holds checkpoints of an earlier run: {', '.join(names[:SHOWN])}{more}; name "
+            "another --work-dir, or go on with that run by --resume"
+        )
+
+
 def _knn_errors(runner: Runner) -> Iterator[str]:
     loop = runner.val_loop
     bank = getattr(loop, "bank_loader", None)
@@ -115,6 +138,19 @@ def _knn_errors(runner: Runner) -> Iterator[str]:
     largest, images = max(k for k, _ in loop.settings), len(bank.dataset)
     if largest > images:
         yield f"kNN asks for {largest:,} neighbours, but its bank has {images:,} images: lower k"
+
+
+def _pipeline_errors(runner: Runner) -> Iterator[str]:
+    pipeline = getattr(runner.train_dataloader.dataset, "pipeline", None)
+    transforms = getattr(pipeline, "transforms", ())
+    names = [type(transform).__name__ for transform in transforms]
+    for i, transform in enumerate(transforms):
+        if getattr(transform, "defer_jpegs", False) and "PackRaggedInputs" not in names[i:]:
+            yield (
+                f"{names[i]}(defer_jpegs=True) hands on files, and {', '.join(names[i + 1 :])} "
+                "take pixels: let PackRaggedInputs and a TwoViewDataPreprocessor follow, or set "
+                "defer_jpegs=False"
+            )
 
 
 def _has_pair_terms(model: nn.Module) -> bool:

@@ -11,10 +11,20 @@ from mmpretrain.registry import HOOKS
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..evaluation import KNNValLoop
+from .health_hook import VERDICT
+
+STEPS = 10  # that a mean is over, as in the host's log
+WIDE = 110  # columns that a bar with all numbers in one line needs
+
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
     """Shows how far training is: epoch, iteration, time left, images per second, loss.
+
+    Beside it, where they are known: the share of a step that is spent waiting for data, the latest
+    verdict of :class:`HealthHook`, the accuracy of the latest validation. After each validation,
+    the log says which share of the time since the start, or the last resume, validations took.
 
     On a terminal a bar stays below the log lines and is gone at the end. Elsewhere (a file, a
     pipe) one plain line is printed at every tenth of the run and, in a long run, after
@@ -25,6 +35,7 @@ class ProgressHook(Hook):
         refresh_seconds: how often the bar's numbers, and with them the loss, are read from the
             device. Default 1 s (ours).
         console: where to show; default: standard output.
+        metric: of the validation, to show; where it has none of that name, its first number.
     """
 
     priority = "VERY_LOW"
@@ -34,11 +45,14 @@ class ProgressHook(Hook):
         every_seconds: float = 30.0,
         refresh_seconds: float = 1.0,
         console: Console | None = None,
+        metric: str = "accuracy/top1",
     ) -> None:
         self.every_seconds, self.refresh_seconds = every_seconds, refresh_seconds
-        self.console = console
+        self.console, self.metric = console, metric
         self._bar: Progress | None = None
         self._images, self._last_time = 0, 0.0
+        self._accuracy = ""  # of the latest validation
+        self._began: float | None = None  # the training, while it lasts
         self._streams: list[tuple[logging.StreamHandler, object]] = []
 
     def before_train(self, runner: Runner) -> None:
@@ -47,6 +61,7 @@ class ProgressHook(Hook):
         # Late, so that a standard output that was replaced after the import is found.
         console = self.console = self.console or Console()
         self._images, self._last_time = 0, time.monotonic()
+        self._began, self._validated, self._first_iter = self._last_time, 0.0, runner.iter
         self._last_tenth = self._tenth(runner.iter, runner.max_iters)
         self._rate: float | None = None
         # A terminal without cursor movements (TERM=dumb) would be shown nothing.
@@ -78,14 +93,26 @@ class ProgressHook(Hook):
     def before_val(self, runner: Runner) -> None:
         # A validation may show a bar of its own.
         self._hide()
+        self._val_began = time.monotonic()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        numbers = {k: v for k, v in (metrics or {}).items() if isinstance(v, int | float)}
+        name = self.metric if self.metric in numbers else next(iter(numbers), None)
+        if name is not None:
+            is_knn = isinstance(runner.val_loop, KNNValLoop)
+            unit = " %" if name.startswith("accuracy") else ""
+            self._accuracy = f"{'kNN' if is_knn else name} {numbers[name]:.1f}{unit}"
 
     def after_val(self, runner: Runner) -> None:
         if self._bar is not None:
             self._show(runner)
         # Images per second are those of training.
         self._last_time, self._images = time.monotonic(), 0
+        if self._began is not None:
+            self._report_validation(runner, self._last_time)
 
     def after_train(self, runner: Runner) -> None:
+        self._began = None
         self.close()
 
     def close(self) -> None:
@@ -137,7 +164,20 @@ class ProgressHook(Hook):
         parts.append(f"{self._rate:,.0f} images/s")
         if outputs and "loss" in outputs:
             parts.append(f"loss {outputs['loss'].item():.3f}")
-        return "  ".join(parts)
+        verdict = runner.message_hub.runtime_info.get(VERDICT, {}).get("verdict")
+        further = "  ".join(filter(None, [_waiting(runner), verdict, self._accuracy]))
+        narrow = self._bar is not None and self._bar.console.width < WIDE
+        return ("\n" if narrow else "  ").join(filter(None, ["  ".join(parts), further]))
+
+    def _report_validation(self, runner: Runner, now: float) -> None:
+        assert self._began is not None
+        self._validated += now - self._val_began
+        parts = [self._accuracy]
+        if runner.iter > self._first_iter:  # before that, nothing but validation has been done
+            share = self._validated / max(now - self._began, 1e-9)
+            parts.append(f"validation took {share:.1%} of the time so far".replace("%", " %"))
+        if any(parts):
+            runner.logger.info("; ".join(filter(None, parts)))
 
     def _seconds_per_iter(self, runner: Runner) -> float:
         images = (runner.train_dataloader.batch_size or 0) * get_world_size()
@@ -146,6 +186,15 @@ class ProgressHook(Hook):
     @staticmethod
     def _tenth(done: int, total: int) -> int:
         return 10 * done // max(total, 1)
+
+
+def _waiting(runner: Runner) -> str:
+    """The share of the latest steps that went by before their data was there."""
+    scalars = runner.message_hub.log_scalars
+    if not {"train/data_time", "train/time"} <= scalars.keys():
+        return ""
+    waited, took = (float(scalars[f"train/{n}"].mean(STEPS)) for n in ("data_time", "time"))
+    return f"waits {waited / max(took, 1e-9):.0%}".replace("%", " %")
 
 
 def _clock(seconds: float) -> str:

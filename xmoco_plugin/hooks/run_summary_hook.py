@@ -24,6 +24,7 @@ from ..visualization import (
     save_run_figure,
     two_view_similarity,
 )
+from .health_hook import VERDICT
 from .run_record import RunRecord
 
 MAX_PIXEL_BYTES = 2e9
@@ -34,10 +35,12 @@ class RunSummaryHook(Hook):
     """Shows, at the end of a run, what it has learnt: in a few lines, in numbers, in one picture.
 
     Validates before the first iteration, so that the accuracy after training has something to be
-    compared with: the untrained network, the same kNN on raw pixels, the largest class. Writes to
-    the work dir ``summary.json``, ``summary.png`` (loss terms and accuracy beside the
-    cross-similarity of a fixed batch, before and after) and ``summary_maps.npz`` (those maps).
-    All of it survives a resume, and the random state is left as it was found.
+    compared with: the untrained network, the same kNN on raw pixels, the largest class. Shares have
+    their number of queries and standard error; the last verdict of :class:`HealthHook`, where it
+    runs, stands below. Writes to the work dir ``summary.json``, ``summary.png`` (loss terms and
+    accuracy beside the cross-similarity of a fixed batch, before and after) and
+    ``summary_maps.npz`` (those maps). All of it survives a resume, and the random state is left as
+    it was found.
 
     Args:
         picture: whether to keep the maps and draw. Default True.
@@ -117,6 +120,7 @@ class RunSummaryHook(Hook):
         if name not in numbers:
             return
         self.record.metric = name
+        self.record.queries = len(runner.val_loop.dataloader.dataset)
         self.record.accuracy.append([self._x(runner.iter), float(numbers[name])])
 
     def after_train(self, runner: Runner) -> None:
@@ -127,7 +131,10 @@ class RunSummaryHook(Hook):
                 runner.val_loop.run()
         record.knn_after = self._last_accuracy()
         self._keep_map(runner, "after")
-        saved = runner.message_hub.runtime_info.get("last_ckpt")
+        info = runner.message_hub.runtime_info
+        verdict, saved = info.get(VERDICT), info.get("last_ckpt")
+        if verdict:
+            record.verdict = f"{verdict['verdict']}: {verdict['reason']}"
         record.files = {"log": str(Path(runner.log_dir) / f"{runner.timestamp}.log")}
         if saved:
             record.files["checkpoint"] = str(saved)
@@ -146,9 +153,12 @@ class RunSummaryHook(Hook):
             ("kNN before training", record.knn_before),
             ("kNN after training", record.knn_after),
             ("kNN on raw pixels", record.raw_pixels),
-            ("largest class", record.largest_class),
         ):
-            table.add_row(name, "not measured" if value is None else f"{value:.1f} %")
+            table.add_row(name, record.percent(value))
+        largest = record.largest_class  # counted, so without an error
+        table.add_row("largest class", "not measured" if largest is None else f"{largest:.1f} %")
+        if record.verdict:
+            table.add_row("verdict", record.verdict)
         for name, path in sorted(record.files.items()):
             table.add_row(name, path)
         table.add_row("seconds", f"{record.seconds:,.0f}")

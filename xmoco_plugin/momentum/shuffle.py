@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..distributed import exchange_rows, world
+from ..distributed import RowExchange, exchange_rows, world
 
 
 @dataclass(frozen=True)
@@ -59,28 +59,57 @@ class ShufflePlan:
         generator = torch.Generator().manual_seed(seed)
         return cls.from_permutation(torch.randperm(size * n, generator=generator))
 
-    def shuffle(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, ...) images of this rank -> the (n, ...) that the plan gives it, without gradient."""
-        return _move(images, self.send, self.send_counts, self.place, self.receive_counts)
+    def begin_shuffle(self, images: torch.Tensor) -> "ShuffledImages":
+        """(n, ...) images of this rank -> the (n, ...) that the plan gives it, on their way."""
+        return ShuffledImages(self, images)
 
+    @torch.no_grad()
     def unshuffle(self, features: torch.Tensor) -> torch.Tensor:
         """(n, ...) features of shuffled images -> those of this rank's images, in their order."""
-        return _move(features, self.place, self.receive_counts, self.send, self.send_counts)
+        self.check(features)
+        ordered = features[_beside(self.place, features)]
+        received = exchange_rows(ordered, self.receive_counts, self.send_counts)
+        return _placed(received, self.send)
+
+    def check(self, rows: torch.Tensor) -> None:
+        """Raises ValueError unless there are as many rows as the plan is for."""
+        if len(rows) != len(self.send):
+            raise ValueError(f"the plan is for {len(self.send)} images per rank, got {len(rows)}")
 
 
-@torch.no_grad()
-def _move(
-    rows: torch.Tensor,
-    send: torch.Tensor,
-    send_counts: list[int],
-    place: torch.Tensor,
-    receive_counts: list[int],
-) -> torch.Tensor:
-    if len(rows) != len(send):
-        raise ValueError(f"the plan is for {len(send)} images per rank, got {len(rows)}")
-    received = exchange_rows(rows[_beside(send, rows)], send_counts, receive_counts)
-    moved = torch.empty_like(received)
-    moved[_beside(place, rows)] = received
+class ShuffledImages:
+    """Images on their way to where a plan has them, without gradient.
+
+    Args:
+        plan: of this rank.
+        images: (n, ...) of this rank.
+    """
+
+    @torch.no_grad()
+    def __init__(self, plan: ShufflePlan, images: torch.Tensor) -> None:
+        plan.check(images)
+        self.plan = plan
+        ordered = images[_beside(plan.send, images)]
+        self._exchange: RowExchange | None = RowExchange(
+            ordered, plan.send_counts, plan.receive_counts
+        )
+
+    @torch.no_grad()
+    def arrived(self) -> torch.Tensor:
+        """(n, ...) images that the plan gives this rank; waits for them, and keeps none of them.
+
+        Raises:
+            RuntimeError: on a second call.
+        """
+        if self._exchange is None:
+            raise RuntimeError("these images have been handed over: keep them, or shuffle again")
+        exchange, self._exchange = self._exchange, None
+        return _placed(exchange.wait(), self.plan.place)
+
+
+def _placed(rows: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    moved = torch.empty_like(rows)
+    moved[_beside(place, rows)] = rows
     return moved
 
 

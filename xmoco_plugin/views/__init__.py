@@ -1,15 +1,19 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from .pack_ragged_inputs import PackRaggedInputs
 from .parameters import ViewParameters, draw_parameters
+from .prefetcher import Prefetcher, PreparedBatch
 from .ragged import ragged_collate
 from .recipe import RECIPES, ViewRecipe, build_recipes
 from .render import render_views
+from .training_size import training_size
 from .two_view_data_preprocessor import TwoViewDataPreprocessor
 from .two_views import TwoViews
 
 __all__ = [
     "RECIPES",
     "PackRaggedInputs",
+    "Prefetcher",
+    "PreparedBatch",
     "TwoViewDataPreprocessor",
     "TwoViews",
     "ViewParameters",
@@ -18,4 +22,5 @@ __all__ = [
     "draw_parameters",
     "ragged_collate",
     "render_views",
+    "training_size",
 ]

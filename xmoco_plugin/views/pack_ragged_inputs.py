@@ -18,8 +18,8 @@ class PackRaggedInputs(PackInputs):
 
     @staticmethod
     def format_input(input_: np.ndarray) -> torch.Tensor:
-        """(H, W, 3) uint8 as a tensor, without a copy."""
-        if not isinstance(input_, np.ndarray) or input_.ndim != 3:
+        """(H, W, 3) uint8, or the (bytes,) of a JPEG, as a tensor, without a copy."""
+        if not isinstance(input_, np.ndarray) or input_.ndim not in (1, 3):
             raise ValueError(
                 f"PackRaggedInputs takes one image (H, W, 3), got {type(input_).__name__}"
                 + (f" of shape {input_.shape}" if isinstance(input_, np.ndarray) else "")

@@ -2,6 +2,7 @@
 """Images of unlike sizes in one batch: one buffer of bytes from worker to device, no squashing."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -15,11 +16,12 @@ def ragged_collate(samples: Sequence[dict]) -> dict[str, Any]:
     One tensor travels from a worker to the device, not one an image; ``pin_memory`` reaches it.
 
     Args:
-        samples: dicts with ``inputs``, uint8 (H, W, 3), and ``data_samples``.
+        samples: dicts with ``inputs``, uint8 (H, W, 3) or the (bytes,) of a JPEG, and
+            ``data_samples``.
 
     Returns:
-        ``inputs``: ``pixels``, all bytes in one dimension, and ``sizes``, a (H, W) of each image,
-        which stays on the host; ``data_samples``, a list.
+        ``inputs``: ``pixels``, all bytes in one dimension, and ``sizes``, a (H, W) of each image
+        or (bytes,) of each JPEG, which stays on the host; ``data_samples``, a list.
 
     Raises:
         ValueError: for inputs of another kind.
@@ -29,8 +31,7 @@ def ragged_collate(samples: Sequence[dict]) -> dict[str, Any]:
         if (
             not isinstance(image, torch.Tensor)
             or image.dtype != torch.uint8
-            or image.ndim != 3
-            or image.shape[2] != 3
+            or not (image.ndim == 1 or (image.ndim == 3 and image.shape[2] == 3))
         ):
             found = (
                 f"{image.dtype} of shape {tuple(image.shape)}"
@@ -51,14 +52,23 @@ def ragged_collate(samples: Sequence[dict]) -> dict[str, Any]:
 
 
 def split_ragged(inputs: dict[str, Any]) -> list[torch.Tensor]:
-    """The images (H, W, 3) in a batch of :func:`ragged_collate`; they share its memory."""
-    lengths = [3 * height * width for height, width in inputs["sizes"]]
-    parts = inputs["pixels"].split(lengths)
-    return [part.view(*size, 3) for part, size in zip(parts, inputs["sizes"], strict=True)]
+    """The images (H, W, 3) and JPEGs (bytes,) in a batch of :func:`ragged_collate`; no copies."""
+    shapes = [(*size, 3) if len(size) == 2 else size for size in inputs["sizes"]]
+    parts = inputs["pixels"].split([prod(shape) for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def pad_images(images: Sequence[torch.Tensor]) -> torch.Tensor:
+def image_sizes(images: Sequence[torch.Tensor] | torch.Tensor) -> list[tuple[int, int]]:
+    """(H, W) of each image, of a list (H, W, 3) or a stack (n, H, W, 3)."""
+    if isinstance(images, torch.Tensor):
+        return [tuple(images.shape[1:3])] * len(images)
+    return [tuple(image.shape[:2]) for image in images]
+
+
+def pad_images(images: Sequence[torch.Tensor] | torch.Tensor) -> torch.Tensor:
     """(n, H, W, 3), each image at the top left of the smallest stack that holds them all."""
+    if isinstance(images, torch.Tensor):
+        return images.contiguous()
     if len({image.shape for image in images}) == 1:
         return torch.stack(list(images))
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))

@@ -8,14 +8,14 @@ import torch
 
 from .colour import jitter, luma, solarize
 from .parameters import ViewParameters
-from .ragged import pad_images
+from .ragged import image_sizes, pad_images
 from .recipe import ViewRecipe
 from .resample import blur, crop_resize, upload
 
 
 @torch.no_grad()
 def render_views(
-    images: Sequence[torch.Tensor],
+    images: Sequence[torch.Tensor] | torch.Tensor,
     views: Sequence[tuple[ViewRecipe, ViewParameters]],
     bgr: bool = False,
     chunk_pixels: int = 2**24,
@@ -24,7 +24,7 @@ def render_views(
     """Apply the parameters of each view to every image.
 
     Args:
-        images: N tensors (H_i, W_i, 3), uint8, on one device.
+        images: N tensors (H_i, W_i, 3), or one (N, H, W, 3), uint8, on one device.
         views: recipe and parameters, of N images each.
         bgr: the images are BGR; the views are RGB in any case.
         chunk_pixels: crops are made of so many images at a time that their padded stack has no
@@ -35,7 +35,7 @@ def render_views(
         A tensor (N, 3, h, w) for each view, float32 in [0, 255], not rounded.
     """
     crops: list[list[torch.Tensor]] = [[] for _ in views]
-    for chunk in _chunks([image.shape[:2] for image in images], chunk_pixels):
+    for chunk in _chunks(image_sizes(images), chunk_pixels):
         stack = pad_images(images[chunk])  # (n, H, W, 3)
         for parts, (recipe, parameters) in zip(crops, views, strict=True):
             box = upload(parameters.box[chunk], stack.device, torch.float32)

@@ -1,5 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-from .fixed_views import choose_images, fixed_randomness, fixed_views, label_of
+from .few_labels_figure import few_labels_figure, save_few_labels_figure
+from .fixed_views import choose_images, fixed_randomness, fixed_views, kept_randomness, label_of
+from .json_lines_vis_backend import JsonLinesVisBackend
 from .run_figure import RunCurves, run_figure, save_run_figure
 from .similarity_map import (
     asymmetry,
@@ -10,16 +12,20 @@ from .similarity_map import (
 )
 
 __all__ = [
+    "JsonLinesVisBackend",
     "RunCurves",
     "asymmetry",
     "choose_images",
     "cross_similarity",
     "describe_similarity",
     "draw_similarity",
+    "few_labels_figure",
     "fixed_randomness",
     "fixed_views",
+    "kept_randomness",
     "label_of",
     "run_figure",
+    "save_few_labels_figure",
     "save_run_figure",
     "two_view_similarity",
 ]

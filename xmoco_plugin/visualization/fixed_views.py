@@ -14,19 +14,26 @@ POOL = 20_000  # images whose labels are looked at: every image of ImageNet woul
 
 
 @contextmanager
-def fixed_randomness(seed: int) -> Iterator[None]:
-    """Seed Python, numpy and torch inside the block; afterwards all go on as if it had not been."""
+def kept_randomness() -> Iterator[None]:
+    """After the block Python, numpy and torch draw as if it had not been."""
     python, array = random.getstate(), np.random.get_state()
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(array)
+
+
+@contextmanager
+def fixed_randomness(seed: int) -> Iterator[None]:
+    """Seed Python, numpy and torch inside the block; afterwards all go on as if it had not been."""
+    with kept_randomness():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        yield
 
 
 def choose_images(dataset: Dataset, count: int, classes: int = 8) -> tuple[list[int], list[int]]:

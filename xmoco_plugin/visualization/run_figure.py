@@ -103,7 +103,7 @@ def _draw_losses(axes: Axes, run: RunCurves) -> None:
     axes.set_xlabel(run.unit, fontsize=8)
     axes.set_ylabel("loss term, weighted", fontsize=8)
     axes.set_title("Loss terms", fontsize=10)
-    _tidy(axes)
+    tidy(axes)
     if shown:
         axes.legend(fontsize=7, loc="best", framealpha=0.9)
 
@@ -131,11 +131,12 @@ def _draw_accuracy(axes: Axes, run: RunCurves) -> None:
     axes.set_xlabel(run.unit, fontsize=8)
     axes.set_ylabel("accuracy (%)", fontsize=8)
     axes.set_title("kNN accuracy on the validation images", fontsize=10)
-    _tidy(axes)
+    tidy(axes)
     axes.legend(fontsize=7)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """Small ticks, a faint grid, no frame at the top and right."""
     axes.tick_params(labelsize=7)
     axes.grid(True, linewidth=0.3, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,9 +1,13 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import os
+import time
+
 import pytest
 
 from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.report.verdicts import Verdict
 
+from ... import tiny_runner
 from .made_runs import health, step, write_lines, write_scalars
 
 
@@ -43,6 +47,18 @@ def test_a_run_started_afresh_in_an_old_folder_replaces_the_old(tmp_path):
     write_scalars(tmp_path, "20260101_000000", [step(i, 10.0) for i in range(1, 9)])
     write_scalars(tmp_path, "20260102_000000", [step(1, 2.0)])
     assert WorkDir.read(tmp_path).train["loss"] == [(1, 2.0)]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_checkpoints_of_a_run_before_it_in_the_folder_are_left_out(tmp_path, resume):
+    tiny_runner.build(tmp_path).train()
+    for file in tmp_path.glob("*.pth"):  # starts are told apart by the second
+        os.utime(file, (time.time() - 60,) * 2)
+    epochs = dict(by_epoch=True, max_epochs=3 if resume else 1)
+    tiny_runner.build(tmp_path, train_cfg=epochs, resume=resume).train()
+    run = WorkDir.read(tmp_path)
+    assert list(run.checkpoints) == ([1, 2, 3] if resume else [1])
+    assert any(line.startswith("epoch_2.pth: of an earlier run") for line in run.missing) != resume
 
 
 def test_validations_are_told_from_training_and_keep_their_epochs(tmp_path):
@@ -107,6 +123,14 @@ def test_a_config_that_cannot_be_read_is_named_and_the_log_copy_used(tmp_path):
     assert run.config is not None
     assert run.config.model.type == "A"
     assert any("mine.py cannot be read" in line for line in run.missing)
+
+
+def test_what_is_named_like_a_config_and_is_no_file_is_passed_over(tmp_path):
+    write_scalars(tmp_path, "20260101_000000", [step(1, 5.0)])
+    (tmp_path / "old.py").mkdir()
+    (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere.py")
+    (tmp_path / "mine.py").write_text("model = dict(type='A')")
+    assert WorkDir.read(tmp_path).config_name == "mine.py"
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "null", '{"epoch": "x"}'])

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What a run's config changes: of the host's config it inherits, and of another run's."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from mmengine.hub import get_config
 from ..._config_scope import config_path, configs_folder
 
 HOST = "mmpretrain::"
+STATED = re.compile(rf"^differences from ({HOST}\S+(?: \+ {HOST}\S+)*)$", re.M)
 ABSENT = "—"
 # Where and what is started, marks of inheritance: no settings of a method.
 IGNORED = {"work_dir", "launcher", "_scope_", "experiment_name", "load_from", "resume"}
@@ -61,7 +63,18 @@ def host_config(config_name: str) -> tuple[str, Config] | None:
         None where this package has no config of that name, or one without a base in the host.
     """
     file = next(configs_folder().rglob(config_name), None) if config_name else None
-    names = host_bases(file) if file is not None else []
+    return _merged(host_bases(file) if file is not None else [])
+
+
+def stated_host_config(folder: Path) -> tuple[str, Config] | None:
+    """The same of a run of pretrain.py, whose opening.txt names what its config came from."""
+    file = folder / "opening.txt"
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    stated = STATED.search(text)
+    return _merged(stated[1].split(" + ")) if stated else None
+
+
+def _merged(names: list[str]) -> tuple[str, Config] | None:
     if not names:
         return None
     merged = Config({})

@@ -8,9 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmengine.config import Config
 
-from ...checkpoint import write_atomic
+from ...checkpoint import write_text
 from ...version import __version__
-from .config_diff import differences, host_config, load_base
+from .config_diff import differences, host_config, load_base, stated_host_config
 from .curves import health_section, knn_section, loss_section
 from .figure import Section, Table
 from .histograms import histogram_figures
@@ -34,7 +34,8 @@ def write_report(
         runs: read before; names must differ. What cannot be drawn is added to their ``missing``.
         out: the file, written whole or not at all.
         images: among which neighbours are looked for.
-        base: config to compare the runs' with; found by the config's file name where not given.
+        base: config to compare the runs' with; found by the config's file name, or in the
+            opening.txt of pretrain.py, where not given.
         say: told what is being computed.
     """
     host = (base, load_base(base)) if base else None
@@ -60,7 +61,7 @@ def write_report(
         version=__version__,
         now=f"{datetime.now():%Y-%m-%d %H:%M}",
     )
-    write_atomic(text.encode("utf-8"), out, save=lambda data, file: file.write(data))
+    write_text(out, text)
 
 
 def facts(runs: Sequence[WorkDir]) -> Table:
@@ -129,7 +130,7 @@ def _config_part(run: WorkDir, host: tuple[str, Config] | None) -> dict:
     """Differences of a run's config from the host's, found or given, and the config as text."""
     if run.config is None:
         return {"run": run, "text": "", "table": None, "base": ""}
-    found = host or host_config(run.config_name)
+    found = host or host_config(run.config_name) or stated_host_config(run.path)
     if found is None:
         run.missing.append(
             f"Differences of the config from the host's: this package has no {run.config_name} "

@@ -4,6 +4,7 @@ import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class WorkDir:
         run._read_scalars(logs)
         run._read_health()
         run._read_summary()
-        run._find_checkpoints()
+        run._find_checkpoints(logs[-1] if logs else None)
         run._read_logs(logs)
         if not (run.config or run.train or run.metrics or run.health or run.checkpoints):
             raise ValueError(
@@ -93,11 +94,17 @@ class WorkDir:
         return list(self.checkpoints.values())[-1] if self.checkpoints else None
 
     def _read_config(self, logs: Sequence[Path]) -> None:
-        # Both are the resolved config; only the first has kept its name.
-        files = sorted(self.path.glob("*.py"), key=lambda file: file.stat().st_mtime)
-        files = files[::-1] + [log / "vis_data" / "config.py" for log in reversed(logs)]
+        # Both are the resolved config; only the first has kept its name. Another *.py may lie
+        # beside it, as the fine-tuning configs of pretrain.py do, and be newer.
+        copies = [log / "vis_data" / "config.py" for log in reversed(logs)]
+        texts = {_content(copy) for copy in copies} - {None}
+        files = sorted(
+            filter(Path.is_file, self.path.glob("*.py")),
+            key=lambda file: (_content(file) in texts, file.stat().st_mtime),
+            reverse=True,
+        )
         problems: list[str] = []
-        for file in filter(Path.is_file, files):
+        for file in [*files, *filter(Path.is_file, copies)]:
             try:
                 self.config, self.config_name = Config.fromfile(file), file.name
                 self.missing += [f"The config {p}; {file} is used instead." for p in problems]
@@ -163,9 +170,16 @@ class WorkDir:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             pass  # RunSummaryHook is an extra; what it would add is computed or left out
 
-    def _find_checkpoints(self) -> None:
+    def _find_checkpoints(self, newest: Path | None) -> None:
+        began = _began_anew(newest)
         for file in sorted(self.path.glob("*.pth"), key=lambda file: len(file.name), reverse=True):
             if match := CHECKPOINT.search(file.name):
+                if file.stat().st_mtime < began:
+                    self.missing.append(
+                        f"{file.name}: of an earlier run in this folder, which the newest start "
+                        "did not resume."
+                    )
+                    continue
                 # The plain name comes last: where best_*_epoch_N and epoch_N lie there, it stays.
                 self.checkpoints[int(match[2])] = file
         self.checkpoints = dict(sorted(self.checkpoints.items()))
@@ -197,6 +211,32 @@ class WorkDir:
 def _newest_logs(path: Path) -> list[Path]:
     """Folders of the run's parts, oldest first: their names are times."""
     return sorted(p.parent for p in path.glob("*/vis_data") if p.is_dir())
+
+
+def _began_anew(newest: Path | None) -> float:
+    """When the run began, in seconds since the epoch, where its newest start resumed nothing.
+
+    0 where that is not sure: the name of the log folder is a time of the machine that trained, and
+    copying may change the times of files, so that both have to say the same.
+    """
+    if newest is None:
+        return 0.0
+    try:
+        with open(newest / f"{newest.name}.log", encoding="utf-8", errors="replace") as file:
+            if "resumed epoch: " in file.read():
+                return 0.0
+        named = datetime.strptime(newest.name, "%Y%m%d_%H%M%S").timestamp()
+        return min(named, (newest / "vis_data" / "config.py").stat().st_mtime)
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _content(file: Path) -> bytes | None:
+    """None where there is no file, or none that may be read."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,28 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Runs pretrain.py: in a process of its own, or in this one."""
+
+import os
+import subprocess
+import sys
+
+from ..tool_modules import TOOLS, run_tool
+
+EPOCHS = 2
+FAST = ("--image-size", 32, "--batch-size", 4, "--epochs", EPOCHS, "--workers", 0, "--seed", 3)
+
+
+def run(*arguments, tool: str = "pretrain") -> subprocess.CompletedProcess:
+    """The tool in a process of its own, whose output the test reads."""
+    return subprocess.run(
+        [sys.executable, str(TOOLS / f"{tool}.py"), *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(TOOLS.parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+def refused(tool, monkeypatch, capsys, *arguments) -> str:
+    """What a command that must fail prints; it must end with status 2 and no traceback."""
+    assert run_tool(tool, monkeypatch, *arguments) == 2
+    return capsys.readouterr().err

@@ -1,0 +1,40 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A set of images, and a run on it that is done."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ..pretraining.folder import draw
+from ..tool_modules import import_tool
+from .command import FAST, run
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    """18 images in two folders, one cut, one twice; 2 x 8 labelled ones, 2 of them trained on."""
+    root = tmp_path_factory.mktemp("data")
+    draw(root / "images" / "a", 9, ending=".jpg")
+    draw(root / "images" / "b", 8, seed=1)
+    shutil.copy(root / "images" / "a" / "000.jpg", root / "images" / "b" / "again.jpg")
+    whole = (root / "images" / "a" / "001.jpg").read_bytes()
+    (root / "images" / "b" / "cut.jpg").write_bytes(whole[:-300])
+    for number, name in enumerate(("x", "y")):
+        draw(root / "labels" / name, 8, seed=10 + number)
+        shutil.copy(root / "images" / "a" / f"00{number}.jpg", root / "labels" / name / "known.jpg")
+    return root
+
+
+@pytest.fixture(scope="session")
+def finished(data, tmp_path_factory):
+    """A run that is done: its folder and what it printed."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    done = run("--data", data / "images", "--out", out, "--labels", data / "labels", *FAST)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return out, done.stdout + done.stderr
+
+
+@pytest.fixture
+def tool():
+    return import_tool("pretrain")

@@ -1,0 +1,104 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""The rules of docs/own_data.md, on sets for which their outcome was worked out by hand."""
+
+import numpy as np
+import pytest
+
+from xmoco_plugin.pretraining import Chooser, Facts, outlook
+
+
+def choose(
+    images: int, side: int = 500, gpu: bool = False, fits: int = 10**6, cpus=2, processes=1, **given
+):
+    facts = Facts(images, np.full(images, side), gpu, cpus, processes)
+    chooser = Chooser(facts, given)
+    chooser.views()
+    chooser.batch(fits, "a measurement")
+    for rule in (chooser.length, chooser.queue, chooser.workers):
+        rule()
+    return chooser.choices
+
+
+def test_three_hundred_images_on_a_cpu():
+    chosen = choose(300)
+    assert (chosen.model, chosen.image_size, chosen.batch_size) == ("resnet18", 96, 32)
+    assert (chosen.queue_len, chosen.epochs) == (64, 100)
+    assert (chosen.momentum, chosen.optimizer, chosen.lr) == (0.01, "AdamW", 0.001)  # 900 steps
+    assert (chosen.workers, chosen.splits) == (1, 2)
+
+
+def test_imagenet_on_a_gpu_gets_moco_v2s_settings():
+    chosen = choose(1_281_167, gpu=True, cpus=16)
+    assert (chosen.model, chosen.image_size, chosen.batch_size) == ("resnet50", 224, 256)
+    assert (chosen.queue_len, chosen.momentum) == (65_536, 0.001)
+    assert (chosen.optimizer, chosen.lr) == ("SGD", 0.03)
+    assert chosen.epochs == 16
+    assert (chosen.workers, chosen.splits) == (16, 8)
+
+
+@pytest.mark.parametrize("images", [8, 17, 50, 999, 5_000, 123_456])
+@pytest.mark.parametrize("gpu", [False, True])
+def test_queue_and_batch_fit_any_set(images, gpu):
+    chosen = choose(images, gpu=gpu)
+    assert 2 <= chosen.queue_len <= images // 4
+    assert 2 <= chosen.batch_size <= images // 4
+    assert chosen.batch_size % chosen.splits == 0
+    assert 1 <= chosen.epochs <= 800
+
+
+@pytest.mark.parametrize(
+    ("batch", "splits"), [(2, 1), (4, 2), (5, 1), (6, 2), (33, 1), (96, 3), (100, 2), (200, 5)]
+)
+def test_the_parts_of_any_given_batch_divide_it(batch, splits):
+    assert choose(1000, batch_size=batch).splits == splits
+
+
+def test_a_batch_is_what_the_memory_holds_and_says_so():
+    chosen = choose(100_000, gpu=True, fits=100)
+    assert chosen.batch_size == 64
+    assert "a measurement" in chosen.why["batch_size"]
+    assert chosen.lr == pytest.approx(0.03 * 64 / 256)
+
+
+def test_the_learning_rate_counts_the_batch_of_all_processes():
+    assert choose(10_000_000, gpu=True, processes=8, epochs=50).lr == pytest.approx(0.03 * 8)
+
+
+@pytest.mark.parametrize(("batch", "lr"), [(8, 0.00025), (32, 0.001), (128, 0.001)])
+def test_a_short_run_gets_adamw_at_a_rate_that_large_batches_do_not_raise(batch, lr):
+    chosen = choose(10_000, gpu=True, batch_size=batch, epochs=7)
+    assert (chosen.optimizer, chosen.lr) == ("AdamW", pytest.approx(lr))
+
+
+@pytest.mark.parametrize(("side", "size"), [(28, 64), (70, 64), (100, 96), (190, 160), (4000, 224)])
+def test_views_are_no_larger_than_most_images_in_steps_of_32(side, size):
+    assert choose(100, side=side, gpu=True).image_size == size
+
+
+def test_what_is_given_is_taken_and_what_depends_on_it_follows():
+    chosen = choose(10_000, gpu=True, batch_size=64, epochs=7, queue_len=100)
+    assert (chosen.batch_size, chosen.epochs, chosen.queue_len) == (64, 7, 100)
+    assert chosen.lr == pytest.approx(0.001)  # 1,092 steps
+    assert "given" in chosen.why["epochs"]
+    assert "800" in chosen.why["epochs"]  # what it would have been
+
+
+def test_vit_small_gets_moco_v3s_rate_and_no_queue():
+    chosen = choose(100_000, gpu=True, model="vit-small")
+    assert chosen.lr == pytest.approx(2.4e-3 * 256 / 4096)
+    assert chosen.crop_scale == (0.08, 1.0)
+    assert "queue_len" not in {name for name, _, _ in chosen.rows()}
+
+
+def test_every_choice_has_its_reason():
+    rows = list(choose(300).rows())
+    assert [name for name, _, _ in rows] == [
+        *("model", "image_size", "crop_scale", "batch_size", "queue_len", "epochs"),
+        *("momentum", "optimizer", "lr", "workers"),
+    ]
+    assert all(len(why) > 3 for _, _, why in rows)
+
+
+def test_few_images_are_told_what_to_expect_and_many_are_not():
+    assert "are few" in str(outlook(200))
+    assert outlook(500) is None

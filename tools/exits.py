@@ -1,0 +1,69 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""How a tool ends: well, by an error that its user can mend, by Ctrl-C, or by a fault."""
+
+import contextlib
+import faulthandler
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def silent_interrupt() -> Iterator[None]:
+    """Lets Ctrl-C end the process as the system does, while hosts are imported: no traceback."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+with silent_interrupt():
+    import xmoco_plugin  # noqa: F401  # isort: skip  (first: it says in plain words what the stack lacks)
+    import torch
+    from user_errors import user_message
+
+USER_ERROR = 2  # exit status, as argparse's own
+STOPPED = 130  # as a shell's after Ctrl-C
+PARENT = "XMOCO_TOOL_PARENT"  # set where another tool started this one and speaks for both
+
+
+def run(main: Callable[[], None]) -> int:
+    """Runs `main`; returns the exit status, 2 and only a message where the user can mend it.
+
+    Ctrl-C ends with status 130 and what `main` put into the KeyboardInterrupt: how to go on.
+    """
+    if not faulthandler.is_enabled():
+        faulthandler.enable()  # where native code crashed, in Python's lines
+    try:
+        main()
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        return USER_ERROR
+    except KeyboardInterrupt as stop:
+        if os.environ.get("RANK", "0") == "0" and PARENT not in os.environ:
+            print(str(stop) or "stopped", file=sys.stderr, flush=True)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # At once: the group's end may wait for what the other processes never send.
+            sys.stdout.flush()
+            os._exit(STOPPED)
+        return STOPPED
+    else:
+        # Runner, model and hooks refer to each other, and DDP to its process group: without this it
+        # outlives its destruction below, and gloo's threads run on while the interpreter takes
+        # itself apart. Not after an error: the group would wait for what the others never send.
+        gc.collect()
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0

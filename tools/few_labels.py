@@ -1,0 +1,228 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Fine-tunes on shares of the labels, from scratch and from weights; a table and a plot.
+
+Scratch is always among the starts; the word scratch in the place of the checkpoint leaves it alone.
+Further options (--amp, --no-pin-memory) are handed to tools/train.py and tools/test.py.
+"""
+
+import argparse
+import copy
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import common
+import transfer
+from mmengine.config import Config, ConfigDict
+from share_results import NAME, Run, Start, write_results
+
+from xmoco_plugin.checkpoint import sha256_of, write_text
+from xmoco_plugin.data.labelled_share import hash_share
+from xmoco_plugin.downstream import TrainingSet, leaf_datasets
+
+
+def parse_args() -> tuple[argparse.Namespace, list[str]]:
+    """Parses the command line; returns what it does not know, too."""
+    parser = transfer.build_parser(__doc__, f"work_dirs/{NAME}/CONFIG, with a folder a run")
+    parser.add_argument(
+        "--imagenet", metavar="FILE", help="a third start: weights in torchvision's layout"
+    )
+    parser.add_argument(
+        "--shares", default="1,5,10,25,100", type=shares, help="percent of the training images"
+    )
+    parser.add_argument(
+        "--share-iters",
+        type=positive,
+        metavar="N,N,...",
+        help="iterations of each share, the smallest first; default: the same for all",
+    )
+    parser.add_argument(
+        "--same-images",
+        action="store_true",
+        help="every seed trains on the images of the first; default: each draws its own",
+    )
+    return parser.parse_known_args()
+
+
+def shares(text: str) -> list[float]:
+    """Returns the rising percentages that '1,5,100' stands for."""
+    try:
+        chosen = sorted(float(part) for part in text.split(","))
+    except ValueError:
+        chosen = []
+    if not chosen or len(set(chosen)) < len(chosen) or not all(0 < s <= 100 for s in chosen):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no shares: percentages above 0 and up to 100, each once, as in 1,5,100"
+        )
+    return chosen
+
+
+def positive(text: str) -> list[int]:
+    """Returns the whole numbers above 0 that '100,200' stands for."""
+    parts = text.split(",")
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers above 0, as in 100,200,600")
+    return [int(part) for part in parts]
+
+
+def read_starts(args: argparse.Namespace, iters: list[int | None]) -> dict[Start, list[Config]]:
+    """Returns the starts and the config of each for every number of iterations.
+
+    Raises:
+        ValueError: Options, data or weights that no run can start with.
+        FileNotFoundError: A file or folder that is not there.
+    """
+    asked = {"scratch": "scratch", "pretrained": args.checkpoint, "imagenet": args.imagenet}
+    if args.checkpoint == "scratch":
+        del asked["pretrained"]
+    starts = {}
+    for name, checkpoint in asked.items():
+        if checkpoint is None:
+            continue
+        configs: dict[int | None, Config] = {}
+        for count in dict.fromkeys(iters):
+            options = vars(args) | dict(checkpoint=checkpoint, max_iters=count)
+            configs[count] = transfer.resolve(argparse.Namespace(**options), name == "imagenet")
+            if configs[count].train_cfg.get("max_iters") is None:
+                raise ValueError(
+                    f"{args.config} counts epochs, and an epoch of a smaller share is shorter: "
+                    "take a config that counts iterations."
+                )
+        digest = "-" if name == "scratch" else sha256_of(configs[count].pretrained)[:8]
+        starts[Start(name, checkpoint, digest)] = [configs[count] for count in iters]
+    return starts
+
+
+def training_data(cfg: Config) -> ConfigDict:
+    """Returns the config of the one set that is trained on.
+
+    Raises:
+        ValueError: There are several.
+    """
+    leaves = list(leaf_datasets(cfg.train_dataloader.dataset))
+    if len(leaves) > 1:
+        raise ValueError(f"the config trains on {len(leaves)} sets: a share is taken of one.")
+    return leaves[0]
+
+
+def draw(data: TrainingSet, share: float, seed: int) -> list[int]:
+    """Returns the rows of a share: those that come first by a hash of seed and name, at least one.
+
+    The smaller shares of a seed lie within the larger ones.
+
+    Raises:
+        ValueError: None of their classes is anywhere on these images.
+    """
+    rows = hash_share([0] * len(data.names), [f"{seed}/{name}" for name in data.names], share)
+    if data.classes and not any(data.counts(rows).values()):
+        raise ValueError(
+            f"{share:g} % with seed {seed} leaves {_images(len(rows))} of {len(data.names)} and "
+            f"nothing of {', '.join(data.classes)} on it: take larger --shares, or other --seeds."
+        )
+    return rows
+
+
+def warn_of_absent_classes(
+    data: TrainingSet, parts: dict[tuple[float, int], list[int]], seeds: Sequence[int]
+) -> None:
+    """Says which classes a share has no example of, and with which seeds."""
+    for share in dict.fromkeys(share for share, _ in parts):
+        absent: dict[str, list[str]] = {}
+        for seed in seeds:
+            for name, count in data.counts(parts[share, seed]).items():
+                if not count:
+                    absent.setdefault(name, []).append(str(seed))
+        if absent:
+            listed = ", ".join(f"{name} (seed {', '.join(s)})" for name, s in absent.items())
+            print(
+                f"warning: {share:g} %, {_images(len(parts[share, seeds[0]]))}: nothing of "
+                f"{listed}. It cannot be learnt there.",
+                file=sys.stderr,
+            )
+
+
+def plan(args: argparse.Namespace, root: Path) -> tuple[TrainingSet, list[Run]]:
+    """Returns the data and all runs, those of a seed together; nothing is written.
+
+    Raises:
+        ValueError: Options, data, weights or older runs that no run can start with.
+        FileNotFoundError: A file or folder that is not there.
+    """
+    iters = args.share_iters or [args.max_iters] * len(args.shares)
+    if len(iters) != len(args.shares):
+        raise ValueError(f"--share-iters has {len(iters)} numbers for {len(args.shares)} shares.")
+    starts = read_starts(args, iters)
+    data = TrainingSet.read(training_data(next(iter(starts.values()))[0]))
+    drawn = {seed: args.seeds[0] if args.same_images else seed for seed in args.seeds}
+    seeds = list(dict.fromkeys(drawn.values()))
+    parts = {(share, seed): draw(data, share, seed) for seed in seeds for share in args.shares}
+    warn_of_absent_classes(data, parts, seeds)
+    runs = []
+    for seed in args.seeds:
+        for i, share in enumerate(args.shares):
+            rows = parts[share, drawn[seed]]
+            # Beside the runs, never in the user's folder; the whole set has its file already.
+            part = root / "images" / f"{share:g}pct_seed_{drawn[seed]}{data.suffix}"
+            if part.exists() and part.read_text(encoding="utf-8") != data.part(rows):
+                raise ValueError(
+                    f"{part} lists other images or boxes than the data now give. Choose another "
+                    "--work-dir, or remove it."
+                )
+            for start, configs in starts.items():
+                cfg = copy.deepcopy(configs[i])
+                if len(rows) < len(data.names):
+                    training_data(cfg).ann_file = str(part.absolute())
+                # Other weights under the same name are another start.
+                name = start.name if start.digest == "-" else f"{start.name}-{start.digest}"
+                folder = root / name / f"{share:g}pct" / f"seed_{seed}"
+                transfer.config_of_run(cfg, folder, seed)
+                runs.append(Run(start, share, seed, rows, cfg, folder))
+    return data, runs
+
+
+def run_all(data: TrainingSet, runs: list[Run], args: argparse.Namespace, extra: list[str]) -> None:
+    """Trains and tests what has not been; says which run of how many it is, and the time left.
+
+    Raises:
+        SystemExit: Training or testing ended with an error, which they have printed.
+    """
+    root = Path(args.work_dir)
+    open_runs = [run for run in runs if not run.done]
+    print(f"{len(runs)} runs, {len(runs) - len(open_runs)} of them done before.", flush=True)
+    begin = time.monotonic()
+    for number, run in enumerate(open_runs):
+        left = "not known yet"
+        if number:
+            rate = (time.monotonic() - begin) / number
+            left = f"about {rate * (len(open_runs) - number) / 60:.0f} min"
+        print(
+            f"run {number + 1} of {len(open_runs)}: {run.start.name}, {run.share:g} % "
+            f"({_images(len(run.rows))}), seed {run.seed}; time left: {left}",
+            flush=True,
+        )
+        if len(run.rows) < len(data.names):
+            part = Path(training_data(run.config).ann_file)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            write_text(part, data.part(run.rows))
+        transfer.run_seed(run.config, run.folder, run.seed, args.gpus, extra)
+        write_results(root, runs, args)
+
+
+def _images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"
+
+
+def main() -> None:
+    """Plans, fine-tunes, prints."""
+    args, extra = parse_args()
+    args.work_dir = args.work_dir or str(Path("work_dirs", NAME, Path(args.config).stem))
+    root = Path(args.work_dir)
+    data, runs = plan(args, root)
+    run_all(data, runs, args, extra)
+    text = write_results(root, runs, args)
+    print(f"\n{text}\n\n{root / NAME}.md, .json, .png, .svg", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(main))

@@ -1,0 +1,294 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Pretrains on your images: looks at them, chooses the settings, trains, hands the backbone on.
+
+The same command again goes on where it stopped. What it chooses and why: docs/own_data.md.
+"""
+
+import argparse
+import contextlib
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import common
+import exits
+import pretrain_end as end
+import pretrain_options as options
+import torch
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from xmoco_plugin import pretraining as own
+from xmoco_plugin.checkpoint import read_checkpoint, write_text
+from xmoco_plugin.json_lines import parse_json_lines
+from xmoco_plugin.pretraining import choices as rules
+from xmoco_plugin.visualization.report.config_diff import differences, host_config
+
+TOOLS = Path(__file__).resolve().parent
+SHOWN = 20  # files that were left out; all of them are in scan.txt
+
+
+def look(paths: list[str], folder: Path, what: str) -> own.Scan:
+    """Scans, with a bar, or with a line at every tenth where there is no terminal."""
+    console, tenth = Console(stderr=True), [-1]
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(what)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            if not console.is_terminal and 10 * done // total > tenth[0]:
+                tenth[0] = 10 * done // total
+                print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+
+        return own.scan_images(paths, folder / "scan.jsonl", min(os.cpu_count() or 1, 8), show)
+
+
+def take_images(args: argparse.Namespace, folder: Path) -> own.Scan:
+    """The images of the command, looked at and listed.
+
+    Raises:
+        PretrainError: There are too few, or others than when the run began.
+    """
+    for source in filter(own.is_archive, args.data):
+        _ask_disk(folder, Path(source).expanduser().stat().st_size, f"to unpack {source}")
+    paths = own.list_images(args.data, folder / "unpacked")
+    found = look(paths, folder, "looking at the images")
+    if not found.good:
+        path, reason = found.bad[0]
+        raise own.PretrainError(
+            f"none of the {len(paths):,} images can be read; the first is {path}: {reason}"
+        )
+    if len(found.good) < rules.MIN_IMAGES:
+        raise own.PretrainError(
+            f"{len(found.good)} readable image{'s' * (len(found.good) > 1)}: contrast needs other "
+            f"images. {rules.MIN_IMAGES} are the least, some thousands a beginning."
+        )
+    if (folder / "config.py").is_file():
+        own.compare_with_list(found, folder)
+    own.write_list(found, folder)
+    return found
+
+
+def choose(
+    args: argparse.Namespace, given: dict[str, Any], found: own.Scan, folder: Path
+) -> tuple[own.Choices, Any, list[str]]:
+    """The settings, the backbone's outputs, and what else there is to say.
+
+    Raises:
+        PretrainError: The backbone does not fit, the memory or the disk is too small, or an option
+            does not fit the data.
+    """
+    device = torch.device(get_device())
+    on_gpu = device.type != "cpu"
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    facts = own.Facts(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1))
+    if "crop_scale" in given:
+        given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
+    chooser = own.Chooser(facts, {**given, "model": args.model})
+    chosen = chooser.choices
+    chooser.views()
+    outputs = own.probe(own.backbone_config(chosen.model, chosen.image_size, 1), chosen.image_size)
+    print("measuring a training step ...", file=sys.stderr, flush=True)
+    cost = own.measure_step(own.model_config(chosen, outputs), chosen.image_size, device, 8)
+    memory = rules.SHARE * own.free_memory(device) / (1 if on_gpu else facts.processes)
+    fits = cost.largest_batch(memory)
+    kept = f"{cost.per_image / 1e6:.0f} MB an image, {memory / 1e9:.1f} GB to use"
+    chooser.batch(fits, kept)
+    if chosen.batch_size > fits:
+        raise own.PretrainError(
+            f"a batch of {chosen.batch_size} images does not fit: {kept}, so {fits} at most. "
+            "Choose a smaller --batch-size, --image-size or --model."
+        )
+    if chosen.batch_size * facts.processes > facts.images:
+        raise own.PretrainError(
+            f"--batch-size {chosen.batch_size} on {facts.processes} processes: there are only "
+            f"{facts.images:,} images"
+        )
+    chooser.length()
+    chooser.queue()
+    chooser.workers()
+    if chosen.queue_len > facts.images:
+        raise own.PretrainError(
+            f"--queue-len {chosen.queue_len:,}: there are only {facts.images:,} images, and a "
+            "longer queue holds stale keys of the same ones."
+        )
+    # Three are kept, a fourth is written before the oldest goes; the exports are smaller than one.
+    _ask_disk(folder, 5 * cost.checkpoint, "for checkpoints and exports")
+    hours = cost.seconds_per_image * facts.images * chosen.epochs / facts.processes / 3600
+    return (
+        chosen,
+        outputs,
+        [
+            f"one step: {1 / cost.seconds_per_image:,.0f} images/s without loading; {kept}",
+            f"all epochs: at least {hours:.1f} h"
+            if hours > 1
+            else f"all epochs: at least {math.ceil(60 * hours)} min",
+            f"a checkpoint: {cost.checkpoint / 1e6:,.0f} MB",
+        ],
+    )
+
+
+def compare_labels(labels: str, found: own.Scan, folder: Path) -> str:
+    """How many of the labelled images are trained on, in a sentence.
+
+    Raises:
+        PretrainError: None of them can be read.
+    """
+    labelled = look(own.list_images([labels], folder / "unpacked"), folder, "looking at the labels")
+    if labelled.bad:
+        path, reason = labelled.bad[0]
+        listed = len(labelled.bad) + len(labelled.good)
+        raise own.PretrainError(
+            f"--labels {labels}: {len(labelled.bad):,} of {listed:,} images "
+            f"cannot be read, and none may be missing there; the first is {path}: {reason}"
+        )
+    shared, images = own.overlap(labelled, found), len(labelled.good)
+    text = (
+        f"labels: {images:,} images for kNN, {shared:,} ({shared / images:.0%}) of them trained on"
+    )
+    return text + (": without their labels, but kNN will flatter" if shared else "")
+
+
+def opening(lines: list[str], chosen: Any, cfg: Any) -> str:
+    """What the log begins with."""
+    rows = "\n".join(f"  {name:<11} {value:<14} {why}" for name, value, why in chosen.rows())
+    base = host_config(own.base_config(chosen.model))
+    unlike = differences(base[1], cfg) if base is not None else []
+    changed = "\n".join(
+        f"  {key}: {old} -> {new}"
+        for key, old, new in unlike
+        if key.split(".")[0] in own.RUNNER_KEYS and not key.startswith("val_")
+    )
+    return (
+        "data\n"
+        + "\n".join(f"  {line}" for line in lines)
+        + f"\nchoices\n{rows}\n"
+        + f"differences from {base[0] if base else 'the host'}\n{changed}\n"
+    )
+
+
+def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> None:
+    """Looks, chooses, says so, and writes the config; a run that has one keeps it."""
+    found = take_images(args, folder)
+    if (folder / "config.py").is_file():
+        print(f"going on with {folder}: {len(found.good):,} images as before")
+        return
+    chosen, outputs, notes = choose(args, given, found, folder)
+    lines = own.describe(found, chosen.image_size)
+    if args.labels:
+        lines.append(compare_labels(args.labels, found, folder))
+    bad = [f"left out: {path}: {why}" for path, why in found.bad]
+    write_text(folder / "scan.txt", "\n".join([*lines, *bad]) + "\n")
+    shown = [*lines, *bad[:SHOWN]]
+    if len(bad) > SHOWN:
+        shown.append(f"... and {len(bad) - SHOWN:,} more: {folder / 'scan.txt'}")
+    start = own.first_weights(args.init, chosen, outputs, folder) if args.init else None
+    cfg = own.run_config(
+        *(chosen, outputs, folder, args.labels, given.get("seed", 0)),
+        amp=get_device() == "cuda",
+        processes=given.get("gpus", 1),
+        load_from=start,
+    )
+    write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))
+    table = Table("setting", "value", "why", box=None, pad_edge=False)
+    for row in chosen.rows():
+        table.add_row(*row)
+    console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=160)
+    for line in [*shown, *notes]:
+        console.print(line, markup=False, highlight=False)
+    console.print(table)
+    if few := own.outlook(len(found.good)):
+        print(few)
+    write_text(folder / "config.py", cfg.pretty_text)
+
+
+def judged(folder: Path) -> int:
+    """The last epoch that has a verdict, 0 for none."""
+    file = folder / "health.jsonl"
+    lines = parse_json_lines(file.read_text())[0] if file.is_file() else []
+    return max((line.get("epoch", 0) for line in lines), default=0)
+
+
+def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock) -> int:
+    """Trains, or goes on, in a process that holds the folder too; returns the exit status."""
+    pointer = folder / "last_checkpoint"
+    resume: list[str] = []
+    if pointer.is_file():
+        last = pointer.read_text().strip()
+        done = read_checkpoint(last, mmap=True).get("meta", {}).get("epoch", 0)
+        if done >= epochs and judged(folder) >= epochs:
+            print(f"all {epochs} epochs are done")
+            return 0
+        resume = ["--resume"]
+        if done >= epochs:  # killed after the last checkpoint: what follows it is made once more
+            before = [p for p in folder.glob("epoch_*.pth") if p.name != Path(last).name]
+            before.sort(key=lambda path: int(path.stem.removeprefix("epoch_")))
+            resume = ["--resume", str(before[-1])] if before else []
+    config = str(folder / "config.py")
+    if gpus > 1:
+        command = ["bash", str(TOOLS / "dist_train.sh"), config, str(gpus), *resume]
+    else:
+        command = [sys.executable, str(TOOLS / "train.py"), config, *resume]
+    environment = {**os.environ, "PYTHON": sys.executable, exits.PARENT: "pretrain.py"}
+    with subprocess.Popen(command, env=environment, pass_fds=lock.handles) as training:
+        try:
+            lock.note(training.pid)
+            return training.wait()
+        except BaseException:  # Ctrl-C above all: the training does not outlive it
+            _end(training)
+            raise
+
+
+def _end(training: subprocess.Popen) -> None:
+    """Ends a training: a terminal's Ctrl-C has reached it too, else it is asked, at last made to.
+
+    Several processes are ended by the launcher, which is killed only when it has had the time.
+    """
+    try:
+        for ask, seconds in ((None, 3), (training.terminate, 40)):
+            if ask is not None:
+                ask()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                training.wait(seconds)
+                return
+    finally:  # a second Ctrl-C as well
+        training.kill()
+
+
+def _ask_disk(folder: Path, needed: int, what: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise own.PretrainError(
+            f"{folder}: {needed / 1e9:.2f} GB are needed {what}, {free / 1e9:.2f} GB are free. "
+            "Make room, or name an --out on another disk."
+        )
+
+
+def main() -> None:
+    """Pretrains."""
+    args, unknown = options.parse_args(__doc__)
+    init_default_scope("mmpretrain")
+    given = options.check(args, unknown)
+    folder = Path(args.out).expanduser().resolve()
+    try:
+        with own.RunLock(folder) as lock:
+            options.claim(folder, args, given)
+            prepare(args, given, folder)
+            epochs = common.load_config(str(folder / "config.py")).train_cfg.max_epochs
+            status = train(folder, epochs, given.get("gpus", 1), lock)
+            end.finish(folder)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command goes on") from None
+    if status:
+        raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(main))

@@ -1,0 +1,51 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""How a run of pretrain.py ends: its report, what its folder holds, and what to do with it."""
+
+import sys
+from pathlib import Path
+
+from xmoco_plugin import pretraining as own
+from xmoco_plugin.visualization.report import WorkDir, write_report
+
+TREE = {
+    "config.py": "the complete config; tools/train.py runs it to the same result",
+    "files.txt": "the images trained on",
+    "digests.txt": "what was in them, line by line",
+    "scan.txt": "what the data are, and each file that was left out, with the reason",
+    "opening.txt": "the data, the choices, the differences from the host's config",
+    "first_batch.png": "views as the network got them",
+    "metrics.jsonl": "a line for each logged step and validation",
+    "health.jsonl": "a verdict for each epoch",
+    "report.html": "what the run has learnt",
+    "backbone.pth": "weights of the last checkpoint not held back, for OpenMMLab and torchvision",
+    "backbone.safetensors": "the same for timm and others",
+    "finetune_mmdet.py": "a detector on this backbone",
+    "finetune_mmseg.py": "a segmentor on this backbone",
+    "next_steps.md": "lines that judge, use and load the weights",
+}
+
+
+def report(folder: Path) -> None:
+    """Writes report.html; what it lacks, or why there is none, is said and no reason to fail."""
+    try:
+        run = WorkDir.read(folder, folder.name)
+        write_report([run], folder / "report.html", 2000)
+    except Exception as error:  # whatever a run that broke off may have left
+        print(f"report.html was not written: {error}", file=sys.stderr)
+        return
+    for line in run.missing:
+        print(f"report.html: missing: {line}", file=sys.stderr)
+
+
+def finish(folder: Path) -> None:
+    """Writes the report and what leads on, and says what there is."""
+    report(folder)
+    steps = own.hand_over(folder, Path(__file__).resolve().parents[1])
+    print(f"\n{folder}")
+    for name, meaning in TREE.items():
+        if (folder / name).exists():
+            print(f"  {name:<21} {meaning}")
+    if steps is None:
+        print("nothing was exported: no checkpoint, or each was held back (health.jsonl)")
+    else:
+        print(f"\n{steps.read_text()}", flush=True)

@@ -1,0 +1,36 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Which errors are the user's to mend, and what they are told."""
+
+import re
+import traceback
+from pathlib import Path
+
+import xmoco_plugin
+
+OUR_FOLDERS = (str(Path(xmoco_plugin.__file__).parent), str(Path(__file__).resolve().parent))
+MISSPELT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+
+
+def user_message(error: BaseException | None) -> str | None:
+    """Returns the message meant for the user, or None if this is a fault to be traced.
+
+    Ours are the error classes of this package, and every ValueError and FileNotFoundError that
+    our code raises, also where the host's registry wraps it in one of its own; and a setting that
+    the registry hands to a class that has none of that name.
+    """
+    while error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        misspelt = MISSPELT.search(str(error)) if isinstance(error, TypeError) else None
+        if misspelt and any(Path(f.filename).name == "build_functions.py" for f in frames):
+            return (
+                f"{misspelt[1]} has no setting {misspelt[2]!r}. Look for it in the config and in "
+                "--cfg-options: it may be misspelt, or inherited where a dict that names another "
+                "type lacks _delete_=True."
+            )
+        ours = bool(frames) and frames[-1].filename.startswith(OUR_FOLDERS)
+        if type(error).__module__.startswith("xmoco_plugin") or (
+            ours and isinstance(error, (ValueError, FileNotFoundError))
+        ):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None

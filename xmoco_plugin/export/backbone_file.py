@@ -1,0 +1,78 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""From a checkpoint to a file that another library reads, with every check on the way."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ..checkpoint import CheckpointError
+from .record import backbone_settings, heads_of, make_record, unlike_others
+from .sources import Backbone, find_backbone
+from .targets import architecture, check_architecture, check_finite, convert, write_backbone
+
+
+class BackboneFile(NamedTuple):
+    """A backbone that can be written.
+
+    Attributes:
+        backbone: As it was found in the checkpoint.
+        weights: In the target's names.
+        record: Plain values that say where the weights are from.
+        target: One of :data:`TARGETS`.
+    """
+
+    backbone: Backbone
+    weights: dict[str, torch.Tensor]
+    record: dict[str, Any]
+    target: str
+
+    def write(self, path: str | Path) -> None:
+        """Write it whole or not at all; see :func:`write_backbone`."""
+        write_backbone(path, self.weights, self.record, self.target)
+
+
+def prepare_file(
+    checkpoint: Mapping[str, Any],
+    source: str | Path,
+    target: str,
+    layout: str = "auto",
+    encoder: str = "query",
+    **facts: Any,
+) -> BackboneFile:
+    """Find a checkpoint's backbone, check it, and bring it into another library's names.
+
+    Args:
+        checkpoint: As from :func:`read_weights`.
+        source: Its file, for the record.
+        target: One of :data:`TARGETS`.
+        layout: One of :data:`SOURCES`.
+        encoder: 'query', or 'key' for the momentum encoder.
+        **facts: Further plain values for the record.
+
+    Raises:
+        CheckpointError: There is no backbone, it is not finite, or the target has none like it.
+    """
+    backbone = find_backbone(checkpoint, layout, encoder)
+    check_finite(backbone.state)
+    if target != "mmpretrain":
+        check_architecture(backbone.state)
+    weights = convert(backbone.state, target)
+    unlike = unlike_others(backbone_settings(checkpoint), backbone.family)
+    if unlike and target not in ("mmpretrain", "mmseg"):
+        raise CheckpointError(
+            f"This backbone computes something else than {target} would with the same weights, "
+            f"because of {'; '.join(unlike)}."
+        )
+    record = make_record(
+        checkpoint,
+        source,
+        layout=backbone.layout,
+        encoder=encoder,
+        target=target,
+        architecture=architecture(backbone.state),
+        num_heads=heads_of(checkpoint) if backbone.family == "vit" else None,
+        **facts,
+    )
+    return BackboneFile(backbone, weights, record, target)

@@ -1,0 +1,47 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""From a folder of images to a run: sources, scan, choices, config, and what a run hands on."""
+
+from .backbones import VIT_SMALL, backbone_config, is_mocov3_vit, probe
+from .choices import Choices, Chooser, Facts, outlook
+from .errors import PretrainError
+from .first_weights import first_weights
+from .hand_over import hand_over
+from .image_list import compare_with_list, write_list
+from .memory import free_memory, measure_step
+from .run_config import RUNNER_KEYS, base_config, check_labels, knn_sets, model_config, run_config
+from .run_lock import LOCK, RunLock
+from .scan import Scan, describe, overlap, scan_images
+from .sources import check_source, is_archive, list_images
+
+__all__ = [
+    "LOCK",
+    "RUNNER_KEYS",
+    "VIT_SMALL",
+    "Choices",
+    "Chooser",
+    "Facts",
+    "PretrainError",
+    "RunLock",
+    "Scan",
+    "backbone_config",
+    "base_config",
+    "check_labels",
+    "check_source",
+    "compare_with_list",
+    "describe",
+    "first_weights",
+    "free_memory",
+    "hand_over",
+    "is_archive",
+    "is_mocov3_vit",
+    "knn_sets",
+    "list_images",
+    "measure_step",
+    "model_config",
+    "outlook",
+    "overlap",
+    "probe",
+    "run_config",
+    "scan_images",
+    "write_list",
+]

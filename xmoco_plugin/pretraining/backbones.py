@@ -1,0 +1,131 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Names of backbones -> configs, and what comes out of them."""
+
+import difflib
+import re
+from typing import Any, NamedTuple
+
+import torch
+from mmpretrain.registry import MODELS
+
+from .errors import PretrainError
+
+RESNETS = {f"resnet{depth}": depth for depth in (18, 34, 50, 101, 152)}
+VIT_SMALL = "vit-small"
+ROOM = "mmpretrain.models.backbones"
+
+
+class Outputs(NamedTuple):
+    """What a backbone gives.
+
+    Attributes:
+        channels: Of its last output.
+        is_map: Whether that is (N, C, H, W), to be pooled; else (N, C).
+    """
+
+    channels: int
+    is_map: bool
+
+
+def known_names() -> list[str]:
+    """Short names, then every backbone class of mmpretrain."""
+    return [*RESNETS, VIT_SMALL, *sorted(_classes())]
+
+
+def is_mocov3_vit(name: str | None) -> bool:
+    """Whether a model's name stands for MoCo v3's ViT, which is trained by MoCo v3's recipe."""
+    return (name or "").lower() == VIT_SMALL
+
+
+def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
+    """Config of a backbone.
+
+    Args:
+        name: Of :func:`known_names`, in any case; a class may carry the name of its architecture
+            or its depth, as in 'ConvNeXt:tiny' and 'ResNeXt:50'.
+        size: Side of the views, in pixels.
+        splits: Parts of a batch that ResNets normalise apart, which is what shuffle-BN needs on
+            one process.
+
+    Raises:
+        PretrainError: There is none of that name; the nearest are named.
+    """
+    short = name.lower()
+    if short in RESNETS:
+        # Blocks start as identities, as a detector's do (docs/results.md).
+        return dict(
+            type="ResNet",
+            depth=RESNETS[short],
+            norm_cfg=dict(type="SplitBN", num_splits=splits) if splits > 1 else dict(type="BN"),
+            zero_init_residual=True,
+        )
+    if short == VIT_SMALL:
+        return dict(
+            type="MoCoV3ViT",
+            arch="mocov3-small",
+            img_size=size,
+            patch_size=16,
+            stop_grad_conv1=True,
+            frozen_stages=-1,
+            norm_eval=False,
+        )
+    kind, _, arch = name.partition(":")
+    classes = {known.lower(): known for known in _classes()}
+    if kind.lower() not in classes:
+        near = difflib.get_close_matches(short, [n.lower() for n in known_names()], n=3, cutoff=0.5)
+        original = {n.lower(): n for n in known_names()}
+        hint = f" Nearest: {', '.join(original[n] for n in near)}." if near else ""
+        raise PretrainError(
+            f"--model {name}: mmpretrain has no such backbone.{hint} Short names: "
+            f"{', '.join([*RESNETS, VIT_SMALL])}; or a class such as ConvNeXt, or ConvNeXt:tiny."
+        )
+    chosen: dict[str, Any] = {"depth": int(arch)} if arch.isdigit() else {"arch": arch}
+    return dict(type=classes[kind.lower()], **(chosen if arch else {}))
+
+
+def probe(config: dict[str, Any], size: int) -> Outputs:
+    """Build a backbone and look at what it makes of images of ``size`` pixels.
+
+    Raises:
+        PretrainError: It cannot be built, takes no such images, or gives nothing to learn from.
+    """
+    named = f"--model: {config['type']}"
+    try:
+        model = MODELS.build(config)
+    except Exception as error:  # whatever a backbone may say of its arguments
+        raise PretrainError(
+            f"{named} cannot be built like this: {str(error).rstrip('.')}. Its architecture or "
+            f"depth may be missing: --model {config['type']}:NAME or "
+            f"--model {config['type']}:NUMBER."
+        ) from error
+    try:
+        model.eval()  # which returns None in many of them
+        with torch.no_grad():
+            out: Any = model(torch.zeros(2, 3, size, size))
+    except Exception as error:  # whatever a backbone may raise on images that it is not made for
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise PretrainError(
+            f"{named} does not take images of 3 channels and {size} px: {reason[0][:300]}"
+        ) from error
+    outputs = list(out) if isinstance(out, tuple | list) else [out]
+    if (
+        len(outputs) != 1
+        or not isinstance(outputs[0], torch.Tensor)
+        or outputs[0].ndim not in (2, 4)
+    ):
+        shapes = [tuple(getattr(part, "shape", ())) for part in outputs]
+        raise PretrainError(
+            f"{named} gives {shapes} where one map (N, C, H, W) or vector (N, C) is asked. Choose "
+            "another, or write a config (configs/xmoco_r50_1xb64_folder.py is one to start from)."
+        )
+    return Outputs(int(outputs[0].shape[1]), outputs[0].ndim == 4)
+
+
+def is_resnet(config: dict[str, Any]) -> bool:
+    """Whether mmdet, mmseg, torchvision and timm have it under the same layers."""
+    return config["type"] == "ResNet"
+
+
+def _classes() -> set[str]:
+    pattern = re.compile(rf"{re.escape(ROOM)}\.(?!base_)")
+    return {name for name, cls in MODELS.module_dict.items() if pattern.match(cls.__module__)}

@@ -1,0 +1,45 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from pathlib import Path
+
+from mmpretrain.registry import MODELS
+
+from ..checkpoint import CheckpointError, compare_state, describe_difference, write_atomic
+from ..export import find_backbone, read_weights
+from .backbones import Outputs
+from .choices import Choices
+from .run_config import model_config
+
+KEY_ENCODERS = ("encoder_k.module.0.", "momentum_encoder.module.0.")
+
+
+def first_weights(init: str, choices: Choices, outputs: Outputs, folder: Path) -> str:
+    """Write a checkpoint with a given backbone in both encoders; neck and queue start anew.
+
+    Args:
+        init: A checkpoint of ours or of another library, see ``export.find_backbone``.
+        choices, outputs: Of the run.
+        folder: Of the run.
+
+    Returns:
+        The file, for ``load_from``.
+
+    Raises:
+        CheckpointError: It holds another backbone.
+    """
+    given = find_backbone(read_weights(init)).state
+    model = MODELS.build(model_config(choices, outputs))
+    difference = compare_state(model.backbone.state_dict(), given)
+    if difference.missing or difference.mismatched:
+        raise CheckpointError(
+            f"--init {init} holds another backbone than {choices.model}:\n"
+            f"{describe_difference(difference)}"
+        )
+    keys = model.state_dict().keys()
+    state = {
+        prefix + key: given[key]
+        for prefix in ("backbone.", *KEY_ENCODERS)
+        for key in model.backbone.state_dict()
+        if key in given and prefix + key in keys
+    }
+    write_atomic({"state_dict": state}, folder / "init.pth")
+    return str(folder / "init.pth")

@@ -1,0 +1,167 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""What a finished run hands on: configs for fine-tuning, and the lines that load its weights."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..export import find_backbone, read_weights
+from ..export.targets import architecture
+
+CHANNELS = {18: [64, 128, 256, 512], 34: [64, 128, 256, 512]}
+WIDE = [256, 512, 1024, 2048]
+DETECTOR = """# Faster R-CNN on the backbone of this run, for a folder in COCO format.
+# bash tools/transfer.sh {weights} det {file} --data-root FOLDER
+_base_ = "xmoco_plugin::detection/faster-rcnn_r18-fpn_small.py"
+custom_imports = dict(imports=["xmoco_plugin"], allow_failed_imports=False)
+
+pretrained = {weights!r}
+model = dict(backbone=dict(depth={depth}), neck=dict(in_channels={channels}))
+"""
+SEGMENTOR = """# FCN on the backbone of this run, for a folder in mmseg's layout.
+# bash tools/transfer.sh {weights} seg {file} --data-root FOLDER
+_base_ = "xmoco_plugin::segmentation/fcn_r18_small.py"
+custom_imports = dict(imports=["xmoco_plugin"], allow_failed_imports=False)
+
+pretrained = {weights!r}
+model = dict(
+    backbone=dict(depth={depth}),
+    decode_head=dict(in_channels={last}),
+    auxiliary_head=dict(in_channels={third}),
+)
+"""
+STEPS = """# What to do with this run
+
+`backbone.pth` holds the weights of the last checkpoint that was not held back; its record names
+epoch and verdict (docs/health.md). Lines with `tools/` are run in the checkout: `cd {checkout}`
+
+## Tools
+
+```bash
+{python} tools/evaluate.py {pth_quoted} {labels}
+{python} tools/embed.py {pth_quoted} FOLDER_OF_IMAGES --out {folder_quoted}/features.npz
+{python} tools/report.py {folder_quoted}
+```
+
+A table of protocols; features of any images; `report.html` anew, or of several runs side by side.
+Detection and segmentation need `make setup-transfer` once.
+
+## mmpretrain
+
+```python
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+import xmoco_plugin
+
+init_default_scope("mmpretrain")
+backbone = MODELS.build(dict(
+    {mmpretrain},
+    init_cfg=dict(type="Pretrained", checkpoint={pth!r}, prefix="backbone."),
+))
+backbone.init_weights()
+```
+"""
+OTHERS = """
+## mmdet
+
+`finetune_mmdet.py` inherits mmdet's Faster R-CNN and stops unless every weight arrives:
+
+```bash
+{python} tools/transfer.py {pth_quoted} det {folder_quoted}/finetune_mmdet.py \\
+  --data-root FOLDER_IN_COCO_FORMAT
+```
+
+In a config of your own:
+
+```python
+model = dict(
+    backbone=dict(init_cfg=dict(type="Pretrained", checkpoint={pth!r}, prefix="backbone."))
+)
+```
+
+## mmseg
+
+```bash
+{python} tools/transfer.py {pth_quoted} seg {folder_quoted}/finetune_mmseg.py \\
+  --data-root FOLDER_IN_MMSEG_LAYOUT
+```
+
+## torchvision
+
+```python
+import torch, torchvision
+
+model = torchvision.models.resnet{depth}()
+model.fc = torch.nn.Identity()
+weights = torch.load({pth!r}, weights_only=True)["state_dict"]
+model.load_state_dict({{key.removeprefix("backbone."): value for key, value in weights.items()}})
+```
+"""
+TIMM = """
+## timm
+
+```python
+import timm
+
+model = timm.create_model("resnet{depth}", num_classes=0, checkpoint_path={safetensors!r})
+```
+"""
+NO_OTHERS = """
+Fine-tuning configs, torchvision's and timm's lines are written for ResNets. For others:
+`{python} tools/export_backbone.py {pth_quoted} OUT --to timm` and docs/transfer.md.
+"""
+
+
+def hand_over(folder: Path, checkout: Path) -> Path | None:
+    """Write what leads on from a run's ``backbone.pth``.
+
+    Args:
+        folder: Of the run, with ``config.py``.
+        checkout: Folder that holds ``tools/``; the lines are for the Python that runs this.
+
+    Returns:
+        ``next_steps.md``; None where no epoch was exported.
+    """
+    weights = folder / "backbone.pth"
+    if not weights.is_file():
+        return None
+    cfg = Config.fromfile(str(folder / "config.py"))
+    backbone = cfg.model.backbone.to_dict()
+    depth = backbone.get("depth") if backbone["type"] == "ResNet" else None
+    if depth and (backbone.get("norm_cfg") or {}).get("type") == "SplitBN":
+        backbone.pop("norm_cfg")  # at test time it is BN
+    python = Path(sys.executable)
+    if python.is_relative_to(checkout):
+        python = python.relative_to(checkout)
+    config = shlex.quote(str(folder / "config.py"))
+    texts = dict(
+        python=shlex.quote(str(python)),
+        checkout=shlex.quote(str(checkout)),
+        # The config of a run with --labels names its labelled sets.
+        labels=f"--config {config}" if cfg.get("val_cfg") else "--data LABELLED_FOLDER",
+        pth=str(weights),
+        pth_quoted=shlex.quote(str(weights)),
+        folder_quoted=shlex.quote(str(folder)),
+        safetensors=str(folder / "backbone.safetensors"),
+        depth=depth,
+        mmpretrain=", ".join(f"{key}={value!r}" for key, value in backbone.items()),
+    )
+    text = STEPS.format(**texts)
+    if depth and architecture(find_backbone(read_weights(weights)).state) == f"resnet{depth}":
+        text += OTHERS.format(**texts)
+        if (folder / "backbone.safetensors").is_file():
+            text += TIMM.format(**texts)
+        channels = CHANNELS.get(depth, WIDE)
+        values = dict(depth=depth, weights=str(weights), channels=channels)
+        for name, template in (("mmdet", DETECTOR), ("mmseg", SEGMENTOR)):
+            file = folder / f"finetune_{name}.py"
+            if not file.exists():  # it may have been edited since
+                text_of = template.format(**values, last=channels[3], third=channels[2], file=file)
+                file.write_text(text_of)
+    else:
+        text += NO_OTHERS.format(**texts)
+    steps = folder / "next_steps.md"
+    steps.write_text(text)
+    return steps

@@ -1,0 +1,63 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""The images of a run, as they were when it began: their paths and what was in them."""
+
+import os
+from pathlib import Path
+
+from ..checkpoint import write_text
+from .errors import PretrainError
+from .scan import Scan
+
+FILES = "files.txt"  # as ListedImages reads it
+DIGESTS = "digests.txt"  # the same lines
+SHOWN = 3  # images that a refusal names; more if they differ in more ways
+
+
+def write_list(found: Scan, folder: Path) -> None:
+    """Writes ``files.txt``, one path a line, and ``digests.txt``, of the files' contents."""
+    write_text(folder / DIGESTS, "".join(f"{digest}\n" for digest in found.digests))
+    write_text(folder / FILES, "".join(f"{path}\n" for path in found.good))
+
+
+def compare_with_list(found: Scan, folder: Path) -> None:
+    """Makes sure that the images are those that the run began with.
+
+    A file that was only touched or copied anew counts as unchanged.
+
+    Raises:
+        PretrainError: Some came, went, hold something else or cannot be read any more; says how
+            many, names a few of each.
+    """
+    if not (folder / FILES).is_file():
+        return  # removed since: there is nothing to compare with
+    old = _lines(folder / FILES)
+    new = dict(zip(found.good, found.digests, strict=True))
+    # A run that an older version began has no digests.
+    kept = _lines(folder / DIGESTS) if (folder / DIGESTS).is_file() else []
+    before = dict(zip(old, kept, strict=False))
+    known, bad = set(old), dict(found.bad)
+    groups = {
+        "new": [path for path in new if path not in known],
+        "gone": [path for path in old if path not in new and path not in bad],
+        "changed": [path for path, now in new.items() if before.get(path, now) != now],
+        "unreadable": [path for path in old if path in bad],
+    }
+    unlike = {name: paths for name, paths in groups.items() if paths}
+    if not unlike:
+        return
+    counts = ", ".join(f"{len(paths):,} {name}" for name, paths in groups.items())
+    share = max(1, SHOWN // len(unlike))
+    named = [
+        f"{path} is {name}" + (f": {bad[path]}" if path in bad else "")
+        for name, paths in unlike.items()
+        for path in paths[:share]
+    ]
+    raise PretrainError(
+        f"the images are others than when {folder} began: {counts} ({'; '.join(named)}). "
+        "Put them back as they were, or start a run of its own on them: another --out, with "
+        f"--init {folder / 'backbone.pth'} to go on from these weights."
+    )
+
+
+def _lines(file: Path) -> list[str]:
+    return [os.fsdecode(line) for line in file.read_bytes().splitlines()]

@@ -1,0 +1,236 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""The complete config of a run, from a config of this package and the choices."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmpretrain.registry import DATASETS
+
+from .._config_scope import config_path
+from ..data import labelled_sets
+from ..data.labelled_sets import file_pipeline
+from .backbones import Outputs, backbone_config, is_mocov3_vit
+from .choices import Choices
+from .errors import PretrainError
+
+FOLDER_CONFIG = "xmoco_r50_1xb64_folder.py"
+VIT_CONFIG = "xmoco_v3_vit-s_16xb256.py"
+SMALL_VIEWS = 128  # px; MoCo v2's blur, made for 224, leaves nothing to see in smaller views (ours)
+# What mmengine's Runner reads, and what the tools read; the rest of a config are its own variables.
+RUNNER_KEYS = (
+    *("default_scope", "custom_imports", "model", "data_preprocessor", "train_dataloader"),
+    *("train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr", "val_dataloader"),
+    *("val_cfg", "val_evaluator", "default_hooks", "custom_hooks", "log_processor", "log_level"),
+    *("visualizer", "env_cfg", "randomness", "load_from", "resume", "work_dir", "launcher"),
+    "find_unused_parameters",
+)
+
+
+def base_config(model: str) -> str:
+    """Name of the package's config that a run inherits from."""
+    return VIT_CONFIG if is_mocov3_vit(model) else FOLDER_CONFIG
+
+
+def model_config(choices: Choices, outputs: Outputs) -> dict[str, Any]:
+    """The config of the algorithm; ``choices`` may lack what depends on the set's size."""
+    cfg = Config.fromfile(config_path(base_config(choices.model)))
+    model = copy.deepcopy(cfg.model.to_dict())
+    model["data_preprocessor"] = cfg.data_preprocessor.to_dict()
+    if is_mocov3_vit(choices.model):
+        model["backbone"] |= {"img_size": choices.image_size}
+        return model
+    model["backbone"] = backbone_config(choices.model, choices.image_size, choices.splits)
+    model["queue_len"] = max(choices.queue_len, 2)
+    model["momentum"] = choices.momentum or 0.01
+    model["neck"] |= dict(
+        in_channels=outputs.channels,
+        hid_channels=outputs.channels,
+        with_avg_pool=outputs.is_map,
+    )
+    return model
+
+
+def run_config(
+    choices: Choices,
+    outputs: Outputs,
+    folder: Path,
+    labels: str | None = None,
+    seed: int = 0,
+    amp: bool = False,
+    processes: int = 1,
+    load_from: str | None = None,
+) -> Config:
+    """Everything that ``tools/train.py`` needs, with nothing left to inherit.
+
+    Args:
+        choices: All of them.
+        outputs: Of the backbone.
+        folder: Of the run; holds ``files.txt``.
+        labels: Folder of labelled images to run kNN on, see :func:`knn_sets`.
+        seed: Of all that is drawn.
+        amp: Whether to compute in bfloat16.
+        processes: That train together.
+        load_from: Checkpoint of the first weights.
+    """
+    cfg = Config.fromfile(config_path(base_config(choices.model)))
+    model = model_config(choices, outputs)
+    model.pop("data_preprocessor")  # the Runner hands the model the config's own
+    cfg.model = model
+    cfg.work_dir = str(folder)
+    cfg.launcher = "none"
+    cfg.load_from = load_from
+    cfg.randomness = dict(seed=seed)
+    # Twenty times a run something is kept, judged and exported, and at its end.
+    interval = max(choices.epochs // 20, 1)
+    for view in (value for key, value in cfg.items() if key.startswith("view_pipeline")):
+        _fit_view(view, choices)
+    cfg.train_dataloader = dict(
+        batch_size=choices.batch_size,
+        num_workers=choices.workers,
+        persistent_workers=choices.workers > 0,
+        pin_memory=get_device() != "cpu",
+        drop_last=True,
+        sampler=dict(type="DefaultSampler", shuffle=True),
+        collate_fn=dict(type="default_collate"),
+        dataset=dict(
+            type="ListedImages", ann_file=str(folder / "files.txt"), pipeline=_train_pipeline(cfg)
+        ),
+    )
+    cfg.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=choices.epochs)
+    _set_schedule(cfg, choices)
+    cfg.auto_scale_lr = dict(base_batch_size=choices.batch_size * processes)
+    if amp:
+        # The range of float32, so that nothing has to be scaled.
+        cfg.optim_wrapper |= dict(
+            type="AmpOptimWrapper", dtype="bfloat16", loss_scale=dict(enabled=False)
+        )
+    cfg.default_hooks.logger.interval = 10
+    cfg.default_hooks.checkpoint = dict(
+        type="CheckpointHook", interval=interval, max_keep_ckpts=3, save_last=True
+    )
+    cfg.custom_hooks = [
+        dict(type="OpeningHook", path=str(folder / "opening.txt")),
+        *cfg.custom_hooks,
+        dict(type="FirstBatchHook"),
+        dict(type="HealthyExportHook"),
+    ]
+    cfg.visualizer = dict(
+        type="UniversalVisualizer",
+        vis_backends=[
+            dict(type="LocalVisBackend"),
+            dict(type="JsonLinesVisBackend"),
+        ],
+    )
+    if labels is not None:
+        cfg.train_cfg.val_interval = interval
+        cfg.custom_hooks.append(dict(type="RunSummaryHook"))
+        _set_knn(cfg, labels, choices)
+    return Config({key: cfg[key] for key in RUNNER_KEYS if key in cfg})
+
+
+def knn_sets(labels: str, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Configs of the bank and of the queries of kNN.
+
+    A folder with ``train/`` and ``val/`` gives one each; a folder with a folder for each class is
+    split in halves, class by class, by the hash of the names.
+
+    Args:
+        labels: The folder.
+        size: Side of the centre crop, in pixels.
+    """
+    if (Path(labels) / "train").is_dir():
+        sets = labelled_sets(labels, size)
+        return sets.train, sets.test
+    data = dict(type="CustomDataset", data_root=labels, pipeline=file_pipeline(size))
+    half = dict(type="LabelledShare", dataset=data, percent=50)
+    return half, {**half, "rest": True}
+
+
+def check_labels(labels: str) -> str | None:
+    """Why a folder cannot serve as ``--labels``, in a sentence; None where it can."""
+    folder = Path(labels).expanduser()
+    if not folder.is_dir():
+        return f"--labels {labels}: there is no such folder (looked from {Path.cwd()})."
+    split = (folder / "train").is_dir()
+    if split and not any((folder / name).is_dir() for name in ("val", "test")):
+        return (
+            f"--labels {labels}: it holds train/ and neither val/ nor test/. Name "
+            f"{folder / 'train'} to have it split in halves."
+        )
+    root = folder / "train" if split else folder
+    classes = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    if len(classes) < 2:
+        return (
+            f"--labels {labels}: {root} holds {len(classes)} folders; kNN needs a folder of image "
+            "files for each of at least two classes, there or in train/ and val/."
+        )
+    return None
+
+
+def _fit_view(view: list[dict], choices: Choices) -> None:
+    for step in view:
+        if step["type"] == "RandomResizedCrop":
+            step |= dict(scale=choices.image_size, crop_ratio_range=choices.crop_scale)
+    if choices.image_size < SMALL_VIEWS:
+        view[:] = [step for step in view if step["type"] != "GaussianBlur"]
+
+
+def _train_pipeline(cfg: Config) -> list[dict]:
+    """The config's own: its view pipelines have been changed in place or by copy."""
+    views = [cfg[key] for key in sorted(cfg.keys()) if key.startswith("view_pipeline")]
+    number: Any = 2 if len(views) == 1 else [1] * len(views)
+    return [
+        dict(type="LoadImageOrSkip"),
+        dict(type="MultiView", num_views=number, transforms=views),
+        dict(type="PackInputs", meta_keys=("sample_idx", "img_path", "skipped")),
+    ]
+
+
+def _set_schedule(cfg: Config, choices: Choices) -> None:
+    epochs = choices.epochs
+    if base_config(choices.model) == VIT_CONFIG:
+        # MoCo v3's: AdamW, warm-up, its rate for a batch of 4096, scaled linearly.
+        cfg.optim_wrapper = cfg.optim_wrapper.to_dict() | {"type": "OptimWrapper"}
+        cfg.optim_wrapper.pop("loss_scale", None)
+        cfg.optim_wrapper.optimizer.lr = choices.lr
+        warm = max(round(0.13 * epochs), 1)  # 40 of 300
+        cfg.param_scheduler = [
+            dict(type="LinearLR", start_factor=1e-4, by_epoch=True, begin=0, end=warm)
+            | dict(convert_to_iter_based=True),
+        ]
+        if epochs > warm:
+            cfg.param_scheduler.append(
+                dict(type="CosineAnnealingLR", T_max=epochs - warm, by_epoch=True, begin=warm)
+                | dict(end=epochs, convert_to_iter_based=True)
+            )
+    else:
+        cfg.optim_wrapper.optimizer.lr = choices.lr
+        if choices.optimizer == "AdamW":
+            cfg.optim_wrapper.optimizer = dict(type="AdamW", lr=choices.lr, weight_decay=0.05)
+        cfg.param_scheduler = [
+            dict(type="CosineAnnealingLR", T_max=epochs, by_epoch=True, convert_to_iter_based=True)
+        ]
+
+
+def _set_knn(cfg: Config, labels: str, choices: Choices) -> None:
+    bank, queries = knn_sets(str(Path(labels).expanduser().resolve()), choices.image_size)
+    images = len(DATASETS.build(bank))
+    if not images:
+        raise PretrainError(f"--labels {labels}: no labelled image is left for kNN to compare with")
+    loader = dict(
+        batch_size=64,
+        num_workers=min(choices.workers, 4),
+        persistent_workers=choices.workers > 0,
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        collate_fn=dict(type="default_collate"),
+    )
+    cfg.val_dataloader = dict(**loader, dataset=queries)
+    cfg.val_evaluator = dict(type="Accuracy", topk=(1,))
+    cfg.val_cfg = dict(
+        type="KNNValLoop",
+        bank_dataloader=dict(**copy.deepcopy(loader), dataset=bank),
+        k=min(20, images),
+    )

@@ -1,0 +1,184 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Opens every image once, in parallel, and remembers what it found."""
+
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..data import UnreadableImageError, decode_image
+from ..json_lines import parse_json_lines
+
+GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
+
+
+@dataclass
+class Scan:
+    """What is known of a set of images.
+
+    Attributes:
+        good: Paths of the images that can be read whole.
+        bad: (path, reason) of those that cannot.
+        sides: (n, 2) height and width of the good ones, upright, in pixels.
+        modes: How many of each of Pillow's modes.
+        digests: Of the good ones' files, in their order.
+    """
+
+    good: list[str] = field(default_factory=list)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    sides: np.ndarray = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
+    modes: Counter = field(default_factory=Counter)
+    digests: list[str] = field(default_factory=list)
+
+    @property
+    def duplicates(self) -> int:
+        """Files whose content another file has already."""
+        return len(self.digests) - len(set(self.digests))
+
+    @property
+    def short_sides(self) -> np.ndarray:
+        """(n,) pixels."""
+        return self.sides.min(axis=1)
+
+    @property
+    def grey_share(self) -> float:
+        """Share of the images without colour, by their mode."""
+        return sum(self.modes[mode] for mode in GREY) / max(len(self.good), 1)
+
+
+class Files(torch.utils.data.Dataset):
+    """Image files, to be looked at in worker processes."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return look_at(self.paths[index])
+
+
+def look_at(path: str) -> dict[str, Any]:
+    """Facts of one file: ``path``, ``size``, ``changed``, and ``reason`` or what the image is."""
+    facts: dict[str, Any] = {"path": path}
+    if "\n" in path or "\r" in path:
+        return facts | {"reason": "its name holds a line break"}
+    try:
+        stat = os.stat(path)
+        facts |= {"size": stat.st_size, "changed": stat.st_mtime_ns}
+        content = Path(path).read_bytes()
+        height, width = decode_image(content).shape[:2]
+        with Image.open(io.BytesIO(content)) as image:
+            mode = image.mode
+    except UnreadableImageError as error:
+        return facts | {"reason": str(error)}
+    except OSError as error:
+        # Without size and time of change, so that the next scan tries again: rights and disks are
+        # mended without a change of the file.
+        return {"path": path, "reason": f"reading failed: {error.strerror or error}"}
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    return facts | {"sides": [height, width], "mode": mode, "digest": digest}
+
+
+def scan_images(
+    paths: Sequence[str],
+    cache: Path,
+    workers: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Scan:
+    """Look at every file once; one that has been looked at and has not changed is not opened again.
+
+    Args:
+        paths: Of the files.
+        cache: JSON lines, a file each, written while it goes on: a scan that is killed loses
+            nothing. A line counts only for the path, size and time of change that it names.
+        workers: Processes; 0 for none beside this one.
+        progress: Called with how many files are done, and of how many.
+    """
+    known = _read_cache(cache)
+    facts: dict[str, dict] = {p: known[p] for p in paths if p in known and _unchanged(known[p])}
+    missing = [path for path in paths if path not in facts]
+    progress(len(facts), len(paths))
+    if missing:
+        loader = torch.utils.data.DataLoader(
+            Files(missing), batch_size=16, num_workers=workers, collate_fn=list
+        )
+        with open(cache, "a", encoding="utf-8") as file:
+            file.write("\n")  # what a killed scan has left of a line stays a line of its own
+            for batch in loader:
+                facts |= {found["path"]: found for found in batch}
+                file.writelines(json.dumps(found) + "\n" for found in batch)
+                file.flush()
+                progress(len(facts), len(paths))
+    found = Scan()
+    sides = []
+    for path in paths:
+        line = facts[path]
+        if "reason" in line:
+            found.bad.append((path, line["reason"]))
+            continue
+        found.good.append(path)
+        sides.append(line["sides"])
+        found.modes[line["mode"]] += 1
+        found.digests.append(line["digest"])
+    found.sides = np.array(sides, dtype=np.int64).reshape(-1, 2)
+    return found
+
+
+def describe(found: Scan, size: int | None = None) -> list[str]:
+    """The scan in a few lines.
+
+    Args:
+        found: Of the set.
+        size: Side of the views, in pixels, to say how many images are smaller.
+    """
+    lines = [f"images: {len(found.good):,} readable, {len(found.bad):,} unreadable"]
+    if found.good:
+        low, middle, high = np.percentile(found.short_sides, [0, 50, 100]).astype(int)
+        lines.append(f"shorter side: {low:,} to {high:,} px, median {middle:,} px")
+        modes = ", ".join(f"{mode} {n:,}" for mode, n in found.modes.most_common())
+        lines.append(f"modes: {modes} ({found.grey_share:.0%} without colour)")
+        lines.append(f"exact duplicates: {found.duplicates:,}")
+        if size is not None:
+            small = int((found.short_sides < size).sum())
+            lines.append(
+                f"smaller than the views of {size} px, and enlarged for them: {small:,} "
+                f"({small / len(found.good):.0%})"
+            )
+    return lines
+
+
+def overlap(labelled: Scan, training: Scan) -> int:
+    """How many labelled images are in the training set too, by content or by path."""
+    digests = set(training.digests)
+    paths = {os.path.realpath(path) for path in training.good}
+    return sum(
+        digest in digests or os.path.realpath(path) in paths
+        for path, digest in zip(labelled.good, labelled.digests, strict=True)
+    )
+
+
+def _read_cache(cache: Path) -> dict[str, dict]:
+    if not cache.is_file():
+        return {}
+    lines, _ = parse_json_lines(cache.read_text(encoding="utf-8", errors="replace"))
+    return {line["path"]: line for line in lines if isinstance(line.get("path"), str)}
+
+
+def _unchanged(line: dict) -> bool:
+    """Whether the file is still the one that was looked at."""
+    try:
+        stat = os.stat(line["path"])
+    except (OSError, ValueError):
+        return False
+    return (line.get("size"), line.get("changed")) == (stat.st_size, stat.st_mtime_ns)
