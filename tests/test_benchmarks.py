@@ -72,6 +72,14 @@ def test_functions_take_turns_and_the_first_round_does_not_count(load):
     assert calls == ["a", "b"] * 3
 
 
+def test_a_ratio_is_taken_round_by_round_and_shows_its_spread(load):
+    measure = load("measure")
+    # Twice as slow in the median round of a machine that slows down: the medians alone say 1.
+    own, other = measure.Seconds([2.0, 4.0, 40.0]), measure.Seconds([1.0, 4.0, 10.0])
+    assert (own, other) == (4.0, 4.0)
+    assert measure.ratio(own, other) == (2.0, "1 to 4")
+
+
 PEAK = """
 import sys
 sys.path.insert(0, sys.argv[1])

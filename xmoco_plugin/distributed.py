@@ -1,6 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Batch-wide communication; the identity without a process group."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.distributed as dist
 from mmengine.model import is_model_wrapper
@@ -51,7 +54,36 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
         gradient for its own rows: with DDP's division by R, the mean of the ranks' losses then has
         the gradient that one process with the whole batch has.
     """
-    return rows if world()[1] == 1 else _GatherRows.apply(rows)
+    if world()[1] == 1:
+        return rows
+    if not _shared or rows.requires_grad or rows.is_inference():
+        return _GatherRows.apply(rows)
+    for own, version, gathered in _shared[-1]:
+        # The same numbers, whatever view of them asks: a term detaches the keys that it is given.
+        if own.is_set_to(rows) and version == rows._version:
+            return gathered
+    gathered = _GatherRows.apply(rows)
+    _shared[-1].append((rows, rows._version, gathered))
+    return gathered
+
+
+# What was gathered within `gathers_shared`: the rows, their version, and the rows of all ranks.
+_shared: list[list[tuple[torch.Tensor, int, torch.Tensor]]] = []
+
+
+@contextmanager
+def gathers_shared() -> Iterator[None]:
+    """Within it, rows without gradient are gathered once, however often they are asked for.
+
+    Several losses compare with the same keys, and every rank asks for the same ones in the same
+    order. Rows that were written to in between are gathered anew. What is gathered is shared: it
+    must not be written to.
+    """
+    _shared.append(_shared[-1] if _shared else [])
+    try:
+        yield
+    finally:
+        _shared.pop()
 
 
 class RowExchange:

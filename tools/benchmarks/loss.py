@@ -100,7 +100,8 @@ def main() -> None:
             row[f"{name} ms"] = seconds[name] * 1e3
         for name in losses:
             row[f"{name} MB"] = peaks[n, k, name] / 1e6
-        row["time ratio"] = seconds["chunks"] / seconds["mmpretrain"]
+        ratio, rounds = measure.ratio(seconds["chunks"], seconds["mmpretrain"])
+        row |= {"time ratio": ratio, "its rounds": rounds}
         row["memory ratio"] = peaks[n, k, "chunks"] / max(peaks[n, k, "mmpretrain"], 1)
         rows.append(row)
     measure.report("InfoNCE, forwards and backwards", rows, measure.environment(device), args)

@@ -12,7 +12,7 @@ import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -62,10 +62,27 @@ def environment(device: str = "cpu") -> dict:
     )
 
 
+class Seconds(float):
+    """Median of the timed rounds of one function."""
+
+    rounds: tuple[float, ...]
+
+    def __new__(cls, rounds: Sequence[float]) -> "Seconds":
+        median = super().__new__(cls, statistics.median(rounds))
+        median.rounds = tuple(rounds)
+        return median
+
+
+def ratio(own: Seconds, other: Seconds) -> tuple[float, str]:
+    """Median of own / other over the rounds that both shared, and "least to greatest"."""
+    ratios = [a / b for a, b in zip(own.rounds, other.rounds, strict=True)]
+    return statistics.median(ratios), f"{min(ratios):.3g} to {max(ratios):.3g}"
+
+
 def alternate(
     functions: Mapping[Name, Callable[[], object]], repeats: int, device: str = "cpu"
-) -> dict[Name, float]:
-    """Median seconds of each function, called in turns so that they share the machine's moods.
+) -> dict[Name, Seconds]:
+    """Seconds of each function, called in turns so that they share the machine's moods.
 
     On the CPU with one thread these are seconds of the processor, which others cannot lengthen by
     taking turns on it; else they are seconds of the clock.
@@ -81,7 +98,7 @@ def alternate(
                 torch.cuda.synchronize()
             if round_:  # the first warms up
                 seconds[name].append(clock() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return {name: Seconds(rounds) for name, rounds in seconds.items()}
 
 
 def peak_memory(prepare: Callable[[], Callable[[], object]], device: str = "cpu") -> int:

@@ -4,7 +4,7 @@ from mmpretrain.models import MoCo
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from ..distributed import gather_rows, shared_seed, world
+from ..distributed import gather_rows, gathers_shared, shared_seed, world
 from ..momentum import MomentumEncoder, ShuffledImages, ShufflePlan, filled_slots, write_ring
 from ..precision import unit_norm
 from .compiled import compile_in_place, without_graphs
@@ -88,9 +88,10 @@ class XMoCo(MoCo):
         shuffled = [self.shuffle(v, i) if early else None for i, (_, v) in enumerate(passes)]
         queries = [self.encode_query(query) for query, _ in passes]  # each (n, D)
         keys = [self.encode_key(v, i, shuffled[i]) for i, (_, v) in enumerate(passes)]  # (n, D)
-        terms = [self.head.loss(q, k, queue) for q, k in zip(queries, keys, strict=True)]
-        # Pass by pass, as one process with the whole batch would have them.
-        self._dequeue_and_enqueue(torch.cat([gather_rows(k) for k in keys]))
+        with gathers_shared():  # the terms and the queue want the same keys
+            terms = [self.head.loss(q, k, queue) for q, k in zip(queries, keys, strict=True)]
+            # Pass by pass, as one process with the whole batch would have them.
+            self._dequeue_and_enqueue(torch.cat([gather_rows(k) for k in keys]))
         return {name: sum(t[name] for t in terms) / len(terms) for name in terms[0]}
 
     def extract_feat(self, inputs: torch.Tensor):
