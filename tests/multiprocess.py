@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Run a function in several gloo processes and collect what each returns."""
 
+import gc
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -32,5 +33,8 @@ def _entry(rank: int, function, size: int, folder: str, args: tuple) -> None:
     try:
         torch.save(function(rank, size, *args), Path(folder, f"{rank}.pt"))
         dist.barrier()
+        # As in tools/exits.py: a Runner outlives its use in reference cycles, DDP in it holds the
+        # group, and gloo's threads would run on while the interpreter takes itself apart.
+        gc.collect()
     finally:
         dist.destroy_process_group()

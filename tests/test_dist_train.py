@@ -3,7 +3,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import torch
 
 from xmoco_plugin.checkpoint import read_checkpoint
 
+from .free_port import free_port
 from .tools_config import BATCH, CONFIG, IMAGES, QUEUE, draw
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,12 +64,6 @@ def start_node(rank: int, port: int, config: Path, folder: Path, *options: str) 
         return subprocess.Popen(
             command, env=env, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.mark.slow

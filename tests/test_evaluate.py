@@ -337,6 +337,7 @@ def test_no_evaluation_overwrites_one_of_other_settings(
 
 @pytest.mark.parametrize("name", ["evaluate", "embed"])
 def test_the_help_names_protocols_and_defaults(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "1000")  # a break within linear-fast would hide it
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
     with pytest.raises(SystemExit) as end:
         import_tool(name).parse_args()

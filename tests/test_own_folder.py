@@ -91,11 +91,13 @@ def test_the_config_on_the_page_trains_a_step_on_a_folder(
     (folder / "cut.jpg").unlink()
     text = sections(page)[title]
     assert text.count('data_root="/path/to/images"') == 1
-    (tmp_path / "mine.py").write_text(text)
+    # A name, and so a log, of its own for each: in one second both names could be begun.
+    mine = tmp_path / f"{Path(page).stem}.py"
+    mine.write_text(text)
     small = [s for s in SHRUNKEN if "queue_len" not in s or page == "README.md"]
     small += ["train_dataloader.batch_size=12", "train_dataloader.num_workers=0"]
     small += ["train_dataloader.persistent_workers=False"]
-    arguments = [tmp_path / "mine.py", "--data-root", folder, "--work-dir", tmp_path / "work"]
+    arguments = [mine, "--data-root", folder, "--work-dir", tmp_path / "work"]
     if page == "README.md":
         small.append("model.queue_len=12")
     tool = import_tool("train")

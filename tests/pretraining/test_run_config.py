@@ -1,6 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """The config of a run: complete, the views that were chosen, and it trains."""
 
+from dataclasses import replace
+
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -16,6 +18,7 @@ from xmoco_plugin.pretraining import (
     run_config,
     write_list,
 )
+from xmoco_plugin.views import RECIPES, build_recipes
 
 from ..tiny_runner import QuietRunner
 from .folder import draw
@@ -54,18 +57,24 @@ def test_views_are_of_the_chosen_size_and_small_ones_without_blur(tmp_path):
             for step in written(
                 tmp_path / str(size), "resnet18", size, crop_scale=(0.5, 1.0)
             ).train_dataloader.dataset.pipeline
-            if step.type == "MultiView"
-        ).transforms[0]
+            if step.type == "TwoViews"
+        ).views
         for size in (96, 128)
     )
-    assert [step.type for step in small] == [
-        *("RandomResizedCrop", "RandomApply", "RandomGrayscale", "RandomFlip")
-    ]
-    assert [step.type for step in large] == [
-        *("RandomResizedCrop", "RandomApply", "RandomGrayscale", "GaussianBlur", "RandomFlip")
-    ]
-    assert (small[0].scale, large[0].scale) == (96, 128)
-    assert tuple(small[0].crop_ratio_range) == (0.5, 1.0)
+    v2 = RECIPES["mocov2"][0]
+    chosen = [replace(v2, size=size, crop_scale=(0.5, 1.0)) for size in (96, 128)]
+    assert build_recipes(small.to_dict()) == (replace(chosen[0], blur_prob=0.0),) * 2
+    assert build_recipes(large.to_dict()) == (chosen[1],) * 2
+
+
+def test_a_vit_gets_the_two_unlike_views_of_mocov3(tmp_path):
+    cfg = written(tmp_path, "vit-small", 128, crop_scale=(0.08, 1.0))
+    (step,) = (s for s in cfg.train_dataloader.dataset.pipeline if s.type == "TwoViews")
+    first, second = build_recipes(step.views.to_dict())
+    assert (first, second) == tuple(
+        replace(recipe, size=128, crop_scale=(0.08, 1.0)) for recipe in RECIPES["mocov3"]
+    )
+    assert first != second
 
 
 def test_a_long_run_keeps_twenty_checkpoints_worth_and_the_last(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from ..free_port import free_port
 from ..tool_modules import import_tool
 from .drawn import draw, edit
 from .hosts import needs_mmdet, needs_mmseg
@@ -51,8 +52,8 @@ def run(*command, **env) -> subprocess.CompletedProcess:
     )
 
 
-def transfer(*arguments) -> subprocess.CompletedProcess:
-    return run("bash", "tools/transfer.sh", *arguments)
+def transfer(*arguments, **env) -> subprocess.CompletedProcess:
+    return run("bash", "tools/transfer.sh", *arguments, **env)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,7 @@ def test_two_processes_fine_tune_one_detector_and_give_one_row(data, pretrained)
     done = transfer(
         pretrained, "det", DETECTOR, "--data-root", data, "--work-dir", data.parent / "two",
         "--gpus", "2", "--max-iters", "4", "--cfg-options", *SMALL_DETECTOR,
+        PORT=str(free_port()),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-8000:]
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]

@@ -73,8 +73,8 @@ def models(args: argparse.Namespace, cuda: bool) -> dict[str, tuple[Callable, di
         with DefaultScope.overwrite_default_scope("mmpretrain"):
             return MODELS.build(model_of(cfg, args, **changes))
 
-    def ours(terms: bool) -> nn.Module:
-        return built(config_path("xmoco_r50_8xb32.py"), terms)
+    def ours(terms: bool, **changes) -> nn.Module:
+        return built(config_path("xmoco_r50_8xb32.py"), terms, **changes)
 
     def fast(terms: bool) -> nn.Module:
         return built(config_path("xmoco_r50_8xb32_fast.py"), terms)
@@ -85,6 +85,7 @@ def models(args: argparse.Namespace, cuda: bool) -> dict[str, tuple[Callable, di
         choices["lightly"] = (lambda: LightlyMoCo(args.depth, args.queue), PLAIN)
     choices["ours, no terms"] = (lambda: ours(False), PLAIN)
     choices["ours"] = (lambda: ours(True), PLAIN)
+    choices["ours, channels_last"] = (lambda: ours(True, channels_last=True), PLAIN)
     if cuda:
         choices["mmpretrain AMP"] = (lambda: built(HOST), AMP)
         choices["ours, fast, no terms"] = (lambda: fast(False), fast_wrapper)

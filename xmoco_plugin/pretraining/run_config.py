@@ -85,8 +85,6 @@ def run_config(
     cfg.randomness = dict(seed=seed)
     # Twenty times a run something is kept, judged and exported, and at its end.
     interval = max(choices.epochs // 20, 1)
-    for view in (value for key, value in cfg.items() if key.startswith("view_pipeline")):
-        _fit_view(view, choices)
     cfg.train_dataloader = dict(
         batch_size=choices.batch_size,
         num_workers=choices.workers,
@@ -96,7 +94,9 @@ def run_config(
         sampler=dict(type="DefaultSampler", shuffle=True),
         collate_fn=dict(type="default_collate"),
         dataset=dict(
-            type="ListedImages", ann_file=str(folder / "files.txt"), pipeline=_train_pipeline(cfg)
+            type="ListedImages",
+            ann_file=str(folder / "files.txt"),
+            pipeline=_train_pipeline(choices),
         ),
     )
     cfg.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=choices.epochs)
@@ -170,21 +170,17 @@ def check_labels(labels: str) -> str | None:
     return None
 
 
-def _fit_view(view: list[dict], choices: Choices) -> None:
-    for step in view:
-        if step["type"] == "RandomResizedCrop":
-            step |= dict(scale=choices.image_size, crop_ratio_range=choices.crop_scale)
+def _train_pipeline(choices: Choices) -> list[dict]:
+    views: dict[str, Any] = dict(
+        recipe="mocov3" if is_mocov3_vit(choices.model) else "mocov2",
+        size=choices.image_size,
+        crop_scale=tuple(choices.crop_scale),
+    )
     if choices.image_size < SMALL_VIEWS:
-        view[:] = [step for step in view if step["type"] != "GaussianBlur"]
-
-
-def _train_pipeline(cfg: Config) -> list[dict]:
-    """The config's own: its view pipelines have been changed in place or by copy."""
-    views = [cfg[key] for key in sorted(cfg.keys()) if key.startswith("view_pipeline")]
-    number: Any = 2 if len(views) == 1 else [1] * len(views)
+        views["blur_prob"] = 0.0
     return [
         dict(type="LoadImageOrSkip"),
-        dict(type="MultiView", num_views=number, transforms=views),
+        dict(type="TwoViews", views=views),
         dict(type="PackInputs", meta_keys=("sample_idx", "img_path", "skipped")),
     ]
 
