@@ -28,7 +28,7 @@ SETUP_OFFICIAL := $(VENV_OFFICIAL)/.installed-test
 SETUP_OFFICIAL_TRANSFER := $(VENV_OFFICIAL)/.installed-transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
+.PHONY: help demo bench test test-gpu test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test-official: $(SETUP_OFFICIAL) ## run the tests on the official OpenMMLab stac
 
 test-official-transfer: $(SETUP_OFFICIAL_TRANSFER) ## run the tests of fine-tuning on the official stack
 	OMP_NUM_THREADS=1 $(VENV_OFFICIAL)/bin/python $(PYTEST) tests/transfer tests/export
+
+test-gpu: setup-test ## run the tests that need a CUDA device
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m gpu $(PYTEST_ARGS)
 
 check: format-check lint types test ## format, lint, types and tests
 
