@@ -4,9 +4,10 @@
 Banks of random unit-norm features, up to what the memory holds; each size is the beginning of one
 bank. Ours is `FeatureBank`, searched a loader's batch at a time, and the votes; the plain way is
 one matrix product with the whole bank, topk and the votes. Both answer the same queries in the
-same run. "check" is the reading of the bank for NaN, once before the search, two passes of
-which one is timed; "extra MB" is the search's peak beyond bank and queries. The second table is for as many queries and images as an
-evaluation on ImageNet-1K has, and says of each figure whether it was measured or extrapolated.
+same run. "check" is the reading of the bank for NaN, once before the search (timed in one round);
+"extra MB" is the search's peak beyond bank and queries. The second table is for as many queries and
+images as an evaluation on ImageNet-1K has, and says of each figure whether it was measured or
+extrapolated.
 """
 
 import argparse
