@@ -11,7 +11,9 @@ extrapolated.
 """
 
 import argparse
+import ctypes
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -173,6 +175,8 @@ def peak(way: Way, warm: Callable[[], None], device: str) -> int:
     def prepare() -> Way:
         torch.set_num_threads(1)
         warm()
+        if sys.platform == "linux":  # what malloc keeps free would hide what the search takes
+            getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
         return way
 
     return measure.peak_memory(prepare, device)
