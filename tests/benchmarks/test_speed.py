@@ -125,3 +125,12 @@ def test_bytes_between_processes_are_measured_and_are_those_on_paper(load, tmp_p
     )
     assert 0 < measured[drawn] < measured[comm.SHUFFLE, "host"]
     assert {row["processes"] for row in rows if "on paper" in row} == {8, 64, 512}
+
+
+def test_the_cost_of_the_health_hook_is_given_with_its_spread_and_commit(load, monkeypatch, capsys):
+    sizes = ["--batch", "4", "--queue", "64", "--dim", "16", "--repeats", "3", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["health.py", *sizes])
+    load("health").main()
+    row = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert row["share_least"] <= row["share_of_step_percent"] <= row["share_greatest"]
+    assert (row["device"], row["commit"]) == ("cpu", load("measure").environment()["commit"])

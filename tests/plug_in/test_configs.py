@@ -120,3 +120,22 @@ def test_a_run_of_the_host_is_resumed_with_the_terms(name, tmp_path):
     ours.train()
     assert ours.iter == 8
     assert ours.message_hub.get_scalar("train/loss_consistency").data[0].size == 8  # 2 a step
+
+
+@EACH
+def test_the_line_of_the_docs_adds_a_health_hook_and_keeps_the_hosts_hooks(path, tmp_path):
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict({"default_hooks.health.type": "HealthHook"})  # as --cfg-options does
+    own = [hook.type for hook in cfg.get("custom_hooks", [])]
+    runner = runner_of(small(path), tmp_path, default_hooks=cfg.default_hooks)
+    found = [type(hook).__name__ for hook in runner.hooks]
+    assert found.count("HealthHook") == 1
+    assert set(own) <= set(found)
+
+
+def test_with_that_line_a_plug_in_run_gives_a_verdict(tmp_path):
+    hooks = dict(health=dict(type="HealthHook", interval=2))
+    runner_of(small(CONFIGS / "xmoco_simsiam-r50.py"), tmp_path, default_hooks=hooks).train()
+    lines = [json.loads(line) for line in (tmp_path / "health.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert all(line["verdict"] for line in lines)

@@ -43,6 +43,12 @@ def test_images_come_sorted_by_class_and_alike_many_of_each():
     assert len(set(indices)) == 16
 
 
+def test_images_that_do_not_divide_evenly_are_all_shown():
+    indices, labels = choose_images(TinyImages(size=50, num_classes=5), 16, 16)
+    assert labels == [0] * 4 + [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3
+    assert len(set(indices)) == 16
+
+
 def test_many_classes_are_represented_by_eight():
     _, labels = choose_images(TinyImages(size=400, num_classes=40), 64)
     assert sorted(set(labels)) == [0, 5, 10, 15, 20, 25, 30, 35]

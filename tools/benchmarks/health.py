@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 
+import measure
 import torch
 from mmpretrain.registry import MODELS
 from torch.optim import SGD
@@ -88,10 +89,17 @@ def main() -> None:
             times["reading"].append(clock() - stepped)
 
     ms = {name: 1e3 * statistics.median(values) for name, values in times.items()}
-    extra = (ms["watched"] - ms["step"]) / args.interval + ms["reading"] / args.log_interval
+    rounds = zip(*times.values(), strict=True)
+    shares = sorted(
+        100 * ((watched - step) / args.interval + reading / args.log_interval) / step
+        for step, watched, reading in rounds
+    )
     row = {"batch": args.batch, "image_size": args.image_size, "queue": args.queue, "dim": args.dim}
     row |= {f"{name}_ms": round(value, 2) for name, value in ms.items()}
-    row |= {"share_of_step_percent": round(100 * extra / ms["step"], 3), "device": args.device}
+    # Of each pair of neighbouring steps: the median of all, least and greatest.
+    row |= {"share_of_step_percent": round(statistics.median(shares), 3)}
+    row |= {"share_least": round(shares[0], 3), "share_greatest": round(shares[-1], 3)}
+    row |= measure.environment(args.device)
     print(json.dumps(row))
 
 

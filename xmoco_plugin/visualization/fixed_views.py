@@ -57,8 +57,9 @@ def choose_images(dataset: Dataset, count: int, classes: int = 8) -> tuple[list[
     chosen = _spread(sorted(by_class), min(classes, count))
     indices: list[int] = []
     labels: list[int] = []
-    for label in chosen:
-        images = _spread(by_class[label], count // len(chosen))
+    for i, label in enumerate(chosen):
+        # The first classes have one more where the images do not divide evenly.
+        images = _spread(by_class[label], (count - i - 1) // len(chosen) + 1)
         indices += images
         labels += [label] * len(images)
     return indices, labels

@@ -12,10 +12,10 @@ import pytest
 
 from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.report.chart import Chart
-from xmoco_plugin.visualization.report.curves import HEALTH, SPREAD
+from xmoco_plugin.visualization.report.curves import HEALTH, SPREAD, loss_section
 from xmoco_plugin.visualization.report.histograms import histogram_figures, read_histograms
 from xmoco_plugin.visualization.report.similarity import moments
-from xmoco_plugin.visualization.report.svg import line_style, new_axes, to_svg
+from xmoco_plugin.visualization.report.svg import add_legend, line_style, new_axes, to_svg
 
 from .made_runs import health
 
@@ -37,6 +37,47 @@ def test_a_chart_says_its_last_values_and_keeps_its_numbers():
 def test_axes_have_names_and_units():
     words = re.findall(r">([^<>]+)</text>", chart().body)
     assert {"epoch", "things", "one", "two"} <= set(words)
+
+
+def test_the_caption_says_what_the_level_lines_stand_for():
+    figure = chart(levels={"raw pixels": 41.8})
+    assert figure.caption == "one: 4 at epoch 3; two: 3 at epoch 1; raw pixels: 41.8."
+
+
+def ticks(figure, axis: str = "y") -> list[str]:
+    """Words at the ticks of an axis."""
+    part = figure.body.partition(f"matplotlib.axis_{2 if axis == 'y' else 1}")[2]
+    return re.findall(r">([^<>\n]+)</text>", part)
+
+
+@pytest.mark.parametrize(
+    "labels", [["xmoco", "mocov2"], ["short", "a name of forty characters, as they come"]]
+)
+def test_a_legend_hides_no_line(labels):
+    figure, axes = new_axes()
+    for height, label in enumerate(labels):
+        axes.plot([0, 1], [height, height], label=label)
+    tall = axes.get_window_extent().height
+    add_legend(axes)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert not box.overlaps(axes.get_window_extent())
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert axes.get_window_extent().height > 0.9 * tall
+
+
+def test_a_learning_rate_that_ends_near_zero_is_drawn_on_an_even_axis():
+    lines = {"one": [(1, 0.06), (2, 0.03), (3, 6e-7)]}
+    run = WorkDir(Path("."), "one", train={"lr": lines["one"], "loss": lines["one"]})
+    total, rate = loss_section([run]).figures
+    assert ticks(total)[0] != "0.00"  # 100,000 between least and greatest: logarithmic
+    assert ticks(rate)[0] == "0.00"
+
+
+def test_equal_numbers_are_drawn_above_zero():
+    words = ticks(chart(lines={"one": [(1, 1.0), (2, 1.0)]}))
+    assert float(words[0]) == 0
 
 
 def test_a_long_curve_has_a_short_table_that_ends_where_it_ends():

@@ -114,3 +114,9 @@ def test_a_thumbnail_is_small_and_carries_its_words_safely(side, kind):
     assert f'src="data:image/{kind};base64,' in image
     assert 'alt="a &#34;cat&#34;"' in image
     assert f'width="{min(side, 96)}"' in image
+
+
+def test_a_class_that_is_named_by_a_number_is_called_a_class(folder_run):
+    _, network, _ = folder_run
+    network.bank.dataset._metainfo = dict(classes=["0", "cat"])
+    assert [network.class_name(i) for i in range(3)] == ["class 0", "cat", "class 2"]

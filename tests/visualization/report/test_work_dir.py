@@ -109,6 +109,7 @@ def test_the_environment_is_that_of_the_log(finished, tmp_path):
     dashes = "-" * 60
     log.write_text(
         f"INFO -\n{dashes}\nSystem environment:\n    Python: 3.11.7\n    PyTorch: 2.11.0\n"
+        f"    PyTorch compiling details: PyTorch built with:\n"
         f"  - GCC: 13\n\nRuntime environment:\n    seed: 0\n{dashes}\nConfig:\n    no: no\n"
     )
     environment = WorkDir.read(tmp_path).environment

@@ -31,6 +31,7 @@ class Chart:
         note: how to read it.
         levels: horizontal lines, by what they are called.
         spread: (x, standard deviation) points by run, drawn as a band.
+        log: whether the axis is logarithmic where the values span much.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Chart:
     note: str = ""
     levels: Mapping[str, float] = field(default_factory=dict)
     spread: Mapping[str, Points] = field(default_factory=dict)
+    log: bool = True
 
     def draw(self) -> Figure:
         """The figure, its caption with the last values, and its numbers."""
@@ -55,8 +57,11 @@ class Chart:
             axes.axhline(level, color="#444444", linestyle=line, linewidth=1, label=label)
         values = np.concatenate([_finite(points)[:, 1] for points in self.lines.values()])
         bare = not self.levels and not any(self.spread.values())
-        if bare and values.size and 0 < LOG_FROM * values.min() < values.max():
-            axes.set_yscale("log")
+        if bare and values.size:
+            if self.log and 0 < LOG_FROM * values.min() < values.max():
+                axes.set_yscale("log")
+            elif values.min() == values.max() > 0:
+                axes.set_ylim(0, 1.2 * values.max())  # or its ticks would part equal numbers
         axes.set_xlabel(self.x_unit)
         axes.set_ylabel(self.unit)
         axes.grid(True, linewidth=0.3, alpha=0.6)
@@ -81,6 +86,7 @@ class Chart:
             for run, points in self.lines.items()
             if points
         ]
+        ends += [f"{label}: {level:.4g}" for label, level in self.levels.items() if ends]
         return " ".join(filter(None, [self.note, "; ".join(ends) + "." if ends else ""]))
 
     def _table(self) -> Table:

@@ -93,7 +93,8 @@ def loss_section(runs: Sequence[WorkDir]) -> Section:
         lines = {
             run.name: [(run.x(x), value) for x, value in run.train.get(name, [])] for run in runs
         }
-        charts.append(Chart(name, title, unit, lines, runs[0].unit))
+        # A schedule that ends near 0 would on a logarithmic axis be all end.
+        charts.append(Chart(name, title, unit, lines, runs[0].unit, log=name != "lr"))
     return Section(
         "losses",
         "Loss terms",

@@ -112,11 +112,12 @@ class Network:
         return [[_rgb(image, bgr) for image in view] for view in views]
 
     def class_name(self, label: int | None) -> str:
-        """The class in words where the set names it."""
+        """The class in words where the set names it by more than a number."""
         if label is None:
             return "unlabelled"
         names = (getattr(self.bank.dataset, "metainfo", None) or {}).get("classes") or ()
-        return str(names[label]) if label < len(names) else f"class {label}"
+        name = str(names[label]) if label < len(names) else f"{label}"
+        return f"class {name}" if name.isdigit() else name
 
     def _loader(self, cfg: dict) -> DataLoader:
         cfg = copy.deepcopy(dict(cfg))

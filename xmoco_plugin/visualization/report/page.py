@@ -91,9 +91,9 @@ def _sections(runs: Sequence[WorkDir], pictures: Sequence[Pictures]) -> Iterable
         "maps",
         "Cross-similarity of one batch",
         "S is the cosine of every query (first view) with every key (second view) of the same "
-        "training images, sorted by class where there are classes. A good embedding has a dark red "
-        "diagonal on a pale ground. |S − Sᵀ| is what the consistency term makes small; its colours "
-        "mean the same in every map of this page.",
+        "training images, sorted by class where there are classes, with lines between them. A good "
+        "embedding has a dark red diagonal on a pale ground. |S − Sᵀ| is what the consistency term "
+        "makes small; its colours mean the same in every map of this page.",
         [
             figure
             for i, run in enumerate(runs)

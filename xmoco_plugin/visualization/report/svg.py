@@ -2,6 +2,7 @@
 """matplotlib's figures as SVG inside a page: real text, unique ids, nothing from outside."""
 
 import io
+import math
 import re
 from typing import Any
 
@@ -16,6 +17,8 @@ from ..run_figure import COLOURS, MARKERS
 
 # Inches. Text of 8 points in 3.6 inches is 11 px in a phone's width of 390 px.
 WIDTH, HEIGHT = 3.6, 2.5
+LEGEND_ROW = 0.17  # inches
+LEGEND_CHARACTERS = 18  # of a label, for two columns in that width
 LINES = ("-", "--", "-.", ":")
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -40,8 +43,21 @@ def new_axes(height: float = HEIGHT) -> tuple[Figure, Axes]:
 
 
 def add_legend(axes: Axes) -> None:
-    """Where there is room; its lines long enough to show their dashes."""
-    axes.legend(loc="best", framealpha=0.85, handlelength=3.2, fontsize=STYLE["legend.fontsize"])
+    """Above the axes, so that it hides no line; its lines long enough to show their dashes.
+
+    The figure grows by as much.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # `new_axes` made both
+    handles, labels = axes.get_legend_handles_labels()
+    if not labels:
+        return
+    columns = min(len(labels), 2 if max(map(len, labels)) <= LEGEND_CHARACTERS else 1)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * math.ceil(len(labels) / columns))
+    size = STYLE["legend.fontsize"]
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=columns, handlelength=3.2, fontsize=size
+    )
 
 
 def add_bar(figure: Figure, image: ScalarMappable, axes: Axes, label: str) -> None:

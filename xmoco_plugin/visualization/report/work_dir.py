@@ -201,7 +201,9 @@ class WorkDir:
                 lengths.append(int(match[1]))
             if not self.environment:
                 system = head.partition("System environment:")[2].partition("-" * 60)[0]
-                self.environment = {k: v[:200] for k, v in ENVIRONMENT.findall(system)}
+                found = ENVIRONMENT.findall(system)
+                # A line that ends in a colon heads a list, which is left out whole.
+                self.environment = {k: v[:200] for k, v in found if not v.endswith(":")}
         if self.unit == "epoch" and lengths:
             self.epoch_length = lengths[0]
         if not self.environment:

@@ -2,14 +2,12 @@
 """The kNN benchmark answers as the plain way does, and says what it did not measure."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-KNN = Path(__file__).parents[1] / "tools" / "benchmarks" / "knn.py"
+from .command import run as run_benchmark
+
 SIZES = ["--bank", "64", "256", "--dim", "32", "--queries", "30", "--batch", "8", "--k", "20"]
 FLOAT32, FLOAT16, PLAIN = "ours, float32", "ours, float16", "plain product"
 
@@ -17,12 +15,7 @@ FLOAT32, FLOAT16, PLAIN = "ours, float32", "ours, float16", "plain product"
 def run(folder: Path, *arguments: str) -> tuple[dict, dict]:
     """In a process of its own, because it forks. Rows by bank and way, and the last rows by way."""
     words = [*SIZES, "--classes", "5", "--cosine", "0.2", "--repeats", "1", *arguments]
-    subprocess.run(
-        [sys.executable, str(KNN), *words, "--out", str(folder / "knn")],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=True,
-        timeout=600,
-    )
+    run_benchmark("knn", *words, "--out", folder / "knn")
     rows = json.loads((folder / "knn.json").read_text())["rows"]
     measured = {(row["bank"], row["way"]): row for row in rows if "bank" in row}
     return measured, {row["way"]: row for row in rows if "bank" not in row}
