@@ -28,7 +28,7 @@ SETUP_OFFICIAL := $(VENV_OFFICIAL)/.installed-test
 SETUP_OFFICIAL_TRANSFER := $(VENV_OFFICIAL)/.installed-transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
+.PHONY: help demo bench test test-gpu test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +36,12 @@ help: ## list the targets
 demo: setup ## install, then pretrain on an embedded set of real images (DEMO_ARGS="..." for train.py)
 	$(VENV)/bin/python tools/train.py $(DEMO_CONFIG) $(DEMO_ARGS)
 
-bench: $(SETUP_BENCH) ## time loss, shuffle, step, growth, loader and, with BENCH_IMAGES=FOLDER of JPEGs, views on this machine
+bench: $(SETUP_BENCH) ## time loss, shuffle, step, growth, kNN, loader and, with BENCH_IMAGES=FOLDER of JPEGs, views on this machine
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/loss.py --out $(BENCH_OUT)/loss
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/comm.py --out $(BENCH_OUT)/comm
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/step.py --out $(BENCH_OUT)/step $(if $(BENCH_IMAGES),--images $(BENCH_IMAGES))
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/growth.py --out $(BENCH_OUT)/growth
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/knn.py --out $(BENCH_OUT)/knn
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/resident.py --out $(BENCH_OUT)/resident
 	$(if $(BENCH_IMAGES),OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/views.py $(BENCH_IMAGES) --out $(BENCH_OUT)/views,@echo "views: not timed, name a folder of JPEGs: make bench BENCH_IMAGES=FOLDER")
 
@@ -52,6 +53,9 @@ test-official: $(SETUP_OFFICIAL) ## run the tests on the official OpenMMLab stac
 
 test-official-transfer: $(SETUP_OFFICIAL_TRANSFER) ## run the tests of fine-tuning on the official stack
 	OMP_NUM_THREADS=1 $(VENV_OFFICIAL)/bin/python $(PYTEST) tests/transfer tests/export
+
+test-gpu: setup-test ## run the tests that need a CUDA device
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m gpu $(PYTEST_ARGS)
 
 check: format-check lint types test ## format, lint, types and tests
 

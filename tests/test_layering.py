@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "xmoco_plugin"
 SHARED = {"distributed", "precision"}
 # Rooms of the package that a room may import, beside itself.
@@ -82,8 +82,9 @@ def test_losses_heads_and_data_do_not_know_the_runner():
 
 
 def test_no_file_is_longer_than_300_lines_and_xmoco_stays_under_150():
-    tools = sorted((ROOT / "tools").rglob("*.py"))
-    lengths = {f: len(f.read_text().splitlines()) for f in FILES + tools}
+    others = [f for room in ("tools", "tests", "configs") for f in (ROOT / room).rglob("*.py")]
+    assert Path(__file__).resolve() in others
+    lengths = {f: len(f.read_text().splitlines()) for f in FILES + others}
     assert {f: n for f, n in lengths.items() if n > 300} == {}
     assert lengths[PACKAGE / "algorithms" / "xmoco.py"] < 150
 

@@ -2,6 +2,7 @@
 """The command lines of tools/, which is no package, as modules."""
 
 import importlib
+import importlib.util
 import signal
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = ROOT / "tools"
 
 
 def import_tool(name: str) -> ModuleType:
@@ -19,6 +21,14 @@ def import_tool(name: str) -> ModuleType:
         return importlib.import_module(name)
     finally:
         sys.path.remove(str(TOOLS))
+
+
+def load_tool(name: str) -> ModuleType:
+    """Imports tools/`name`.py; the standard library has a `test` of its own."""
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", TOOLS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run_tool(tool: ModuleType, monkeypatch, *arguments) -> int:

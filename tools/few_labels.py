@@ -29,7 +29,10 @@ def parse_args() -> tuple[argparse.Namespace, list[str]]:
         "--imagenet", metavar="FILE", help="a third start: weights in torchvision's layout"
     )
     parser.add_argument(
-        "--shares", default="1,5,10,25,100", type=shares, help="percent of the training images"
+        "--shares",
+        default="1,5,10,25,100",
+        type=shares,
+        help="percent of the training images; default: %(default)s",
     )
     parser.add_argument(
         "--share-iters",

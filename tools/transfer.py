@@ -54,7 +54,9 @@ def build_parser(description: str, work_dir: str) -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", help="pretraining checkpoint, or the word scratch")
     parser.add_argument("task", choices=sorted(SCOPES), help="detection or segmentation")
     parser.add_argument("config", help="config of configs/detection or configs/segmentation")
-    parser.add_argument("--seeds", default="0", type=seeds, help="0, or 0,1,2, or 0..4")
+    parser.add_argument(
+        "--seeds", default="0", type=seeds, help="0, or 0,1,2, or 0..4; default: %(default)s"
+    )
     parser.add_argument("--gpus", type=int, default=1, help="processes on this machine")
     parser.add_argument("--work-dir", help=f"default: {work_dir}")
     parser.add_argument("--data-root", help="folder of the data")

@@ -173,14 +173,16 @@ def test_a_step_under_bf16_autocast_is_near_one_in_float32(name):
     total.backward()
 
 
-@pytest.mark.parametrize("name", ["byol-r50", "barlowtwins-r50", "simclr-r50"])
+@pytest.mark.parametrize("name", ROWS)
 def test_compiled_steps_give_the_values_of_eager_ones(name):
     eager = build(plugged(name))
     compiled = copy.deepcopy(eager)
     forward = torch.compile(compiled.loss, backend="aot_eager")
     for seed in range(2):
         inputs = views(8, seed)
+        torch.manual_seed(seed)  # DenseCL's shuffle
         expected, _ = eager.parse_losses(eager.loss(inputs, None))
+        torch.manual_seed(seed)
         total, _ = compiled.parse_losses(forward(inputs, None))
         assert total.item() == pytest.approx(expected.item(), rel=1e-9)
     total.backward()

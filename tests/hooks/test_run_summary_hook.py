@@ -18,22 +18,9 @@ from xmoco_plugin.hooks.run_record import RunRecord
 
 from .. import models, tiny_runner
 from ..multiprocess import run_processes
+from .summary_run import build, read
 
 PREPROCESSOR = dict(type="SelfSupDataPreprocessor", mean=[128.0] * 3, std=[64.0] * 3)
-
-
-def build(folder, epochs: int = 2, validate: bool = True, summary: dict | None = None, **options):
-    hook = dict(type="RunSummaryHook", num_images=8) | (summary or {})
-    return tiny_runner.build(
-        folder,
-        hooks=[hook],
-        validate=validate,
-        **(dict(train_cfg=dict(by_epoch=True, max_epochs=epochs)) | options),
-    )
-
-
-def read(folder) -> dict:
-    return json.loads((folder / "summary.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -251,57 +238,6 @@ def record_taken_up(rank: int, size: int, folder: str) -> list:
 def test_every_process_takes_up_the_summary_of_the_first(tmp_path):
     first, second = run_processes(record_taken_up, 2, str(tmp_path))
     assert first == second == [10.0, [[0, 10.0]]]
-
-
-def test_without_a_validation_the_accuracies_are_not_measured(tmp_path):
-    runner = build(tmp_path, validate=False)
-    runner.train()
-    text = next(h for h in runner.hooks if isinstance(h, RunSummaryHook)).framed()
-    assert text.count("not measured") == 4
-    assert (tmp_path / "summary.png").exists()
-
-
-def test_a_supervised_model_gets_its_curve_without_maps(tmp_path):
-    classifier = dict(
-        type="ImageClassifier",
-        backbone=dict(type="TinyEncoder"),
-        neck=dict(type="GlobalAveragePooling"),
-        head=dict(type="LinearClsHead", num_classes=4, in_channels=16),
-    )
-    loader = tiny_runner.loader(views=False)
-    build(tmp_path, validate=False, model=classifier, train_dataloader=loader).train()
-    assert list(read(tmp_path)["losses"]) == ["loss"]
-    assert (tmp_path / "summary.png").exists()
-    assert not (tmp_path / "summary_maps.npz").exists()
-
-
-def test_training_counted_in_iterations_has_iterations_on_its_axis(tmp_path):
-    build(
-        tmp_path,
-        summary=dict(iters_per_point=3, picture=False),
-        train_cfg=dict(type="IterBasedTrainLoop", max_iters=7, val_interval=4),
-        train_dataloader=tiny_runner.loader(infinite=True),
-    ).train()
-    record = read(tmp_path)
-    assert record["unit"] == "iteration"
-    assert [x for x, _ in record["losses"]["loss_nce"]] == [3, 6, 7]
-    assert [x for x, _ in record["accuracy"]] == [0, 4, 7]
-
-
-def test_unlabelled_images_are_shown_without_classes(tmp_path):
-    loader = tiny_runner.loader(labelled=False)
-    build(tmp_path, validate=False, train_dataloader=loader).train()
-    with np.load(tmp_path / "summary_maps.npz") as maps:
-        assert maps["labels"].size == 0
-        assert maps["after"].shape == (8, 8)
-
-
-def test_images_too_many_for_raw_pixels_leave_that_line_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("xmoco_plugin.hooks.run_summary_hook.MAX_PIXEL_BYTES", 1000)
-    build(tmp_path, summary=dict(picture=False)).train()
-    record = read(tmp_path)
-    assert record["raw_pixels"] is None
-    assert record["largest_class"] == 25
 
 
 def test_one_image_is_refused():

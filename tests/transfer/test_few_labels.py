@@ -13,8 +13,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models import ResNet
 from PIL import Image
 
-from ..test_tools import load_tool
-from ..tool_modules import import_tool, run_tool
+from ..tool_modules import import_tool, load_tool, run_tool
 from .drawn import CLASSES, draw, edit
 from .hosts import needs_mmdet, needs_mmseg
 from .small import DETECTOR, ROOT, SEGMENTOR, SMALL_DETECTOR, WIDTH

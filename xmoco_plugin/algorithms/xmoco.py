@@ -22,15 +22,14 @@ class XMoCo(MoCo):
             mmpretrain's ``MoCo``.
         head: ``XMoCoHead``, or any head with ``loss(q, k, queue) -> dict``.
         momentum: update rate of the key encoder: the paper's m = 0.999 is 0.001 here.
-        symmetric: also swap the roles of the two views and average both passes. The queue is read
-            in both before the keys of either enter it.
+        symmetric: also swap the views' roles; the mean of both, which read the same queue.
         exclude_unfilled: leave slots of the queue that no key has filled yet out of every term,
             instead of comparing with random ones as MoCo does. Off by default: with it on, the
             first steps are not MoCo's.
         channels_last: weights laid out as tensor cores read them. Same values up to rounding.
-        compile_encoders: compile both encoders, with options of ``torch.compile`` or as it is
-            (``True``). In place: the state dict keeps its keys. Same values up to rounding.
-            ``dict(mode='reduce-overhead')`` captures them as CUDA graphs: for batches of one size.
+        compile_encoders: compile both encoders, with options of ``torch.compile`` or ``True``. The
+            state dict keeps its keys. Same values up to rounding. ``dict(mode='reduce-overhead')``
+            captures them as CUDA graphs: for batches of one size.
         overlap_shuffle: on several processes, let the key images travel while the queries are
             encoded. Same values bit by bit.
         **kwargs: passed on to ``MoCo``.
@@ -89,7 +88,7 @@ class XMoCo(MoCo):
         queries = [self.encode_query(query) for query, _ in passes]  # each (n, D)
         keys = [self.encode_key(v, i, shuffled[i]) for i, (_, v) in enumerate(passes)]  # (n, D)
         with gathers_shared():  # the terms and the queue want the same keys
-            terms = [self.head.loss(q, k, queue) for q, k in zip(queries, keys, strict=True)]
+            terms = [self.head.loss(*pair, queue) for pair in zip(queries, keys, strict=True)]
             # Pass by pass, as one process with the whole batch would have them.
             self._dequeue_and_enqueue(torch.cat([gather_rows(k) for k in keys]))
         return {name: sum(t[name] for t in terms) / len(terms) for name in terms[0]}

@@ -3,8 +3,6 @@ import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 
-from ..distributed import gathers_shared
-
 
 class SimilarityTerms(BaseModule):
     """Base of the heads: the two terms, each of which may be absent.
@@ -35,8 +33,7 @@ class SimilarityTerms(BaseModule):
             ``loss_consistency`` and ``loss_uniformity``, those that are configured.
         """
         terms = {"loss_consistency": self.consistency, "loss_uniformity": self.uniformity}
-        with gathers_shared():
-            return {name: term(q, k, queue) for name, term in terms.items() if term is not None}
+        return {name: term(q, k, queue) for name, term in terms.items() if term is not None}
 
 
 def _build(config: dict | None, default_type: str):

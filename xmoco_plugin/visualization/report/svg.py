@@ -42,12 +42,16 @@ def new_axes(height: float = HEIGHT) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def add_legend(figure: Figure, axes: Axes) -> None:
+def add_legend(axes: Axes) -> None:
     """Above the axes, so that it hides no line; its lines long enough to show their dashes.
 
     The figure grows by as much.
     """
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # `new_axes` made both
     handles, labels = axes.get_legend_handles_labels()
+    if not labels:
+        return
     columns = min(len(labels), 2 if max(map(len, labels)) <= LEGEND_CHARACTERS else 1)
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW * math.ceil(len(labels) / columns))
     size = STYLE["legend.fontsize"]

@@ -1,0 +1,17 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import importlib
+
+import cv2
+import pytest
+import torch
+
+from .command import BENCHMARKS
+
+
+@pytest.fixture
+def load(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
+    yield importlib.import_module
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(cv_threads)
