@@ -84,7 +84,7 @@ setup(
     packages=find_packages(include=["xmoco_plugin", "xmoco_plugin.*"]),
     package_data={"xmoco_plugin.visualization.report": ["page.*"]},
     # No stack here: pip would lay a second one over the one that is installed. See _stack.py.
-    install_requires=["Jinja2", "matplotlib", "numpy", "Pillow"],
+    install_requires=["Jinja2", "matplotlib>=3.7", "numpy", "Pillow"],
     extras_require={
         **{stack: list(needs.values()) for stack, needs in STACKS.items()},
         "demo": DEMO,

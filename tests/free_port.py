@@ -5,7 +5,7 @@ from contextlib import suppress
 
 
 def free_port() -> int:
-    """A port below the range from which systems serve whoever connects: it is free until bound."""
+    """A port below the range that systems hand to whoever connects: it very likely stays free."""
     for port in random.SystemRandom().sample(range(20_000, 32_000), 50):
         with suppress(OSError), socket.socket() as listener:
             listener.bind(("127.0.0.1", port))

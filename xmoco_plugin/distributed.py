@@ -76,8 +76,8 @@ def gathers_shared() -> Iterator[None]:
     """Within it, rows without gradient are gathered once, however often they are asked for.
 
     Several losses compare with the same keys, and every rank asks for the same ones in the same
-    order. Rows that were written to in between are gathered anew. What is gathered is shared: it
-    must not be written to.
+    order. Rows that were written to in between are gathered anew (by torch's count of writes, which
+    does not see those through ``.data``). What is gathered is shared: it must not be written to.
     """
     _shared.append(_shared[-1] if _shared else [])
     try:

@@ -1,6 +1,6 @@
 # MoCo v3, ViT-B/16, ImageNet-1K: mmpretrain's own config with the two terms on its head.
 # Source:   settings of mmpretrain (arXiv 2104.02057); terms: our reading of arXiv 2206.04676
-# Command:  bash tools/dist_train.sh configs/plug_in/xmoco_mocov3-vit-b.py 16 --data-root data/imagenet
+# Command:  NNODES=2 NODE_RANK=0 MASTER_ADDR=HOST0 bash tools/dist_train.sh configs/plug_in/xmoco_mocov3-vit-b.py 8 --data-root data/imagenet
 # Hardware: 16 GPUs. Hours: not yet run
 # Expected: not yet run
 _base_ = "mmpretrain::mocov3/mocov3_vit-base-p16_16xb256-amp-coslr-300e_in1k.py"

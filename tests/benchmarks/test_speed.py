@@ -61,10 +61,12 @@ def test_the_step_benchmark_times_the_peers_and_the_parts_of_ours(tmp_path):
     run("step", *sizes, *jpegs, "--out", tmp_path / "out/step")
     rows = json.loads((tmp_path / "out/step.json").read_text())["rows"]
     models = {row["model"]: row for row in rows if "model" in row}
-    assert {"mmpretrain", "ours, no terms", "ours"} <= set(models)
+    assert {"mmpretrain", "ours, no terms", "ours", "ours, channels_last"} <= set(models)
+    assert models["mmpretrain"]["of mmpretrain, rounds"] == "1 to 1"
     assert models["mmpretrain"]["time / mmpretrain"] == 1
     parts = {row["part of ours"]: row["share %"] for row in rows if "part of ours" in row}
     assert sum(parts.values()) == pytest.approx(100)
+    assert parts["backward"] > parts["shuffle and back"] > 0
     assert parts["backward"] > parts["queue"] > 0
     ways = {row["way"]: row for row in rows if "way" in row}
     assert all(0 < row["waits for data %"] < 100 for row in ways.values())

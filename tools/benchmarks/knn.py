@@ -215,7 +215,8 @@ def target_rows(seconds: dict, checked: dict, args: argparse.Namespace) -> list[
         exponent = error = None
         if len(sizes) > 1:
             exponent, error = growth.fit(sizes, [total[m] for m in sizes])
-            row |= {"exponent": round(exponent, 2), "±": round(error, 2)}
+            row |= {"exponent": round(exponent, 2)}
+            row |= {"±": round(error, 2)} if len(sizes) > 2 else {}
         if bank in total:
             ends = [float(total[bank]), min(total[bank].rounds), max(total[bank].rounds)]
         elif exponent is not None and error is not None:
@@ -226,7 +227,8 @@ def target_rows(seconds: dict, checked: dict, args: argparse.Namespace) -> list[
             rows.append(row | {"figure": "none: one size has no exponent"})
             continue
         row["minutes"] = ends[0] / 60
-        row["between"] = f"{min(ends) / 60:.3g} to {max(ends) / 60:.3g}"
+        if bank in total or len(sizes) > 2:  # a line through two points has no error
+            row["between"] = f"{min(ends) / 60:.3g} to {max(ends) / 60:.3g}"
         row["figure"] = f"extrapolated: {' and '.join(how)}" if how else "measured"
         rows.append(row)
     return rows

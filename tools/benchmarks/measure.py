@@ -52,7 +52,7 @@ def environment(device: str = "cpu") -> dict:
     return dict(
         processor=models[0] if models else platform.processor(),
         cores=os.cpu_count(),
-        device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         threads=torch.get_num_threads(),
         load=round(os.getloadavg()[0], 1),
         python=platform.python_version(),

@@ -58,7 +58,7 @@ def test_a_legend_hides_no_line(labels):
     for height, label in enumerate(labels):
         axes.plot([0, 1], [height, height], label=label)
     tall = axes.get_window_extent().height
-    add_legend(axes)
+    add_legend(figure, axes)
     figure.draw_without_rendering()
     (legend,) = figure.legends
     box = legend.get_window_extent()

@@ -67,7 +67,7 @@ class Chart:
         axes.grid(True, linewidth=0.3, alpha=0.6)
         whole_numbers(axes)
         if len(self.lines) + len(self.levels) > 1 and axes.get_legend_handles_labels()[0]:
-            add_legend(axes)
+            add_legend(figure, axes)
         slug = "curve-" + re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
         caption = self._caption()
         svg = to_svg(figure, slug, f"{self.title} over training. {caption}")

@@ -62,7 +62,7 @@ def _last(run: WorkDir, number: int, found: dict[str, Histograms]) -> Figure:
     axes.set_xlim(-1, 1)
     axes.set_xlabel("similarity (cosine)")
     axes.set_ylabel("density (1 / cosine)")
-    add_legend(axes)
+    add_legend(figure, axes)
     epoch = max(histograms.epochs[-1] for histograms in found.values())
     name, title = f"histogram-{number}", f"{run.name}: similarities at epoch {epoch:g}"
     caption = "The less the two overlap, the better an image's own key is told from the others'."

@@ -42,13 +42,11 @@ def new_axes(height: float = HEIGHT) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def add_legend(axes: Axes) -> None:
+def add_legend(figure: Figure, axes: Axes) -> None:
     """Above the axes, so that it hides no line; its lines long enough to show their dashes.
 
     The figure grows by as much.
     """
-    figure = axes.get_figure(root=True)
-    assert figure is not None  # `new_axes` made both
     handles, labels = axes.get_legend_handles_labels()
     if not labels:
         return
