@@ -3,6 +3,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -129,10 +130,23 @@ def test_bytes_between_processes_are_measured_and_are_those_on_paper(load, tmp_p
     assert {row["processes"] for row in rows if "on paper" in row} == {8, 64, 512}
 
 
-def test_the_cost_of_the_health_hook_is_given_with_its_spread_and_commit(load, monkeypatch, capsys):
+def test_the_cost_of_the_health_hook_is_its_share_of_a_step_with_the_spread(
+    load, monkeypatch, capsys
+):
     sizes = ["--batch", "4", "--queue", "64", "--dim", "16", "--repeats", "3", "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["health.py", *sizes])
-    load("health").main()
+    # A clock that says: steps of 10 s, a look takes 1, 6 and 2 s more, a reading 5 s.
+    rounds = [[10, 11, 5], [10, 16, 5], [10, 12, 5]]
+    ticks = [0, 1, 0, 1]  # two steps that warm up
+    for step, watched, reading in rounds:
+        ticks += [0, step, 0, watched, watched + reading]
+    health = load("health")
+    clock = SimpleNamespace(process_time=iter(ticks).__next__)
+    monkeypatch.setattr(health, "time", clock)
+    health.main()
     row = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert row["share_least"] <= row["share_of_step_percent"] <= row["share_greatest"]
-    assert (row["device"], row["commit"]) == ("cpu", load("measure").environment()["commit"])
+    assert (row["step_ms"], row["watched_ms"], row["reading_ms"]) == (10_000, 12_000, 5_000)
+    # A look in 50 steps, a reading in 100: (extra / 50 + 5 / 100) / 10.
+    assert row["share_of_step_percent"] == pytest.approx(0.9)
+    assert (row["share_least"], row["share_greatest"]) == pytest.approx((0.7, 1.7))
+    assert row["device"] == "cpu"
