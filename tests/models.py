@@ -50,6 +50,16 @@ def config(kind: str = "XMoCo", norm: bool = True, **options) -> dict:
     )
 
 
+def classifier() -> dict:
+    """Config of a tiny classifier of four classes: a model that makes no pairs of views."""
+    return dict(
+        type="ImageClassifier",
+        backbone=dict(type="TinyEncoder"),
+        neck=dict(type="GlobalAveragePooling"),
+        head=dict(type="LinearClsHead", num_classes=4, in_channels=16),
+    )
+
+
 def save_checkpoint(path: Path) -> nn.Module:
     """Write an XMoCo, with its config inside as mmengine has it; returns the model."""
     preprocessor = dict(type="SelfSupDataPreprocessor", mean=[128.0] * 3, std=[64.0] * 3)

@@ -9,6 +9,8 @@ import torch
 from tests.algorithms.test_xmoco import learned, train
 from tests.models import build, views
 
+pytestmark = pytest.mark.usefixtures("nothing_compiled_before")
+
 
 class Backend:
     """A compiler that changes nothing and counts what it was given."""
@@ -19,14 +21,6 @@ class Backend:
     def __call__(self, graph, examples, **options):
         self.graphs += 1
         return graph.forward
-
-
-@pytest.fixture(autouse=True)
-def nothing_compiled_before():
-    """Forgets what other tests compiled: torch compiles one code so many times and no more."""
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 @pytest.fixture

@@ -18,15 +18,8 @@ from xmoco_plugin import config_path
 
 STEPS = 3
 COMPILER = next((c for c in (os.environ.get("CXX"), "g++", "clang++") if c and shutil.which(c)), "")
+pytestmark = pytest.mark.usefixtures("nothing_compiled_before")
 needs_compiler = pytest.mark.skipif(not COMPILER, reason="torch.compile needs a C++ compiler")
-
-
-@pytest.fixture(autouse=True)
-def nothing_compiled_before():
-    """Forgets what other tests compiled: torch compiles one code so many times and no more."""
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 def losses(model_options: dict, bf16: bool = False, fused: bool = False) -> torch.Tensor:

@@ -155,14 +155,8 @@ def test_training_is_the_same_bit_for_bit_with_and_without_the_hook(tmp_path):
 
 
 def test_a_model_without_pairs_trains_on_and_says_that_nothing_was_seen(tmp_path):
-    classifier = dict(
-        type="ImageClassifier",
-        backbone=dict(type="TinyEncoder"),
-        neck=dict(type="GlobalAveragePooling"),
-        head=dict(type="LinearClsHead", num_classes=4, in_channels=16),
-    )
     loader = tiny_runner.loader(views=False)
-    build(tmp_path, epochs=1, model=classifier, train_dataloader=loader).train()
+    build(tmp_path, epochs=1, model=models.classifier(), train_dataloader=loader).train()
     line = read_health(tmp_path / "health.jsonl")[0]
     assert line["verdict"] == "too early"
     assert "no similarities" in line["reason"]

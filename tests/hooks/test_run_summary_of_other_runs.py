@@ -5,7 +5,7 @@ import numpy as np
 
 from xmoco_plugin.hooks import RunSummaryHook
 
-from .. import tiny_runner
+from .. import models, tiny_runner
 from .summary_run import build, read
 
 
@@ -18,14 +18,8 @@ def test_without_a_validation_the_accuracies_are_not_measured(tmp_path):
 
 
 def test_a_supervised_model_gets_its_curve_without_maps(tmp_path):
-    classifier = dict(
-        type="ImageClassifier",
-        backbone=dict(type="TinyEncoder"),
-        neck=dict(type="GlobalAveragePooling"),
-        head=dict(type="LinearClsHead", num_classes=4, in_channels=16),
-    )
     loader = tiny_runner.loader(views=False)
-    build(tmp_path, validate=False, model=classifier, train_dataloader=loader).train()
+    build(tmp_path, validate=False, model=models.classifier(), train_dataloader=loader).train()
     assert list(read(tmp_path)["losses"]) == ["loss"]
     assert (tmp_path / "summary.png").exists()
     assert not (tmp_path / "summary_maps.npz").exists()

@@ -178,19 +178,28 @@ def test_an_interrupted_start_takes_its_training_with_it(tool, monkeypatch, tmp_
         pass
 
 
-def test_ctrl_c_ends_both_processes_with_one_line_and_without_a_traceback(data, tmp_path):
-    out = tmp_path / "run"
+def command_of(data, out, epochs: int) -> list:
     command = ["--data", data / "images", "--out", out, "--model", "MobileNetV2", *FAST]
-    command[command.index(EPOCHS)] = 500
-    process = subprocess.Popen(
+    command[command.index(EPOCHS)] = epochs
+    return command
+
+
+def start(command: list, stream: int, **options) -> subprocess.Popen:
+    """The tool in a session of its own, its two streams both `stream`."""
+    return subprocess.Popen(
         [sys.executable, str(TOOLS / "pretrain.py"), *map(str, command)],
         env=os.environ | {"PYTHONPATH": str(TOOLS.parent), "OMP_NUM_THREADS": "1"},
         start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=stream,
+        stderr=stream,
         text=True,
-        preexec_fn=heed_ctrl_c,
+        **options,
     )
+
+
+def test_ctrl_c_ends_both_processes_with_one_line_and_without_a_traceback(data, tmp_path):
+    out = tmp_path / "run"
+    process = start(command_of(data, out, 500), subprocess.PIPE, preexec_fn=heed_ctrl_c)
     try:
         wait_for_file(out / "last_checkpoint", process, 300)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that it started
@@ -208,15 +217,8 @@ def test_ctrl_c_ends_both_processes_with_one_line_and_without_a_traceback(data, 
 
 def test_a_killed_run_goes_on_with_the_same_command(data, tmp_path, tool, monkeypatch, capfd):
     out = tmp_path / "run"
-    command = ["--data", data / "images", "--out", out, "--model", "MobileNetV2", *FAST]
-    command[command.index(EPOCHS)] = 8
-    process = subprocess.Popen(
-        [sys.executable, str(TOOLS / "pretrain.py"), *map(str, command)],
-        env=os.environ | {"PYTHONPATH": str(TOOLS.parent), "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = command_of(data, out, 8)
+    process = start(command, subprocess.DEVNULL)
     end = time.monotonic() + 900
     while not (out / "backbone.pth").is_file() and time.monotonic() < end:
         time.sleep(0.2)

@@ -146,7 +146,7 @@ def measure(rank: int, size: int, folder: str, args: argparse.Namespace) -> None
                     row[f"{name} MB"] = round(statistics.median(b for b, _ in values) / 1e6, 3)
                     times = [1e3 * t for _, t in values]
                     row[f"{name} ms"] = round(statistics.median(times), 1)
-                    row[f"{name}, rounds"] = f"{min(times):.3g} to {max(times):.3g}"
+                    row[f"{name}, rounds"] = bench.spread(times)
             rows.append(row)
         Path(folder, f"{size}.json").write_text(json.dumps(rows))
     dist.barrier()

@@ -155,7 +155,7 @@ def measure_dtype(
             took, votes = seconds[name, m], found[name, m]
             row: dict = dict(bank=m, way=name)
             row["check s"] = float(checked[name, m]) if name == ours else "-"
-            row |= {"search s": float(took), "its rounds": spread(took)}
+            row |= {"search s": float(took), "its rounds": measure.spread(took.rounds)}
             row["queries/s"] = args.queries / took
             row["bank GB"] = m * args.dim * dtype.itemsize / 1e9
             row["extra MB"] = peaks[name, m] / 1e6
@@ -187,11 +187,6 @@ def compare(votes: torch.Tensor, expected: torch.Tensor) -> dict:
     same = (votes.argmax(1) == expected.argmax(1)).double().mean()
     apart = (votes.double() - expected.double()).abs().max()
     return {"same answers %": 100 * float(same), "votes apart": float(apart)}
-
-
-def spread(seconds: measure.Seconds) -> str:
-    """Least to greatest round."""
-    return f"{min(seconds.rounds):.3g} to {max(seconds.rounds):.3g}"
 
 
 def target_rows(seconds: dict, checked: dict, args: argparse.Namespace) -> list[dict]:
@@ -228,7 +223,7 @@ def target_rows(seconds: dict, checked: dict, args: argparse.Namespace) -> list[
             continue
         row["minutes"] = ends[0] / 60
         if bank in total or len(sizes) > 2:  # a line through two points has no error
-            row["between"] = f"{min(ends) / 60:.3g} to {max(ends) / 60:.3g}"
+            row["between"] = measure.spread([end / 60 for end in ends])
         row["figure"] = f"extrapolated: {' and '.join(how)}" if how else "measured"
         rows.append(row)
     return rows

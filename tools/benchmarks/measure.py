@@ -73,10 +73,15 @@ class Seconds(float):
         return median
 
 
+def spread(values: Sequence[float]) -> str:
+    """'Least to greatest'."""
+    return f"{min(values):.3g} to {max(values):.3g}"
+
+
 def ratio(own: Seconds, other: Seconds) -> tuple[float, str]:
     """Median of own / other over the rounds that both shared, and "least to greatest"."""
     ratios = [a / b for a, b in zip(own.rounds, other.rounds, strict=True)]
-    return statistics.median(ratios), f"{min(ratios):.3g} to {max(ratios):.3g}"
+    return statistics.median(ratios), spread(ratios)
 
 
 def alternate(
