@@ -22,7 +22,7 @@ from xmoco_plugin.checkpoint import (
 )
 from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.export import find_backbone
-from xmoco_plugin.export.record import read_settings
+from xmoco_plugin.untrusted import read_settings
 from xmoco_plugin.views import training_size
 
 USUAL_SIZE = 224  # px, of ImageNet's recipes
