@@ -35,7 +35,7 @@ TOOLS = Path(__file__).resolve().parent
 SHOWN = 20  # files that were left out; all of them are in scan.txt
 
 
-def look(paths: list[str], folder: Path, what: str) -> own.Scan:
+def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> own.Scan:
     """Scans, with a bar, or with a line at every tenth where there is no terminal."""
     console, tenth = Console(stderr=True), [-1]
     with Progress(console=console, transient=True) as bar:
@@ -47,10 +47,11 @@ def look(paths: list[str], folder: Path, what: str) -> own.Scan:
                 tenth[0] = 10 * done // total
                 print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
-        return own.scan_images(paths, folder / "scan.jsonl", min(os.cpu_count() or 1, 8), show)
+        workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
+        return own.scan_images(paths, folder / "scan.jsonl", workers, show, most)
 
 
-def take_images(args: argparse.Namespace, folder: Path) -> own.Scan:
+def take_images(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> own.Scan:
     """The images of the command, looked at and listed.
 
     Raises:
@@ -58,8 +59,10 @@ def take_images(args: argparse.Namespace, folder: Path) -> own.Scan:
     """
     for source in filter(own.is_archive, args.data):
         _ask_disk(folder, Path(source).expanduser().stat().st_size, f"to unpack {source}")
-    paths = own.list_images(args.data, folder / "unpacked")
-    found = look(paths, folder, "looking at the images")
+    limits, notes = (given.get("max_unpacked"), given.get("max_members")), []
+    paths = own.list_images(args.data, folder / "unpacked", *limits, notes)
+    found = look(paths, folder, "looking at the images", given)
+    found.notes = notes
     if not found.good:
         path, reason = found.bad[0]
         raise own.PretrainError(
@@ -135,13 +138,14 @@ def choose(
     )
 
 
-def compare_labels(labels: str, found: own.Scan, folder: Path) -> str:
+def compare_labels(labels: str, found: own.Scan, folder: Path, given: dict[str, Any]) -> str:
     """How many of the labelled images are trained on, in a sentence.
 
     Raises:
         PretrainError: None of them can be read.
     """
-    labelled = look(own.list_images([labels], folder / "unpacked"), folder, "looking at the labels")
+    paths = own.list_images([labels], folder / "unpacked")
+    labelled = look(paths, folder, "looking at the labels", given)
     if labelled.bad:
         path, reason = labelled.bad[0]
         listed = len(labelled.bad) + len(labelled.good)
@@ -176,14 +180,14 @@ def opening(lines: list[str], chosen: Any, cfg: Any) -> str:
 
 def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> None:
     """Looks, chooses, says so, and writes the config; a run that has one keeps it."""
-    found = take_images(args, folder)
+    found = take_images(args, given, folder)
     if (folder / "config.py").is_file():
         print(f"going on with {folder}: {len(found.good):,} images as before")
         return
     chosen, outputs, notes = choose(args, given, found, folder)
     lines = own.describe(found, chosen.image_size)
     if args.labels:
-        lines.append(compare_labels(args.labels, found, folder))
+        lines.append(compare_labels(args.labels, found, folder, given))
     bad = [f"left out: {path}: {why}" for path, why in found.bad]
     write_text(folder / "scan.txt", "\n".join([*lines, *bad]) + "\n")
     shown = [*lines, *bad[:SHOWN]]
@@ -195,6 +199,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> No
         amp=get_device() == "cuda",
         processes=given.get("gpus", 1),
         load_from=start,
+        max_pixels=given.get("max_pixels"),
     )
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))
     table = Table("setting", "value", "why", box=None, pad_edge=False)

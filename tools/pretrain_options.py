@@ -25,6 +25,9 @@ NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "workers": (int, 0, 1024, "processes that load images"),
     "seed": (int, 0, 2**31, "of all that is drawn"),
     "gpus": (int, 1, 1024, "processes on this machine, a GPU each"),
+    "max_pixels": (int, 1, 10**10, "largest image that is read, height times width"),
+    "max_unpacked": (float, 1e-3, 1e6, "GB that may come out of an archive"),
+    "max_members": (int, 1, 10**9, "files that an archive may list"),
 }
 
 

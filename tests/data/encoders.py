@@ -39,7 +39,7 @@ def write_bad_files(folder) -> dict[str, str]:
         "truncated.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
         "truncated.png": (encode(scene(), "PNG")[:2000], "truncated"),
         "head_only.jpg": (jpeg[:12], "truncated"),
-        "page.jpg": (b"<!DOCTYPE html>\n<html>404 Not Found</html>\n", "text"),
+        "page.jpg": (b"<!DOCTYPE html>\n<html>404 Not Found</html>\n", "HTML, not one of"),
         "noise.png": (bytes(range(128, 256)), "not an image format"),
     }
     for name, (content, _) in contents.items():

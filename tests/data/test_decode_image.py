@@ -1,13 +1,17 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import io
+import os
 import warnings
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
 from xmoco_plugin.data import UnreadableImageError, decode_image
-from xmoco_plugin.data.decode_image import IMAGENET_MEAN_RGB
+from xmoco_plugin.data.decode_image import IMAGENET_MEAN_RGB, read_image_file
+from xmoco_plugin.untrusted.image_formats import FORMATS
 
 from .encoders import encode, exif_orientation, scene, write_bad_files, write_odd_files
 
@@ -207,9 +211,77 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("was unpacked"))
     with pytest.raises(UnreadableImageError, match=r"5000x4000 px is above .* 1000000 pixels"):
         decode_image(content, max_pixels=1_000_000)
+
+
+def test_the_limit_of_pixels_is_ours_and_pillows_is_put_back(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(UnreadableImageError, match="too large for Pillow"):
+    content = encode(Image.new("1", (500, 400)), "PNG")
+    assert decode_image(content).shape == (400, 500, 3)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_an_image_of_20_kb_whose_pixels_would_take_gigabytes_is_refused_by_default():
+    content = encode(Image.new("1", (13_000, 13_000)), "PNG")
+    assert len(content) < 30_000
+    with pytest.raises(UnreadableImageError, match="13000x13000 px is above the limit of 128000"):
         decode_image(content)
+
+
+def test_every_format_of_the_list_is_read_and_no_other_decoder_is_asked(monkeypatch):
+    asked = []
+    for name, (factory, accept) in list(Image.OPEN.items()):
+        note = partial(lambda made, which, *a: asked.append(which) or made(*a), factory, name)
+        monkeypatch.setitem(Image.OPEN, name, (note, accept))
+    for kind in FORMATS:
+        if kind.pillow not in Image.SAVE:
+            continue  # a Pillow without AVIF
+        assert decode_image(encode(scene(), kind.pillow)).shape == (48, 64, 3)
+        assert asked.pop() == kind.pillow
+        assert not asked
+    for kind in sorted(set(Image.SAVE) - {kind.pillow for kind in FORMATS} - {"MPO", "DIB"}):
+        buffer = io.BytesIO()
+        with suppress(Exception):  # a format that does not take the picture
+            Image.fromarray(scene()).save(buffer, kind)
+        with pytest.raises(UnreadableImageError, match=r"not |empty"):
+            decode_image(buffer.getvalue())
+    assert not asked
+
+
+OTHERS = {
+    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\nshowpage\n",
+    "PDF": b"%PDF-1.7\n",
+    "SVG": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "HTML": b"<!DOCTYPE html><html>",
+    "Photoshop": b"8BPS\0\1",
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+    "MP4 video": b"\0\0\0\x18ftypisom\0\0\2\0isommp41",
+    "DICOM": bytes(128) + b"DICM",
+    "a zip archive": b"PK\3\4",
+    "gzip": b"\x1f\x8b\x08",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_no_image_is_named_by_its_first_bytes(name):
+    with pytest.raises(UnreadableImageError, match=rf"^{name}, not one of the formats read \(JPEG"):
+        decode_image(OTHERS[name])
+
+
+def test_a_file_is_what_its_first_bytes_say_and_not_what_its_ending_says(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encode(scene(), "PNG"))
+    np.testing.assert_array_equal(
+        decode_image(read_image_file(tmp_path / "a.jpg")), scene()[:, :, ::-1]
+    )
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_and_a_file_above_the_limit_are_unreadable_images(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes(bytes(100))
+    with pytest.raises(UnreadableImageError, match="not a regular file: a named pipe"):
+        read_image_file(tmp_path / "a.jpg")
+    with pytest.raises(UnreadableImageError, match="100 bytes, the limit is 99 bytes"):
+        read_image_file(tmp_path / "b.jpg", limit=99)
 
 
 def test_lack_of_memory_is_not_blamed_on_the_file(monkeypatch):

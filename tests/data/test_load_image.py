@@ -93,7 +93,7 @@ def test_the_next_good_sample_carries_what_was_skipped_and_the_one_after_does_no
         str(tmp_path),
     ]
     for (path, reason), word in zip(
-        skipped, [*reasons.values(), "does not exist", "folder"], strict=True
+        skipped, [*reasons.values(), "no such file", "folder"], strict=True
     ):
         assert word in reason, path
     assert "skipped" not in transform(dict(img_path=str(tmp_path / "good01.png")))

@@ -1,10 +1,12 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import os
+import socket
 
 import pytest
 from mmpretrain.registry import DATASETS
 
-from xmoco_plugin.data import UnlabeledFolder
+from xmoco_plugin.data import LabelledFolder, LoadImageOrSkip, UnlabeledFolder
+from xmoco_plugin.untrusted import FolderError
 
 
 def fill(root, names) -> None:
@@ -83,7 +85,7 @@ def test_a_subfolder_that_may_not_be_read_is_an_error(tmp_path):
     fill(tmp_path, ["a.jpg", "locked/b.jpg"])
     (tmp_path / "locked").chmod(0)
     try:
-        with pytest.raises(PermissionError, match="locked"):
+        with pytest.raises(FolderError, match=r"no permission to read .*locked"):
             UnlabeledFolder(str(tmp_path))
     finally:
         (tmp_path / "locked").chmod(0o755)
@@ -92,3 +94,71 @@ def test_a_subfolder_that_may_not_be_read_is_an_error(tmp_path):
 def test_other_extensions_can_be_asked_for(tmp_path):
     fill(tmp_path, ["a.jpg", "b.jfif"])
     assert paths(UnlabeledFolder(str(tmp_path), extensions=(".JFIF",)), tmp_path) == ["b.jfif"]
+
+
+def make_odd(root) -> dict[str, str]:
+    """Things with an image's name that are no images, below a class's folder; what they are."""
+    fill(root, ["a/good.jpg", "a/album.png/inside.jpg", "b/good.jpg"])
+    os.mkfifo(root / "a" / "pipe.jpg")
+    (root / "a" / "zero.jpg").symlink_to("/dev/zero")
+    (root / "a" / "loop.jpg").symlink_to("loop.jpg")
+    (root / "a" / "gone.jpg").symlink_to("nowhere.jpg")
+    (root / "a" / "folder.jpg").mkdir()
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind(os.path.relpath(root / "a" / "socket.jpg"))
+    return {
+        "a/folder.jpg": "a folder",
+        "a/gone.jpg": "a link to a file that does not exist",
+        "a/loop.jpg": "Too many levels of symbolic links",
+        "a/pipe.jpg": "a named pipe",
+        "a/socket.jpg": "a socket",
+        "a/zero.jpg": "a device",
+    }
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["UnlabeledFolder", "LabelledFolder"])
+def test_what_has_an_images_name_and_is_no_file_is_listed_and_named_when_it_is_read(tmp_path, kind):
+    odd = make_odd(tmp_path)
+    read = LoadImageOrSkip(max_consecutive=100)
+    found = DATASETS.build(dict(type=kind, data_root=str(tmp_path)))
+    good = ["a/album.png/inside.jpg", "a/good.jpg", "b/good.jpg"]
+    assert paths(found, tmp_path) == sorted([*good, *odd])
+    for name in [*good, *odd]:
+        assert read(dict(img_path=str(tmp_path / name))) is None
+    reasons = {os.path.relpath(path, tmp_path): reason for path, reason in read._skipped}
+    assert dict.fromkeys(good, "0 bytes").keys() <= reasons.keys()
+    assert {name: word for name, word in odd.items() if word not in reasons[name]} == {}
+
+
+def test_a_folder_deeper_than_python_calls_is_walked(tmp_path):
+    deep = tmp_path
+    here = os.getcwd()
+    try:
+        for _ in range(1100):
+            os.chdir(deep)
+            deep = "d"
+            os.mkdir(deep)
+        os.chdir(deep)
+        open("a.jpg", "w").close()
+    finally:
+        os.chdir(here)
+    assert UnlabeledFolder(str(tmp_path))[0]["img_path"].endswith("d/d/a.jpg")
+
+
+def test_labels_are_the_folders_of_the_first_level_and_loose_images_are_said(tmp_path):
+    fill(tmp_path, ["b/1.webp", "b/deep/2.JPG", "a/3.gif", ".git/4.png", "b/.5.png", "6.png"])
+    (tmp_path / "c").mkdir()
+    found = LabelledFolder(data_root=str(tmp_path))
+    assert found.metainfo["classes"] == ("a", "b", "c")
+    assert [(os.path.relpath(d["img_path"], tmp_path), d["gt_label"]) for d in found] == [
+        *(("a/3.gif", 0), ("b/1.webp", 1), ("b/deep/2.JPG", 1))
+    ]
+    with pytest.raises(ValueError, match="3 folders for 2 classes"):
+        LabelledFolder(data_root=str(tmp_path), classes=["a", "b"])
+
+
+def test_labelled_images_without_a_folder_for_each_class_are_an_error(tmp_path):
+    fill(tmp_path, ["1.png"])
+    with pytest.raises(ValueError, match="no folder in it, and each class needs one"):
+        LabelledFolder(data_root=str(tmp_path))

@@ -63,9 +63,9 @@ def opened(monkeypatch) -> list[str]:
     """Names of the files that are looked at from now on."""
     names: list[str] = []
 
-    def noted(path):
+    def noted(path, max_pixels):
         names.append(os.path.basename(path))
-        return look_at(path)
+        return look_at(path, max_pixels)
 
     monkeypatch.setattr("xmoco_plugin.pretraining.scan.look_at", noted)
     return names
@@ -103,14 +103,39 @@ def test_a_file_that_changes_in_content_only_is_opened_again(folder, tmp_path, m
 def test_a_file_that_could_not_be_opened_is_tried_again_though_it_has_not_changed(
     folder, tmp_path, monkeypatch
 ):
-    def refuse(path):
+    def refuse(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("xmoco_plugin.pretraining.scan.Path.read_bytes", refuse)
+        patch.setattr("xmoco_plugin.untrusted.files.os.open", refuse)
         found = scan_images([str(folder / "000.jpg")], tmp_path / "scan.jsonl")
-        assert found.bad == [(str(folder / "000.jpg"), "reading failed: Permission denied")]
+        assert found.bad == [(str(folder / "000.jpg"), "no permission to read it")]
     assert scan_images([str(folder / "000.jpg")], tmp_path / "scan.jsonl").bad == []
+
+
+def test_another_limit_of_pixels_looks_again(folder, tmp_path):
+    cache = tmp_path / "scan.jsonl"
+    assert len(scan_images(paths_of(folder), cache, max_pixels=100).good) == 0
+    found = scan_images(paths_of(folder), cache)
+    assert len(found.good) == 5
+    again = scan_images(paths_of(folder), cache, max_pixels=100)
+    assert "above the limit of 100 pixels" in dict(again.bad)[str(folder / "000.jpg")]
+
+
+@pytest.mark.timeout(30)
+def test_what_is_no_file_is_named_and_looked_at_again(folder, tmp_path):
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "zero.jpg").symlink_to("/dev/zero")
+    with open(folder / "large.jpg", "wb") as file:
+        file.truncate(60 << 30)
+    found = dict(scan_images(paths_of(folder), tmp_path / "scan.jsonl").bad)
+    assert found[str(folder / "pipe.jpg")] == "not a regular file: a named pipe"
+    assert found[str(folder / "zero.jpg")] == "not a regular file: a device"
+    assert found[str(folder / "large.jpg")] == "64.4 GB, the limit is 1.1 GB"
+    (folder / "pipe.jpg").unlink()
+    shutil.copy(folder / "000.jpg", folder / "pipe.jpg")
+    again = scan_images(paths_of(folder), tmp_path / "scan.jsonl")
+    assert str(folder / "pipe.jpg") in again.good
 
 
 def test_a_scan_that_was_killed_goes_on_where_it_was(folder, tmp_path, monkeypatch):

@@ -106,7 +106,7 @@ def test_what_a_decompressor_says_of_damage_is_handed_on(tmp_path, monkeypatch, 
     def damaged(*_, **__):
         raise error
 
-    monkeypatch.setattr(tarfile.TarFile, "extract", damaged)
+    monkeypatch.setattr(tarfile.TarFile, "extractfile", damaged)
     with pytest.raises(PretrainError, match=f"cannot be unpacked: {error}"):
         list_images([archive], tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

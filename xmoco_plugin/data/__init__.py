@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from .decode_image import UnreadableImageError, decode_image
 from .jpeg_header import plain_jpeg_size
+from .labelled_folder import LabelledFolder
 from .labelled_sets import labelled_sets
 from .labelled_share import LabelledShare
 from .listed_images import ListedImages
@@ -15,6 +16,7 @@ from .transform_audit import WatchedTransform, count_changes, view_pipelines, wa
 from .unlabeled_folder import UnlabeledFolder, find_images
 
 __all__ = [
+    "LabelledFolder",
     "LabelledShare",
     "ListedImages",
     "LoadImageOrSkip",

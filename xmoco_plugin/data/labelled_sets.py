@@ -64,7 +64,7 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
         return _configs(*sets, read, plain, random, VOC_META)
     test = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
     if (root / "train").is_dir() and test:
-        train, val = (dict(type="CustomDataset", data_root=str(f)) for f in (root / "train", test))
+        train, val = (dict(type="LabelledFolder", data_root=str(f)) for f in (root / "train", test))
         return _configs(train, val, read, plain, random, ("img_path",))
     there = sorted(p.name for p in root.iterdir())[:10] if root.is_dir() else None
     raise FileNotFoundError(

@@ -1,11 +1,15 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
+
+from ..untrusted import FileRefusedError, read_regular
+from ..untrusted.files import TEXT_LIMIT
 
 
 @DATASETS.register_module()
@@ -93,7 +97,7 @@ def hash_share(labels: Sequence[int | None], names: Sequence[str], percent: floa
     for row, (label, name) in enumerate(zip(labels, names, strict=True)):
         if not isinstance(label, int):
             raise ValueError(f"a share of each class needs one label per image; {name} has {label}")
-        by_class[label].append((hashlib.sha256(name.encode()).hexdigest(), row))
+        by_class[label].append((hashlib.sha256(os.fsencode(name)).hexdigest(), row))
     return sorted(
         row
         for ranked in by_class.values()
@@ -102,11 +106,14 @@ def hash_share(labels: Sequence[int | None], names: Sequence[str], percent: floa
 
 
 def _named_rows(names: Sequence[str], list_file: Path) -> list[int]:
-    if not list_file.is_file():
+    if not os.path.lexists(list_file):
         raise FileNotFoundError(f"there is no list of file names {list_file}")
-    wanted = [
-        Path(line.strip()).name for line in list_file.read_text().splitlines() if line.strip()
-    ]
+    try:
+        content = read_regular(list_file, TEXT_LIMIT)
+    except FileRefusedError as error:
+        raise ValueError(f"the list of file names {list_file} cannot be read: {error}") from error
+    lines = [os.fsdecode(line.strip()) for line in content.splitlines()]
+    wanted = [Path(line).name for line in lines if line]
     rows = {name: row for row, name in enumerate(names)}
     missing = [name for name in wanted if name not in rows]
     if not wanted or missing:

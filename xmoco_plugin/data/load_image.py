@@ -7,7 +7,13 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmpretrain.registry import TRANSFORMS
 
-from .decode_image import IMAGENET_MEAN_RGB, UnreadableImageError, decode_image
+from ..untrusted.image_file import FILE_LIMIT, MAX_PIXELS
+from .decode_image import (
+    IMAGENET_MEAN_RGB,
+    UnreadableImageError,
+    decode_image,
+    read_image_file,
+)
 from .jpeg_header import plain_jpeg_size
 
 
@@ -39,7 +45,8 @@ class LoadImageOrSkip(BaseTransform):
         background (Sequence[int]): RGB behind transparent pixels. Defaults to ImageNet's mean.
         min_side (int): Images with a shorter side, in pixels, count as unreadable. Defaults to 1:
             mmpretrain's MoCo views take even those.
-        max_pixels (int): Images with more count as unreadable. Defaults to Pillow's threshold.
+        max_pixels (int): Images with more count as unreadable, undecoded. Defaults to 128 million.
+        max_bytes (int): Larger files on this machine count as unreadable, unread. Defaults to 1 GB.
         defer_jpegs (bool): Leave plain JPEGs (:func:`plain_jpeg_size`) as they are, for a
             ``TwoViewDataPreprocessor`` that decodes the batch on its device: ``img`` is then the
             file, (bytes,) uint8, for ``PackRaggedInputs``. All others are decoded here. Defaults to
@@ -59,7 +66,8 @@ class LoadImageOrSkip(BaseTransform):
         bit_depth: int = 16,
         background: Sequence[int] = IMAGENET_MEAN_RGB,
         min_side: int = 1,
-        max_pixels: int = 178_956_970,
+        max_pixels: int = MAX_PIXELS,
+        max_bytes: int = FILE_LIMIT,
         defer_jpegs: bool = False,
         backend_args: dict | None = None,
     ) -> None:
@@ -77,6 +85,7 @@ class LoadImageOrSkip(BaseTransform):
             min_side=min_side,
             max_pixels=max_pixels,
         )
+        self.max_bytes = max_bytes
         self.defer_jpegs = defer_jpegs
         self.backend_args = backend_args
         self._skipped: list[tuple[str, str]] = []  # since the last sample that was read
@@ -117,17 +126,15 @@ class LoadImageOrSkip(BaseTransform):
         return self._read(path)
 
     def _read(self, path: str) -> bytes:
+        backend = fileio.get_file_backend(
+            path, backend_args=self.backend_args, enable_singleton=True
+        )
+        if isinstance(backend, fileio.LocalBackend):
+            return read_image_file(path, self.max_bytes)
         try:
-            return fileio.get(path, backend_args=self.backend_args)
-        except FileNotFoundError:
-            reason = "the file does not exist (any more)"
-        except IsADirectoryError:
-            reason = "it is a folder"
-        except PermissionError:
-            reason = "no permission to read it"
+            return backend.get(path)
         except OSError as error:
-            reason = f"reading failed: {error}"
-        raise UnreadableImageError(reason)
+            raise UnreadableImageError(f"reading failed: {error}") from None
 
     def _fail(self, path: str, reason: str) -> None:
         if self.on_error == "raise":

@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 
 from ..checkpoint import write_text
-from .decode_image import UnreadableImageError, decode_image
+from ..untrusted import FileRefusedError, read_json_object
+from ..untrusted.image_formats import describe_content, image_format
+from .decode_image import UnreadableImageError, decode_image, read_image_file
 from .pack import FORMAT, RECORD, PackError, partial_of, read_facts
 from .unlabeled_folder import UnlabeledFolder
 
@@ -54,8 +56,9 @@ def write_pack(
 ) -> list[tuple[str, str]]:
     """Pack every image below a folder; the first folder of its path is its class.
 
-    Nothing is labelled if an image lies directly in ``folder``. Files that cannot be decoded are
-    left out where decoding is needed (raw, or a shorter side).
+    Nothing is labelled if an image lies directly in ``folder``. What is no regular file or of no
+    format that is read is left out, and what cannot be decoded where decoding is needed (raw, or
+    a shorter side).
 
     Args:
         folder: of images, in any depth.
@@ -81,7 +84,11 @@ def write_pack(
     partial.mkdir(parents=True, exist_ok=True)
     begin = partial / "begin.json"
     if begin.exists():
-        if not _begun_alike(json.loads(begin.read_text()), facts):
+        try:
+            earlier = read_json_object(begin)
+        except FileRefusedError as error:
+            raise PackError(f"{begin} is damaged ({error}): delete {partial}") from error
+        if not _begun_alike(earlier, facts):
             raise PackError(
                 f"{partial} was begun from other images or with other options: give those again, "
                 "name another OUT, or delete it"
@@ -108,7 +115,10 @@ def _facts(folder: Path, names: list[str], options: PackOptions) -> dict[str, An
     for name in names:
         if "\n" in name:
             raise PackError(f"{name!r}: a name with a line break cannot be packed; rename it")
-        size = (folder / name).stat().st_size
+        try:
+            size = (folder / name).stat().st_size
+        except OSError:  # a link that leads nowhere: left out when it is read
+            size = -1
         digest.update(f"{size} {name}\n".encode("utf-8", "surrogateescape"))
     labelled = all(os.sep in name for name in names)
     classes = sorted({name.split(os.sep)[0] for name in names}) if labelled else []
@@ -190,10 +200,12 @@ def _recover(journal: Path, data: Path) -> tuple[int, int]:
 
 def _encode(file: Path, options: PackOptions) -> tuple[bytes, tuple[int, int]]:
     """What is stored of a file, and the shape of its pixels if it is raw."""
-    content = file.read_bytes()
+    content = read_image_file(file)
     if options.kind == "encoded" and options.shorter_side is None:
         if not content:
             raise UnreadableImageError("the file is empty (0 bytes)")
+        if image_format(content) is None:
+            raise UnreadableImageError(describe_content(content))
         return content, (0, 0)
     image = decode_image(content)
     height, width = image.shape[:2]

@@ -1,16 +1,16 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
 
-EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff"),
-    *(".gif", ".ppm", ".pgm", ".avif"),
-)
+from ..untrusted import walk_images
+from ..untrusted.image_formats import ENDINGS
+
+EXTENSIONS = ENDINGS
 
 
 @DATASETS.register_module()
@@ -18,8 +18,8 @@ class UnlabeledFolder(CustomDataset):
     """Every image below a folder, without labels, in the order of their sorted paths.
 
     Subfolders are searched to any depth, links to folders are followed once; hidden files and
-    folders (``._x.jpg``, ``.DS_Store``, ``.thumbnails``) are left out. What a file holds is not
-    checked here: that is the loading transform's part.
+    folders (``._x.jpg``, ``.DS_Store``, ``.thumbnails``) are left out. What a file holds, and
+    whether it is a file at all, is not checked here: that is the loading transform's part.
 
     Args:
         data_root (str): The folder; local, or of any of mmengine's file backends.
@@ -31,6 +31,7 @@ class UnlabeledFolder(CustomDataset):
     Raises:
         FileNotFoundError: No such folder, or no image in it; the message counts what is there.
         NotADirectoryError: A file where a folder was meant.
+        FolderError: A folder that cannot be read.
         ValueError: Neither ``data_root`` nor ``data_prefix``.
     """
 
@@ -61,6 +62,7 @@ def find_images(root: str, extensions: Sequence[str] = EXTENSIONS) -> list[str]:
     Raises:
         FileNotFoundError: No such folder, or no image in it; the message counts what is there.
         NotADirectoryError: A file where a folder was meant.
+        FolderError: A folder that cannot be read.
     """
     root = root.rstrip("/") or "/"
     backend = get_file_backend(root, enable_singleton=True)
@@ -70,42 +72,23 @@ def find_images(root: str, extensions: Sequence[str] = EXTENSIONS) -> list[str]:
         raise NotADirectoryError(
             f"{root} is a file, not a folder: give data_root the folder that holds the images"
         )
+    endings = tuple(ending.lower() for ending in extensions)
     if isinstance(backend, LocalBackend):
-        files = list(_walk(root))
+        samples, others = walk_images(root, endings)
     else:
-        files = [
+        files = sorted(
             path
             for path in backend.list_dir_or_file(root, list_dir=False, recursive=True)
             if not any(part.startswith(".") for part in path.split("/"))
-        ]
-    endings = tuple(ending.lower() for ending in extensions)
-    samples = sorted(path for path in files if path.lower().endswith(endings))
+        )
+        samples = [path for path in files if path.lower().endswith(endings)]
+        others = [] if samples else files
     if not samples:
         raise FileNotFoundError(
-            f"no images in {root}: {_count(files)}. Extensions looked for: "
+            f"no images in {root}: {_count(others)}. Extensions looked for: "
             f"{' '.join(sorted(endings))}"
         )
     return samples
-
-
-def _walk(root: str) -> Iterator[str]:
-    """Relative paths of all visible files; a folder reached twice through links is read once."""
-    seen = set()
-    for folder, subfolders, files in os.walk(root, onerror=_stop, followlinks=True):
-        real = os.path.realpath(folder)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        for name in files:
-            if not name.startswith("."):
-                yield os.path.relpath(os.path.join(folder, name), root)
-
-
-def _stop(error: OSError) -> None:
-    # os.walk would leave an unreadable subfolder out without a word.
-    raise error
 
 
 def _count(files: Sequence[str]) -> str:

@@ -1,16 +1,17 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A folder of images and a folder of masks, as mmseg lays them out: class names and checks."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from ..untrusted import FileRefusedError, open_image, open_regular, read_json
+from ..untrusted.image_file import FILE_LIMIT
 from .errors import DownstreamError
 
 CLASSES_FILE = "classes.json"
+CLASSES_LIMIT = 16 << 20  # bytes; ours: a hundred thousand classes with colours have a fifth of it
 
 
 def read_classes(root: Path) -> dict | None:
@@ -23,11 +24,15 @@ def read_classes(root: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DownstreamError(f"{path} is not JSON: {error}") from error
+        content = read_json(path, CLASSES_LIMIT)
+    except FileRefusedError as error:
+        raise DownstreamError(f"{path} cannot be read: {error}") from error
     classes = content.get("classes") if isinstance(content, dict) else content
-    if not classes or not all(isinstance(name, str) for name in classes):
+    if (
+        not classes
+        or not isinstance(classes, list)
+        or not all(isinstance(name, str) for name in classes)
+    ):
         raise DownstreamError(
             f'{path} names no classes: {{"classes": ["road", ...]}} is needed, in the order of '
             "the values in the masks."
@@ -71,9 +76,11 @@ def mask_values(files: Sequence[Path], ignore: int) -> dict[int, Path]:
     values: dict[int, Path] = {}
     for file in files:
         try:
-            with Image.open(file) as image:
+            with open_regular(file, FILE_LIMIT) as opened, open_image(opened) as image:
                 mask = np.asarray(image)
-        except OSError as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # nearly any, of Pillow's readers on damaged files
             raise DownstreamError(f"the mask {file} cannot be read: {error}") from error
         if mask.ndim != 2:
             raise DownstreamError(

@@ -62,6 +62,7 @@ def run_config(
     amp: bool = False,
     processes: int = 1,
     load_from: str | None = None,
+    max_pixels: int | None = None,
 ) -> Config:
     """Everything that ``tools/train.py`` needs, with nothing left to inherit.
 
@@ -74,6 +75,7 @@ def run_config(
         amp: Whether to compute in bfloat16.
         processes: That train together.
         load_from: Checkpoint of the first weights.
+        max_pixels: Of an image that is read; None for the usual limit.
     """
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = model_config(choices, outputs)
@@ -128,6 +130,9 @@ def run_config(
         cfg.train_cfg.val_interval = interval
         cfg.custom_hooks.append(dict(type="RunSummaryHook"))
         _set_knn(cfg, labels, choices)
+    if max_pixels is not None:
+        for loader in (cfg.train_dataloader, cfg.get("val_dataloader"), cfg.get("val_cfg")):
+            _set_max_pixels(loader, max_pixels)
     return Config({key: cfg[key] for key in RUNNER_KEYS if key in cfg})
 
 
@@ -144,7 +149,7 @@ def knn_sets(labels: str, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
     if (Path(labels) / "train").is_dir():
         sets = labelled_sets(labels, size)
         return sets.train, sets.test
-    data = dict(type="CustomDataset", data_root=labels, pipeline=file_pipeline(size))
+    data = dict(type="LabelledFolder", data_root=labels, pipeline=file_pipeline(size))
     half = dict(type="LabelledShare", dataset=data, percent=50)
     return half, {**half, "rest": True}
 
@@ -209,6 +214,16 @@ def _set_schedule(cfg: Config, choices: Choices) -> None:
         cfg.param_scheduler = [
             dict(type="CosineAnnealingLR", T_max=epochs, by_epoch=True, convert_to_iter_based=True)
         ]
+
+
+def _set_max_pixels(part: Any, max_pixels: int) -> None:
+    """Gives the limit to everything in a part of a config that reads images."""
+    if isinstance(part, dict):
+        if part.get("type") == "LoadImageOrSkip":
+            part["max_pixels"] = max_pixels
+        part = list(part.values())
+    for item in part if isinstance(part, (list, tuple)) else ():
+        _set_max_pixels(item, max_pixels)
 
 
 def _set_knn(cfg: Config, labels: str, choices: Choices) -> None:

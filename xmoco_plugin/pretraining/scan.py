@@ -2,7 +2,6 @@
 """Opens every image once, in parallel, and remembers what it found."""
 
 import hashlib
-import io
 import json
 import os
 from collections import Counter
@@ -13,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ..data import UnreadableImageError, decode_image
+from ..data.decode_image import read_image_file
 from ..json_lines import parse_json_lines
+from ..untrusted import open_image
+from ..untrusted.image_file import MAX_PIXELS
 
 GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
 
@@ -31,6 +32,7 @@ class Scan:
         sides: (n, 2) height and width of the good ones, upright, in pixels.
         modes: How many of each of Pillow's modes.
         digests: Of the good ones' files, in their order.
+        notes: What else was left out, in sentences.
     """
 
     good: list[str] = field(default_factory=list)
@@ -38,6 +40,7 @@ class Scan:
     sides: np.ndarray = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
     modes: Counter = field(default_factory=Counter)
     digests: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def duplicates(self) -> int:
@@ -58,34 +61,43 @@ class Scan:
 class Files(torch.utils.data.Dataset):
     """Image files, to be looked at in worker processes."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], max_pixels: int = MAX_PIXELS) -> None:
         self.paths = paths
+        self.max_pixels = max_pixels
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return look_at(self.paths[index])
+        return look_at(self.paths[index], self.max_pixels)
 
 
-def look_at(path: str) -> dict[str, Any]:
-    """Facts of one file: ``path``, ``size``, ``changed``, and ``reason`` or what the image is."""
+def look_at(path: str, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
+    """Facts of one file: ``path``, ``size``, ``changed``, and ``reason`` or what the image is.
+
+    Args:
+        path: Of the file.
+        max_pixels: A larger image is not decoded. The facts name another limit than the usual one.
+    """
     facts: dict[str, Any] = {"path": path}
     if "\n" in path or "\r" in path:
         return facts | {"reason": "its name holds a line break"}
     try:
+        content = read_image_file(path)
         stat = os.stat(path)
-        facts |= {"size": stat.st_size, "changed": stat.st_mtime_ns}
-        content = Path(path).read_bytes()
-        height, width = decode_image(content).shape[:2]
-        with Image.open(io.BytesIO(content)) as image:
+    except (UnreadableImageError, OSError) as error:
+        # Without size and time of change, so that the next scan tries again: rights and disks are
+        # mended without a change of the file.
+        return facts | {"reason": getattr(error, "strerror", None) or str(error)}
+    facts |= {"size": stat.st_size, "changed": stat.st_mtime_ns}
+    if max_pixels != MAX_PIXELS:
+        facts["max_pixels"] = max_pixels
+    try:
+        height, width = decode_image(content, max_pixels=max_pixels).shape[:2]
+        with open_image(content, max_pixels) as image:
             mode = image.mode
     except UnreadableImageError as error:
         return facts | {"reason": str(error)}
-    except OSError as error:
-        # Without size and time of change, so that the next scan tries again: rights and disks are
-        # mended without a change of the file.
-        return {"path": path, "reason": f"reading failed: {error.strerror or error}"}
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     return facts | {"sides": [height, width], "mode": mode, "digest": digest}
 
@@ -95,6 +107,7 @@ def scan_images(
     cache: Path,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    max_pixels: int | None = None,
 ) -> Scan:
     """Look at every file once; one that has been looked at and has not changed is not opened again.
 
@@ -104,14 +117,18 @@ def scan_images(
             nothing. A line counts only for the path, size and time of change that it names.
         workers: Processes; 0 for none beside this one.
         progress: Called with how many files are done, and of how many.
+        max_pixels: Larger images count as unreadable. Defaults to the usual limit.
     """
+    max_pixels = max_pixels or MAX_PIXELS
     known = _read_cache(cache)
-    facts: dict[str, dict] = {p: known[p] for p in paths if p in known and _unchanged(known[p])}
+    facts: dict[str, dict] = {
+        p: known[p] for p in paths if p in known and _unchanged(known[p], max_pixels)
+    }
     missing = [path for path in paths if path not in facts]
     progress(len(facts), len(paths))
     if missing:
         loader = torch.utils.data.DataLoader(
-            Files(missing), batch_size=16, num_workers=workers, collate_fn=list
+            Files(missing, max_pixels), batch_size=16, num_workers=workers, collate_fn=list
         )
         with open(cache, "a", encoding="utf-8") as file:
             file.write("\n")  # what a killed scan has left of a line stays a line of its own
@@ -142,7 +159,7 @@ def describe(found: Scan, size: int | None = None) -> list[str]:
         found: Of the set.
         size: Side of the views, in pixels, to say how many images are smaller.
     """
-    lines = [f"images: {len(found.good):,} readable, {len(found.bad):,} unreadable"]
+    lines = [f"images: {len(found.good):,} readable, {len(found.bad):,} unreadable", *found.notes]
     if found.good:
         low, middle, high = np.percentile(found.short_sides, [0, 50, 100]).astype(int)
         lines.append(f"shorter side: {low:,} to {high:,} px, median {middle:,} px")
@@ -175,8 +192,10 @@ def _read_cache(cache: Path) -> dict[str, dict]:
     return {line["path"]: line for line in lines if isinstance(line.get("path"), str)}
 
 
-def _unchanged(line: dict) -> bool:
-    """Whether the file is still the one that was looked at."""
+def _unchanged(line: dict, max_pixels: int) -> bool:
+    """Whether the file is still the one that was looked at, by the same limit."""
+    if line.get("max_pixels", MAX_PIXELS) != max_pixels:
+        return False
     try:
         stat = os.stat(line["path"])
     except (OSError, ValueError):

@@ -1,14 +1,19 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What comes from a stranger: files, settings and names, read as data and never run."""
 
-from .files import FileRefusedError, open_regular, read_regular, read_text
+from .files import FileRefusedError, open_regular, read_regular, read_text, refusal
+from .image_file import check_image_file, open_image
 from .json_file import parse_json, read_json, read_json_object
 from .names import printable
 from .settings import SettingsRefusedError, read_settings
+from .walk import FolderError, walk_files, walk_images
 
 __all__ = [
     "FileRefusedError",
+    "FolderError",
     "SettingsRefusedError",
+    "check_image_file",
+    "open_image",
     "open_regular",
     "parse_json",
     "printable",
@@ -17,4 +22,7 @@ __all__ = [
     "read_regular",
     "read_settings",
     "read_text",
+    "refusal",
+    "walk_files",
+    "walk_images",
 ]

@@ -13,6 +13,7 @@ KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+DANGLING = "a link to a file that does not exist"
 # What a text that is read whole may have (ours): a log of a long run is a tenth of it.
 TEXT_LIMIT = 256 << 20
 
@@ -41,9 +42,7 @@ def open_regular(path: str | Path, limit: int | None = None) -> BinaryIO:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
         descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
-        raise FileRefusedError(
-            "a link to a file that does not exist" if os.path.islink(path) else "no such file"
-        ) from None
+        raise FileRefusedError(DANGLING if os.path.islink(path) else "no such file") from None
     except PermissionError:
         raise FileRefusedError("no permission to read it") from None
     except OSError as error:
@@ -58,6 +57,24 @@ def open_regular(path: str | Path, limit: int | None = None) -> BinaryIO:
         raise
 
 
+def refusal(path: str | Path, limit: int | None = None) -> str | None:
+    """Why a path names no regular file of at most `limit` bytes; None where it does.
+
+    Nothing is opened: for lists of files that something else reads later.
+    """
+    try:
+        _check(os.stat(path), limit)
+    except FileRefusedError as error:
+        return str(error)
+    except FileNotFoundError:
+        return DANGLING if os.path.islink(path) else "no such file"
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError as error:  # a NUL in its name
+        return f"no name of a file: {error}"
+    return None
+
+
 def read_regular(path: str | Path, limit: int) -> bytes:
     """Reads a regular file whole.
 
@@ -70,7 +87,10 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     """
     with open_regular(path, limit) as file:
         try:
-            content = file.read(limit + 1)
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(size + 1)  # asked for the limit, Python would allocate the limit
+            if len(content) > size:  # it grows, or tells no size, as those in /proc
+                content += file.read(max(limit - size, 0) + 1)
         except OSError as error:
             raise FileRefusedError(f"reading failed: {error.strerror or error}") from None
     if len(content) > limit:
