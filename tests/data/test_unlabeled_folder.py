@@ -1,6 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import os
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 from mmpretrain.registry import DATASETS
@@ -132,18 +134,18 @@ def test_what_has_an_images_name_and_is_no_file_is_listed_and_named_when_it_is_r
 
 
 def test_a_folder_deeper_than_python_calls_is_walked(tmp_path):
-    deep = tmp_path
     here = os.getcwd()
     try:
+        os.chdir(tmp_path)
         for _ in range(1100):
-            os.chdir(deep)
-            deep = "d"
-            os.mkdir(deep)
-        os.chdir(deep)
-        open("a.jpg", "w").close()
+            os.mkdir("d")
+            os.chdir("d")
+        fill(Path(), ["a.jpg"])
+        assert UnlabeledFolder(str(tmp_path))[0]["img_path"].endswith("d/d/a.jpg")
     finally:
         os.chdir(here)
-    assert UnlabeledFolder(str(tmp_path))[0]["img_path"].endswith("d/d/a.jpg")
+        # pytest's own clearing calls itself for every level
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
 
 
 def test_labels_are_the_folders_of_the_first_level_and_loose_images_are_said(tmp_path):

@@ -65,6 +65,7 @@ def test_what_a_tar_holds_beside_images_is_counted_by_kind(tmp_path, image):
             "a/../../b.png": image,
             "good.png/below.png": image,
             f"{'x' * 300}.png": image,
+            f"{'d/' * 1500}a.png": image,
             "more.zip": b"PK",
             "notes.md": b"text",
             "folder": tarfile.DIRTYPE.decode(),
@@ -74,8 +75,8 @@ def test_what_a_tar_holds_beside_images_is_counted_by_kind(tmp_path, image):
     assert names(found.folder) == ["good.png"]
     assert found.note == (
         f"left out of {archive}: links 2, devices or pipes 2, hidden files 2, names that lead "
-        "outside 1, names that are there already 1, names that no file can have 1, archives in it "
-        "1, files that are no images by their names 1"
+        "outside 1, names that are there already 1, names that no file can have 1, files below "
+        "more than 100 folders 1, archives in it 1, files that are no images by their names 1"
     )
     assert unpack(archive, tmp_path / "out") == found, "said the first time only"
 

@@ -21,6 +21,8 @@ NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 LINKS, HIDDEN, SPECIAL = "links", "hidden files", "devices or pipes"
 OUTSIDE, CLASHES = "names that lead outside", "names that are there already"
 LARGE, NAMES = f"files above {size_text(FILE_LIMIT)}", "names that no file can have"
+DEPTH = 100  # folders inside one another; Python makes and removes them by calling itself
+DEEP = f"files below more than {DEPTH} folders"
 ENCRYPTED, SPARSE, ARCHIVED = "encrypted files", "sparse files", "archives in it"
 OTHERS = "files that are no images by their names"
 
@@ -113,6 +115,8 @@ class ArchiveFolder:
             return ARCHIVED if name.lower().endswith(NESTED) else OTHERS
         if ".." in parts:
             return OUTSIDE
+        if len(parts) > DEPTH:
+            return DEEP
         return LARGE if size > FILE_LIMIT else None
 
     def leave_out(self, kind: str) -> None:
