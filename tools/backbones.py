@@ -65,6 +65,9 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
         default=min(8, os.cpu_count() or 1),
         help="loader processes; default: %(default)s, one a core and 8 at most",
     )
+    parser.add_argument(
+        "--max-pixels", type=positive, help="largest image that is read; default: 128,000,000"
+    )
 
 
 def positive(text: str) -> int:

@@ -19,6 +19,7 @@ from xmoco_plugin.data.transform_audit import (
     watch_transforms,
 )
 from xmoco_plugin.downstream import leaf_datasets
+from xmoco_plugin.untrusted import guard_reading
 from xmoco_plugin.visualization import choose_images, fixed_randomness
 from xmoco_plugin.visualization.view_steps import Step, save_steps
 
@@ -60,6 +61,7 @@ def load_images(cfg: Config, loading: list[dict], number: int) -> list[dict]:
     """Samples as they reach the views."""
     for data in leaf_datasets(cfg.train_dataloader.dataset):
         data.pipeline = loading
+    guard_reading(cfg.train_dataloader)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     return [dataset[i] for i in choose_images(dataset, number, classes=number)[0]]
 

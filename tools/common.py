@@ -22,6 +22,8 @@ from mmpretrain.registry import DATASETS
 from xmoco_plugin._config_scope import unmark_collate
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
+from xmoco_plugin.untrusted import guard_reading, refusal, refuse_code_in_data
+from xmoco_plugin.untrusted.files import ANNOTATION_LIMIT
 
 UNLABELED = (
     " To pretrain on a folder of another layout: dataset=dict(_delete_=True, "
@@ -159,11 +161,14 @@ def warn_of_new_keys(cfg: Config, options: dict) -> None:
 
 
 def check_data(cfg: Config) -> None:
-    """Checks that what the datasets of `cfg` read is there.
+    """Checks that what the datasets of `cfg` read is there, and that reading it runs nothing.
 
     Raises:
         FileNotFoundError: The folder or file that is missing, and how to name another.
+        SettingsRefusedError: A file that the host would run as code.
     """
+    for loader in dataloaders(cfg):
+        refuse_code_in_data(loader.get("dataset"), "dataset")
     for data in datasets(cfg):
         root = data.get("data_root") or ""
         download = _parameter(data, "download")
@@ -194,6 +199,9 @@ def check_data(cfg: Config) -> None:
                         "FOLDER, or this one setting with --cfg-options."
                         + (UNLABELED if imagenet and key != "data_root" else "")
                     )
+                listed = key == "ann_file" and path and "://" not in path
+                if listed and (reason := refusal(full, ANNOTATION_LIMIT)):
+                    raise ValueError(f"{data.type}: ann_file={path!r} names {full}: {reason}.")
 
 
 def check_checkpoint(path: str | None) -> None:
@@ -208,6 +216,8 @@ def check_checkpoint(path: str | None) -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """Builds the runner; on a machine without an accelerator, processes talk over gloo.
+
+    Each file is looked at before a transform of the host reads it.
 
     Raises:
         ValueError: A launcher that mmengine can start on an accelerator only.
@@ -227,6 +237,10 @@ def build_runner(cfg: Config) -> Runner:
             "find_unused_parameters": cfg.get("find_unused_parameters", False),
         }
         cfg.model_wrapper_cfg = {"device_ids": None, **wrapper}
+    if guard_reading(list(dataloaders(cfg))):
+        imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
+        if "xmoco_plugin" not in imports["imports"]:
+            cfg.custom_imports = dict(imports, imports=[*imports["imports"], "xmoco_plugin"])
     return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
 
 

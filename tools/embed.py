@@ -22,7 +22,7 @@ from mmengine.registry import init_default_scope
 from xmoco_plugin.checkpoint import write_atomic
 from xmoco_plugin.data import UnlabeledFolder
 from xmoco_plugin.data.decode_image import UnreadableImageError
-from xmoco_plugin.data.labelled_sets import file_pipeline
+from xmoco_plugin.data.labelled_sets import file_pipeline, limit_pixels
 from xmoco_plugin.evaluation.features import ModelEmbedder, evaluation_mode
 from xmoco_plugin.evaluation.progress import watched
 
@@ -30,11 +30,13 @@ from xmoco_plugin.evaluation.progress import watched
 class Images(torch.utils.data.Dataset):
     """Images of a folder as a backbone is judged on; in place of a bad one, its reason."""
 
-    def __init__(self, folder: str, size: int) -> None:
+    def __init__(self, folder: str, size: int, max_pixels: int | None = None) -> None:
         files = UnlabeledFolder(data_root=folder, pipeline=[])
         self.paths = [files.get_data_info(i)["img_path"] for i in range(len(files))]
         self.names = [os.path.relpath(path, os.path.expanduser(folder)) for path in self.paths]
-        self.pipeline = Compose(file_pipeline(size))
+        pipeline = file_pipeline(size)
+        limit_pixels(pipeline, max_pixels)
+        self.pipeline = Compose(pipeline)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -142,7 +144,7 @@ def main() -> None:
     cfg = backbones.load_config(args)
     size, why = backbones.image_size(args, cfg)
     print(f"image size {size} px: {why}", file=sys.stderr, flush=True)
-    names, features, bad = embed(args, cfg, Images(args.folder, size))
+    names, features, bad = embed(args, cfg, Images(args.folder, size, args.max_pixels))
     write_atomic(None, args.out, lambda _, file: WRITERS[args.out.suffix](names, features, file))
     for line in bad:
         print(f"left out: {line}", file=sys.stderr)

@@ -23,7 +23,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from xmoco_plugin.checkpoint import sha256_of
-from xmoco_plugin.data import NpzImages, labelled_sets
+from xmoco_plugin.data import NpzImages, labelled_sets, limit_pixels
 from xmoco_plugin.evaluation.features import (
     ModelEmbedder,
     collect_features,
@@ -37,6 +37,7 @@ from xmoco_plugin.evaluation.protocols import (
     check_neighbours,
     check_sets,
 )
+from xmoco_plugin.untrusted import guard_reading
 from xmoco_plugin.version import __version__
 
 
@@ -87,8 +88,11 @@ def build_loader(dataset: dict, args: argparse.Namespace, seed: int = 0) -> Any:
         collate_fn=dict(type="pseudo_collate"),
         dataset=dataset,
     )
+    config = ConfigDict(loader)
+    guard_reading(config)
+    limit_pixels(config, args.max_pixels)
     try:
-        return Runner.build_dataloader(ConfigDict(loader), seed=seed)
+        return Runner.build_dataloader(config, seed=seed)
     except RuntimeError as error:
         if "Found 0 files" not in str(error):
             raise

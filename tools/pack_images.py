@@ -14,6 +14,7 @@ import cv2
 from rich.progress import Progress
 
 from xmoco_plugin.data import Pack, PackError, PackOptions, write_pack
+from xmoco_plugin.untrusted.image_file import MAX_PIXELS
 
 
 def pack(args: argparse.Namespace) -> None:
@@ -26,6 +27,7 @@ def pack(args: argparse.Namespace) -> None:
             args.out,
             options,
             lambda done, total: bar.update(task, completed=done, total=total),
+            args.max_pixels,
         )
     for name, reason in left_out:
         print(f"left out: {name}: {reason}", file=sys.stderr)
@@ -68,7 +70,7 @@ def unpack(args: argparse.Namespace) -> None:
     opened = Pack(args.pack)
     for name in map(opened.name, range(len(opened))):
         path = PurePath(name)
-        if not path.parts or path.anchor or ".." in path.parts:
+        if not path.parts or path.anchor or ".." in path.parts or "\0" in name:
             raise PackError(
                 f"names.bin of {args.pack} names a file {name!r}, which is not below the folder: "
                 "the pack is damaged or made to do harm; nothing was written"
@@ -76,13 +78,19 @@ def unpack(args: argparse.Namespace) -> None:
     for row in range(len(opened)):
         if not opened.is_whole(row):
             raise PackError(f"{opened.name(row)} is damaged in {args.pack}")
-        file = args.folder / opened.name(row)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        name = opened.name(row) + ".png" * opened.raw
+        file = args.folder / name
+        content = opened.content(row).tobytes()
         if opened.raw:
-            encoded = cv2.imencode(".png", opened.pixels(row))[1]
-            file.with_name(file.name + ".png").write_bytes(encoded.tobytes())
-        else:
-            file.write_bytes(opened.content(row).tobytes())
+            content = cv2.imencode(".png", opened.pixels(row))[1].tobytes()
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with open(file, "xb") as new:
+                new.write(content)
+        except OSError as error:  # also a name that is there already, or that no file can have
+            raise PackError(
+                f"{name!r} of {args.pack} cannot be written: {error.strerror}"
+            ) from error
     print(f"{len(opened):,} images in {args.folder}")
 
 
@@ -96,6 +104,12 @@ def main() -> None:
     command.add_argument("--raw", action="store_true", help="store pixels: nothing to decode")
     command.add_argument("--shorter-side", type=int, help="shrink larger images to this, in pixels")
     command.add_argument("--quality", type=int, default=95, help="of JPEGs that were shrunk")
+    command.add_argument(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        help="larger images are left out where they are decoded; default: %(default)s",
+    )
     command.set_defaults(function=pack)
     command = commands.add_parser("inspect", help="say what a pack holds")
     command.add_argument("pack", type=Path)

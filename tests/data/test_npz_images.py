@@ -1,4 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import io
+import os
+import zipfile
+
 import numpy as np
 import pytest
 from mmengine.dataset import default_collate
@@ -108,4 +112,45 @@ def test_a_lone_npy_array_under_the_name_is_named(tmp_path):
     with open(tmp_path / "train.npz", "wb") as file:
         np.save(file, IMAGES)
     with pytest.raises(ValueError, match=r"train\.npz is not a readable \.npz"):
+        NpzImages(str(tmp_path))
+
+
+def claim(path, shape: tuple[int, ...], content: bytes) -> None:
+    """An archive whose array says that it has this shape."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, dict(descr="|u1", fortran_order=False, shape=shape)
+    )
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("images.npy", header.getvalue() + content)
+
+
+def test_an_array_that_claims_more_than_the_archive_has_is_refused_before_memory_is_asked_for(
+    tmp_path, monkeypatch
+):
+    claim(tmp_path / "train.npz", (10**6, 200, 200, 3), bytes(100))
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *a, **k: pytest.fail("was read"))
+    with pytest.raises(ValueError, match=r"'images' says it has 120\.0 GB, the archive has 100 b"):
+        NpzImages(str(tmp_path))
+
+
+def test_arrays_above_the_limit_are_refused_though_the_file_is_small(tmp_path):
+    claim(tmp_path / "train.npz", (1000, 100, 100, 3), bytes(30_000_000))
+    assert (tmp_path / "train.npz").stat().st_size < 100_000
+    with pytest.raises(ValueError, match=r"30\.0 MB, the limit is 10\.0 MB \(max_bytes\)"):
+        NpzImages(str(tmp_path), max_bytes=10_000_000)
+    assert len(NpzImages(str(tmp_path))) == 1000
+
+
+def test_a_label_that_would_name_billions_of_classes_is_refused(tmp_path):
+    labels = np.array([0, 1, 2, 2**62, 1, 0])
+    np.savez(tmp_path / "train.npz", images=IMAGES, labels=labels)
+    with pytest.raises(ValueError, match="largest label is 4611686018427387904"):
+        NpzImages(str(tmp_path))
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_place_of_an_archive_is_named(tmp_path):
+    os.mkfifo(tmp_path / "train.npz")
+    with pytest.raises(ValueError, match="not a regular file: a named pipe"):
         NpzImages(str(tmp_path))

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Bad annotations end in a message that says what is wrong, before anything is built."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,70 @@ def test_class_names_come_from_the_file_in_the_folder(data):
         mask_folder.read_classes(data)
     (data / "classes.json").unlink()
     assert mask_folder.read_classes(data) is None
+
+
+FORGED = {
+    "a list": (b"[]", "no images and no annotations"),
+    "null": (b"null", "no images and no annotations"),
+    "nested": (b'{"images": ' + b"[" * 100_000, "nested too deep"),
+    "not finite": (b'{"images": [NaN]}', "NaN is not finite"),
+    "a text": (
+        b'{"images": "ab", "annotations": [{}], "categories": [{}]}',
+        "categories.0. has no",
+    ),
+    "an object": (
+        b'{"images": {"a": 1}, "annotations": [{"image_id": 1, "category_id": 1}],'
+        b' "categories": [{"id": 1, "name": "a"}]}',
+        "its images are no list",
+    ),
+    "a NUL": (
+        b'{"images": [{"id": 1, "file_name": "a\\u0000.jpg"}], "annotations": [{"image_id": 1,'
+        b' "category_id": 1}], "categories": [{"id": 1, "name": "a"}]}',
+        "images.0. has no 'file_name'",
+    ),
+    "a box of texts": (
+        b'{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "category_id":'
+        b' 1, "bbox": ["a", null, 3, []]}], "categories": [{"id": 1, "name": "a"}]}',
+        "has no boxes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_annotation_file_is_one_sentence(tmp_path, name):
+    (tmp_path / "forged.json").write_bytes(FORGED[name][0])
+    with pytest.raises(DownstreamError, match=FORGED[name][1]):
+        read_coco(tmp_path / "forged.json")
+
+
+@pytest.mark.timeout(60)
+def test_what_is_no_file_is_named_before_a_host_waits_for_it(data, train):
+    for file in (data / "train/001.jpg", data / "img_dir/train/001.jpg", data / "classes.json"):
+        file.unlink()
+        os.mkfifo(file)
+    with pytest.raises(DownstreamError, match=r"names 1 of 3 .*001\.jpg \(not .* a named pipe\)"):
+        check_images(read_coco(train), data / "train")
+    with pytest.raises(DownstreamError, match=r"1 of the images .*001\.jpg: .* a named pipe"):
+        mask_folder.pairs(data / "img_dir/train", data / "ann_dir/train", ".jpg", ".png")
+    with pytest.raises(DownstreamError, match=r"classes\.json cannot be read: .*a named pipe"):
+        mask_folder.read_classes(data)
+    train.unlink()
+    train.symlink_to("/dev/zero")
+    with pytest.raises(DownstreamError, match="a device"):
+        read_coco(train)
+
+
+def test_a_mask_is_read_by_the_list_of_formats_only(data):
+    mask = data / "ann_dir/train/001.png"
+    mask.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n")
+    with pytest.raises(DownstreamError, match=r"001\.png cannot be read: PostScript, not one of"):
+        mask_folder.mask_values([mask], 255)
+    Image.new("1", (13_000, 13_000)).save(mask)
+    with pytest.raises(DownstreamError, match="above the limit of 128000000 pixels"):
+        mask_folder.mask_values([mask], 255)
+
+
+def test_hidden_images_need_no_mask_because_the_host_leaves_them_out(data):
+    (data / "img_dir/train/._000.jpg").write_bytes(b"")
+    found = mask_folder.pairs(data / "img_dir/train", data / "ann_dir/train", ".jpg", ".png")
+    assert len(found) == 3

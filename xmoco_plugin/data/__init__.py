@@ -1,8 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from .check_image_file import CheckImageFile
 from .decode_image import UnreadableImageError, decode_image
 from .jpeg_header import plain_jpeg_size
 from .labelled_folder import LabelledFolder
-from .labelled_sets import labelled_sets
+from .labelled_sets import labelled_sets, limit_pixels
 from .labelled_share import LabelledShare
 from .listed_images import ListedImages
 from .load_image import LoadImageOrSkip, TooManyUnreadableError
@@ -16,6 +17,7 @@ from .transform_audit import WatchedTransform, count_changes, view_pipelines, wa
 from .unlabeled_folder import UnlabeledFolder, find_images
 
 __all__ = [
+    "CheckImageFile",
     "LabelledFolder",
     "LabelledShare",
     "ListedImages",
@@ -35,6 +37,7 @@ __all__ = [
     "decode_image",
     "find_images",
     "labelled_sets",
+    "limit_pixels",
     "plain_jpeg_size",
     "resident_collate",
     "view_pipelines",

@@ -4,6 +4,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..untrusted import check_voc
+
 VOC_META = ("img_path", "gt_label_difficult")
 STRICT = dict(type="LoadImageOrSkip", on_error="raise")
 
@@ -41,6 +43,7 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
 
     Raises:
         FileNotFoundError: none of the three is there; names what is.
+        FileRefusedError: a list or an annotation of VOC that the host shall not parse.
     """
     root = Path(root).expanduser()
     if (root / "train.npz").is_file() and (root / "test.npz").is_file():
@@ -57,8 +60,11 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
         dict(type="RandomResizedCrop", scale=size, backend="pillow"),
         dict(type="RandomFlip", prob=0.5),
     ]
-    read = [STRICT]
+    read = [dict(STRICT)]
     if (root / "JPEGImages").is_dir() and (root / "ImageSets" / "Main").is_dir():
+        for split in ("trainval", "test"):
+            if (listed := root / "ImageSets" / "Main" / f"{split}.txt").exists():
+                check_voc(listed, root / "Annotations")
         voc = dict(type="VOC", data_root=str(root))
         sets = ({**voc, "split": "trainval"}, {**voc, "split": "test"})
         return _configs(*sets, read, plain, random, VOC_META)
@@ -77,7 +83,25 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
 
 def file_pipeline(size: int = 224) -> list[dict[str, Any]]:
     """Transforms from a file to what a backbone is judged on; see :func:`labelled_sets`."""
-    return [STRICT, *_centre_crop(size), dict(type="PackInputs", meta_keys=("img_path",))]
+    return [dict(STRICT), *_centre_crop(size), dict(type="PackInputs", meta_keys=("img_path",))]
+
+
+def limit_pixels(settings: Any, max_pixels: int | None) -> None:
+    """Gives a limit of pixels to whatever in settings, at any depth, reads or checks images.
+
+    Args:
+        settings: Of loaders, datasets or a pipeline; changed in place.
+        max_pixels: Of an image, height times width; None changes nothing.
+    """
+    waiting = [] if max_pixels is None else [settings]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if str(part.get("type")).split(".")[-1] in ("LoadImageOrSkip", "CheckImageFile"):
+                part["max_pixels"] = max_pixels
+            waiting += part.values()
+        elif isinstance(part, (list, tuple)):
+            waiting += part
 
 
 def _centre_crop(size: int) -> list[dict[str, Any]]:

@@ -1,10 +1,15 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-import zipfile
+import os
 from pathlib import Path
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
+
+from ..untrusted import open_regular
+from .npz_file import NPZ_DAMAGES, NPZ_LIMIT, read_npz
+
+MOST_CLASSES = 10_000_000  # each gets a name (ours)
 
 
 @DATASETS.register_module()
@@ -19,6 +24,7 @@ class NpzImages(BaseDataset):
     Args:
         data_root (str): Folder of the archives.
         split (str): Name of the archive without ``.npz``. Defaults to 'train'.
+        max_bytes (int): That its arrays may have, judged before any is read. Defaults to 32 GB.
         kwargs: Of mmpretrain's BaseDataset (``pipeline``, ``classes``, ``indices``, ...). Where
             there are labels and no ``classes``, the classes are named '0', '1', ...
 
@@ -27,8 +33,11 @@ class NpzImages(BaseDataset):
         ValueError: What is wrong with its arrays, with their shapes and types.
     """
 
-    def __init__(self, data_root: str, split: str = "train", **kwargs) -> None:
+    def __init__(
+        self, data_root: str, split: str = "train", max_bytes: int = NPZ_LIMIT, **kwargs
+    ) -> None:
         self.split = split
+        self.max_bytes = max_bytes
         self.path = Path(data_root).expanduser() / f"{split}.npz"
         self._images: np.ndarray
         super().__init__(ann_file="", data_root=data_root, **kwargs)
@@ -56,7 +65,7 @@ class NpzImages(BaseDataset):
         return info
 
     def _read(self) -> tuple[np.ndarray, np.ndarray | None]:
-        if not self.path.is_file():
+        if not os.path.lexists(self.path):
             there = sorted(file.name for file in self.path.parent.glob("*.npz"))
             raise FileNotFoundError(
                 f"no archive {self.path}; the folder "
@@ -64,13 +73,9 @@ class NpzImages(BaseDataset):
                 + ": check data_root and split"
             )
         try:
-            archive = np.load(self.path, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is one lone array")
-            with archive:
-                found = {key: archive[key] for key in archive.files if key in ("images", "labels")}
-                keys = archive.files
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError, AttributeError) as error:
+            with open_regular(self.path) as file:
+                keys, found = read_npz(file, ("images", "labels"), self.max_bytes)
+        except NPZ_DAMAGES as error:
             raise ValueError(
                 f"{self.path} is not a readable .npz of plain arrays: {error}. Write it with "
                 "numpy.savez(path, images=..., labels=...)"
@@ -89,6 +94,11 @@ class NpzImages(BaseDataset):
             raise ValueError(
                 f"{self.path}: 'labels' has shape {labels.shape} beside {len(images)} images; "
                 f"it must be ({len(images)},)"
+            )
+        if labels.dtype.kind in "iu" and int(labels.max()) > MOST_CLASSES:
+            raise ValueError(
+                f"{self.path}: the largest label is {int(labels.max())}; labels count from 0, and "
+                f"{MOST_CLASSES:,} is the most"
             )
         if labels.dtype.kind not in "iu" or int(labels.min()) < 0:
             raise ValueError(

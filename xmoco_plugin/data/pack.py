@@ -6,14 +6,19 @@
 below the source folder, UTF-8, one a line; ``pack.json`` says what it is.
 """
 
-import json
+import os
+import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..untrusted import FileRefusedError, printable, read_json_object, refusal
+
 FORMAT = 1
+BLOCK = 1 << 20  # records that are looked at together
 RECORD = np.dtype(
     [
         ("offset", "<u8"),  # in data.bin, bytes
@@ -49,18 +54,44 @@ class Pack:
         self.path = Path(path).expanduser()
         self.facts = read_facts(self.path)
         try:
+            for name in ("records.npy", "names.bin", "data.bin"):
+                if reason := refusal(self.path / name):
+                    raise ValueError(f"{name}: {reason}")
             self.records = np.load(self.path / "records.npy", mmap_mode="r", allow_pickle=False)
             self._names = np.memmap(self.path / "names.bin", np.uint8, "r")
             self._data = np.memmap(self.path / "data.bin", np.uint8, "r")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise PackError(
                 f"{self.path}: a file of the pack is missing or cut: {error}"
             ) from error
+        if not isinstance(self.records, np.ndarray) or self.records.ndim != 1:
+            raise PackError(
+                f"{self.path}: records.npy is no list of records: pack the folder again"
+            )
         if self.records.dtype != RECORD or len(self._data) != self.facts["bytes"]:
             raise PackError(
                 f"{self.path}: data.bin holds {len(self._data):,} bytes where pack.json says "
                 f"{self.facts['bytes']:,}: pack the folder again"
             )
+        if (bad := self._first_outside()) is not None:
+            raise PackError(
+                f"{self.path}: record {bad:,} leads outside the pack's files: the pack is damaged "
+                "or made to do harm; pack the folder again"
+            )
+
+    def _first_outside(self) -> int | None:
+        """The first record whose offset, length, name, shape or label cannot be; None for none."""
+        for start in range(0, len(self), BLOCK):  # copies of all would be what the files spare
+            part = self.records[start : start + BLOCK]
+            size, area = len(self._data), part["height"].astype(np.uint64) * part["width"]
+            fits = (part["length"] <= size) & (part["offset"] <= size - part["length"])
+            fits &= part["name"] < len(self._names)
+            fits &= (part["label"] >= -1) & (part["label"] < len(self.facts["classes"]))
+            if self.raw:
+                fits &= (area < 1 << 60) & (3 * area == part["length"]) & (area > 0)
+            if not fits.all():
+                return start + int(fits.argmin())
+        return None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -98,7 +129,7 @@ class Pack:
 def read_facts(path: Path) -> dict[str, Any]:
     """``pack.json`` of a finished pack, or PackError."""
     file = path / "pack.json"
-    if not file.is_file():
+    if not os.path.lexists(file):
         partial = partial_of(path)
         raise PackError(
             f"{partial} is not finished: run the same pack command again, it goes on"
@@ -106,12 +137,32 @@ def read_facts(path: Path) -> dict[str, Any]:
             else f"no pack in {path}: make one with tools/pack_images.py pack FOLDER {path}"
         )
     try:
-        facts = json.loads(file.read_text())
-    except ValueError as error:
-        raise PackError(f"{file} is damaged ({error}): pack the folder again") from error
+        facts = read_json_object(file)
+    except FileRefusedError as error:
+        raise PackError(f"{printable(file)} is damaged ({error}): pack the folder again") from error
     if facts.get("format") != FORMAT:
         raise PackError(f"{file} has format {facts.get('format')}; this version reads {FORMAT}")
+    wrong = [key for key, fits in FACTS.items() if not fits(facts.get(key))]
+    if wrong:
+        raise PackError(
+            f"{file} is damaged, its {wrong[0]!r} is {str(facts.get(wrong[0]))[:40]!r}: pack the "
+            "folder again"
+        )
     return facts
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+FACTS: dict[str, Callable[[Any], bool]] = {
+    "kind": lambda value: value in ("encoded", "raw"),
+    "shorter_side": lambda value: value is None or _is_count(value),
+    "classes": lambda value: isinstance(value, list) and all(isinstance(c, str) for c in value),
+    "images": _is_count,
+    "images_in_folder": _is_count,
+    "bytes": _is_count,
+}
 
 
 def partial_of(path: Path) -> Path:

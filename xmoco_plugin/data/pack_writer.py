@@ -15,6 +15,7 @@ import numpy as np
 
 from ..checkpoint import write_text
 from ..untrusted import FileRefusedError, read_json_object
+from ..untrusted.image_file import MAX_PIXELS
 from ..untrusted.image_formats import describe_content, image_format
 from .decode_image import UnreadableImageError, decode_image, read_image_file
 from .pack import FORMAT, RECORD, PackError, partial_of, read_facts
@@ -53,6 +54,7 @@ def write_pack(
     out: str | Path,
     options: PackOptions | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[tuple[str, str]]:
     """Pack every image below a folder; the first folder of its path is its class.
 
@@ -65,6 +67,7 @@ def write_pack(
         out: folder of the pack; until it is whole, ``OUT.partial``. Run again after a kill.
         options: how images are stored.
         progress: called with (images done, images there are).
+        max_pixels: larger images are left out where decoding is needed.
 
     Returns:
         (name, reason) of the files left out, of this call.
@@ -95,7 +98,7 @@ def write_pack(
             )
     else:
         write_text(begin, json.dumps(facts))
-    left_out = _grow(partial, folder, names, facts["classes"], options, progress)
+    left_out = _grow(partial, folder, names, facts["classes"], options, progress, max_pixels)
     _finish(partial, names, facts)
     os.replace(partial, out)
     _sync_folder(out.parent)
@@ -142,6 +145,7 @@ def _grow(
     classes: list[str],
     options: PackOptions,
     progress: Callable[[int, int], object],
+    max_pixels: int,
 ) -> list[tuple[str, str]]:
     """Append images until all are there. The journal has a record for each that was looked at;
     its ``name`` is the index among the names, its length 0 if it was left out."""
@@ -156,7 +160,7 @@ def _grow(
             record["name"], record["offset"] = index, end
             record["label"] = label_of.get(name.split(os.sep)[0], -1)
             try:
-                content, shape = _encode(folder / name, options)
+                content, shape = _encode(folder / name, options, max_pixels)
             except (UnreadableImageError, OSError) as error:
                 left_out.append((name, str(error)))
                 content, shape = b"", (0, 0)
@@ -198,7 +202,7 @@ def _recover(journal: Path, data: Path) -> tuple[int, int]:
     return done, end
 
 
-def _encode(file: Path, options: PackOptions) -> tuple[bytes, tuple[int, int]]:
+def _encode(file: Path, options: PackOptions, max_pixels: int) -> tuple[bytes, tuple[int, int]]:
     """What is stored of a file, and the shape of its pixels if it is raw."""
     content = read_image_file(file)
     if options.kind == "encoded" and options.shorter_side is None:
@@ -207,7 +211,7 @@ def _encode(file: Path, options: PackOptions) -> tuple[bytes, tuple[int, int]]:
         if image_format(content) is None:
             raise UnreadableImageError(describe_content(content))
         return content, (0, 0)
-    image = decode_image(content)
+    image = decode_image(content, max_pixels=max_pixels)
     height, width = image.shape[:2]
     shrinks = options.shorter_side is not None and min(height, width) > options.shorter_side
     if shrinks:

@@ -1,11 +1,13 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Reads an annotation file in COCO format and says what would go wrong with it."""
 
-import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ..untrusted import FileRefusedError, printable, read_json, refusal
+from ..untrusted.files import ANNOTATION_LIMIT
 from .errors import DownstreamError
 
 
@@ -18,16 +20,37 @@ class CocoAnnotations(NamedTuple):
     boxes: list[dict]
 
 
+NUMBER = (int, float)
+# What is read of each part: keys with their kinds. An image has a file_name or a coco_url.
+NEEDED: dict[str, dict[str, Any]] = {
+    "categories": {"id": int, "name": str},
+    "images": {"id": (int, str)},
+    "annotations": {"image_id": (int, str), "category_id": int},
+}
+
+
+def read_content(path: Path) -> Any:
+    """Reads the JSON of an annotation file.
+
+    Raises:
+        DownstreamError: It is no regular file, above 4 GB, or no JSON with finite numbers.
+    """
+    try:
+        return read_json(path, ANNOTATION_LIMIT)
+    except FileRefusedError as error:
+        raise DownstreamError(
+            f"{printable(path)} is not an annotation file in JSON: {error}"
+        ) from error
+
+
 def read_coco(path: Path) -> CocoAnnotations:
     """Reads an annotation file.
 
     Raises:
-        DownstreamError: It is not JSON, lacks a part, names a class twice, or has no usable box.
+        DownstreamError: It is not JSON, lacks a part or what a part needs, names a class twice, or
+            has no usable box.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DownstreamError(f"{path} is not an annotation file in JSON: {error}") from error
+    content = read_content(path)
     parts = ("images", "annotations", "categories")
     lacking = [p for p in parts if not isinstance(content, dict) or not content.get(p)]
     if lacking == ["annotations"]:
@@ -37,6 +60,7 @@ def read_coco(path: Path) -> CocoAnnotations:
             f"{path} is not in COCO format: no {' and no '.join(lacking)}. It needs lists of "
             f"{', '.join(parts)}."
         )
+    _check_parts(path, content)
     categories = sorted(content["categories"], key=lambda category: category["id"])
     names = [category["name"] for category in categories]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -65,14 +89,21 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
         DownstreamError: With how many are missing, and the first of them.
     """
     held: dict[Path, set[str]] = {}  # one listing a folder: quicker than a look for every file
-    missing = []
+    missing, odd = [], []
     for image in annotations.images:
         file = folder / file_name(image)
         if file.parent not in held:
-            there = file.parent.is_dir()
-            held[file.parent] = {p.name for p in file.parent.iterdir()} if there else set()
+            held[file.parent] = _files_in(file.parent)
         if file.name not in held[file.parent]:
-            missing.append(file_name(image))
+            reason = refusal(file)
+            (missing if reason in (None, "no such file") else odd).append(
+                file_name(image) if reason == "no such file" else f"{file_name(image)} ({reason})"
+            )
+    if odd:
+        raise DownstreamError(
+            f"{annotations.path} names {len(odd)} of {len(annotations.images)} images that cannot "
+            f"be read from {folder}: {_some(odd)}. Mend the list or the files."
+        )
     if missing:
         raise DownstreamError(
             f"{annotations.path} names {len(missing)} of {len(annotations.images)} images that "
@@ -116,8 +147,55 @@ def file_name(image: dict) -> str:
     return name if name else "/".join(image["coco_url"].split("/")[-2:])
 
 
-def _has_area(box: Sequence[float] | None) -> bool:
-    return box is not None and len(box) == 4 and box[2] > 0 and box[3] > 0
+def _has_area(box: object) -> bool:
+    numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(v, NUMBER) for v in box)
+    return numbers and box[2] > 0 and box[3] > 0  # type: ignore[index]
+
+
+def _check_parts(path: Path, content: dict) -> None:
+    """Checks that each part is a list of objects with what is read of them."""
+    for part, needed in NEEDED.items():
+        entries = content[part]
+        if not isinstance(entries, list):
+            raise DownstreamError(f"{path} is not in COCO format: its {part} are no list.")
+        for place, entry in enumerate(entries):
+            wrong = next((key for key, kind in needed.items() if not _has(entry, key, kind)), None)
+            if part == "images" and not wrong and not _has_name(entry):
+                wrong = "file_name"
+            if wrong:
+                raise DownstreamError(
+                    f"{path} is not in COCO format: {part}[{place}] has no {wrong!r} that can be "
+                    "read."
+                )
+
+
+def _has(entry: object, key: str, kind: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get(key), kind)
+        and not isinstance(entry[key], bool)
+    )
+
+
+def _has_name(image: dict) -> bool:
+    name = image.get("file_name") or image.get("coco_url")
+    return isinstance(name, str) and "\0" not in name
+
+
+def _files_in(folder: Path) -> set[str]:
+    """Names of the regular files of a folder, links followed; none where it cannot be listed."""
+    names = set()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    if entry.is_file():
+                        names.add(entry.name)
+                except OSError:  # a link to itself
+                    continue
+    except OSError:
+        return set()
+    return names
 
 
 def _some(values: Iterable, most: int = 5) -> str:

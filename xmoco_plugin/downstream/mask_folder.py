@@ -1,12 +1,22 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A folder of images and a folder of masks, as mmseg lays them out: class names and checks."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..untrusted import FileRefusedError, open_image, open_regular, read_json
+from ..untrusted import (
+    FileRefusedError,
+    FolderError,
+    open_image,
+    open_regular,
+    printable,
+    read_json,
+    refusal,
+    walk_files,
+)
 from ..untrusted.image_file import FILE_LIMIT
 from .errors import DownstreamError
 
@@ -21,7 +31,7 @@ def read_classes(root: Path) -> dict | None:
         DownstreamError: It holds no list of names.
     """
     path = root / CLASSES_FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
         content = read_json(path, CLASSES_LIMIT)
@@ -47,18 +57,31 @@ def pairs(images: Path, masks: Path, image_suffix: str, mask_suffix: str) -> lis
     """Returns the mask of every image.
 
     Raises:
-        DownstreamError: There is no image of that suffix, or images without a mask.
+        DownstreamError: There is no image of that suffix, images without a mask, or something of
+            either name that is no regular file.
     """
-    found = sorted(images.rglob(f"*{image_suffix}"))
+    try:
+        listed = sorted(Path(name) for name in walk_files(images)) if images.is_dir() else []
+    except FolderError as error:
+        raise DownstreamError(str(error)) from error
+    found = [images / name for name in listed if str(name).endswith(image_suffix)]
     if not found:
-        others = sorted({p.suffix for p in images.rglob("*") if p.is_file()})
+        others = sorted({name.suffix for name in listed})
         raise DownstreamError(
             f"{images} has no file that ends in {image_suffix!r} (there are: "
             f"{', '.join(others) or 'none at all'}). Name the ending: "
             "--cfg-options train_dataloader.dataset.img_suffix=.png, and so for val and test."
         )
     names = [str(p.relative_to(images))[: -len(image_suffix)] + mask_suffix for p in found]
-    missing = [name for name in names if not (masks / name).is_file()]
+    files = [*found, *(masks / name for name in names)]
+    reasons = {file: reason for file in files if (reason := refusal(file, FILE_LIMIT))}
+    odd = [file for file, reason in reasons.items() if reason != "no such file"]
+    if odd:
+        raise DownstreamError(
+            f"{len(odd)} of the images in {images} and their masks in {masks} cannot be read; the "
+            f"first is {printable(odd[0])}: {reasons[odd[0]]}."
+        )
+    missing = [name for name in names if masks / name in reasons]
     if missing:
         raise DownstreamError(
             f"{len(missing)} of {len(found)} images in {images} have no mask in {masks}; the "

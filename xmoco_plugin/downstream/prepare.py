@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from ..checkpoint import read_checkpoint
+from ..untrusted import FileRefusedError, check_voc
 from . import coco_annotations as coco
 from . import mask_folder as masks
 from .errors import DownstreamError
@@ -134,7 +135,8 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> None
         for data in datasets:
             path = Path(data.get("data_root") or "", data.get("ann_file") or "")
             if path.suffix != ".json":
-                continue  # VOC's lists: the host reports what they lack
+                _check_lists(data, path)  # VOC's: the host reports what they lack
+                continue
             images = Path(data.get("data_root") or "", data.get("data_prefix", {}).get("img", ""))
             if (path, images) in seen and stage in learnt:
                 continue
@@ -158,6 +160,19 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> None
             seen.add((path, images))
             _set_num_classes(cfg, len(classes), fill="class_names" in cfg)
         _point_evaluators(cfg, stage, datasets)
+
+
+def _check_lists(data: ConfigDict, path: Path) -> None:
+    """Checks that the host may parse a dataset's list and the XML files that it names."""
+    root = data.get("data_root") or ""
+    below = (data.get("data_prefix") or {}).get("sub_data_root") or ""
+    annotations = Path(root, below, data.get("ann_subdir") or "Annotations")
+    if not path.is_file() or not annotations.is_dir():
+        return
+    try:
+        check_voc(path, annotations)
+    except FileRefusedError as error:
+        raise DownstreamError(str(error)) from error
 
 
 def _prepare_mask_folders(cfg: Config, stages: dict[str, list[ConfigDict]]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import ConfigDict
 
+from ..untrusted import FileRefusedError, read_text
 from . import coco_annotations as coco
 from . import mask_folder as masks
 from .errors import DownstreamError
@@ -53,7 +54,10 @@ class TrainingSet:
         images, folder = (root / (prefix.get(key) or "") for key in ("img_path", "seg_map_path"))
         suffixes = data.get("img_suffix", ".jpg"), data.get("seg_map_suffix", ".png")
         if listed is not None:
-            lines = listed.read_text(encoding="utf-8").splitlines()
+            try:
+                lines = read_text(listed).splitlines()
+            except FileRefusedError as error:
+                raise DownstreamError(f"the list {listed} cannot be read: {error}") from error
             names = [line.strip() for line in lines if line.strip()]
         else:
             found = masks.pairs(images, folder, *suffixes)
@@ -71,7 +75,7 @@ class TrainingSet:
     @classmethod
     def _of_boxes(cls, path: Path, classes: list[str]) -> "TrainingSet":
         annotations = coco.read_coco(path)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = coco.read_content(path)
         classes = classes or annotations.classes
         learnt = {c["id"]: c["name"] for c in content["categories"] if c["name"] in classes}
         held: dict = {image["id"]: Counter() for image in annotations.images}

@@ -10,7 +10,7 @@ from mmengine.device import get_device
 from mmpretrain.registry import DATASETS
 
 from .._config_scope import config_path
-from ..data import labelled_sets
+from ..data import labelled_sets, limit_pixels
 from ..data.labelled_sets import file_pipeline
 from .backbones import Outputs, backbone_config, is_mocov3_vit
 from .choices import Choices
@@ -130,9 +130,8 @@ def run_config(
         cfg.train_cfg.val_interval = interval
         cfg.custom_hooks.append(dict(type="RunSummaryHook"))
         _set_knn(cfg, labels, choices)
-    if max_pixels is not None:
-        for loader in (cfg.train_dataloader, cfg.get("val_dataloader"), cfg.get("val_cfg")):
-            _set_max_pixels(loader, max_pixels)
+    for part in ("train_dataloader", "val_dataloader", "val_cfg"):
+        limit_pixels(cfg.get(part), max_pixels)
     return Config({key: cfg[key] for key in RUNNER_KEYS if key in cfg})
 
 
@@ -214,16 +213,6 @@ def _set_schedule(cfg: Config, choices: Choices) -> None:
         cfg.param_scheduler = [
             dict(type="CosineAnnealingLR", T_max=epochs, by_epoch=True, convert_to_iter_based=True)
         ]
-
-
-def _set_max_pixels(part: Any, max_pixels: int) -> None:
-    """Gives the limit to everything in a part of a config that reads images."""
-    if isinstance(part, dict):
-        if part.get("type") == "LoadImageOrSkip":
-            part["max_pixels"] = max_pixels
-        part = list(part.values())
-    for item in part if isinstance(part, (list, tuple)) else ():
-        _set_max_pixels(item, max_pixels)
 
 
 def _set_knn(cfg: Config, labels: str, choices: Choices) -> None:

@@ -2,10 +2,12 @@
 """What comes from a stranger: files, settings and names, read as data and never run."""
 
 from .files import FileRefusedError, open_regular, read_regular, read_text, refusal
+from .host_readers import guard_reading, refuse_code_in_data
 from .image_file import check_image_file, open_image
 from .json_file import parse_json, read_json, read_json_object
 from .names import printable
 from .settings import SettingsRefusedError, read_settings
+from .voc_files import check_voc
 from .walk import FolderError, walk_files, walk_images
 
 __all__ = [
@@ -13,6 +15,8 @@ __all__ = [
     "FolderError",
     "SettingsRefusedError",
     "check_image_file",
+    "check_voc",
+    "guard_reading",
     "open_image",
     "open_regular",
     "parse_json",
@@ -23,6 +27,7 @@ __all__ = [
     "read_settings",
     "read_text",
     "refusal",
+    "refuse_code_in_data",
     "walk_files",
     "walk_images",
 ]

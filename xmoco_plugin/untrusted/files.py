@@ -16,6 +16,8 @@ KINDS = (
 DANGLING = "a link to a file that does not exist"
 # What a text that is read whole may have (ours): a log of a long run is a tenth of it.
 TEXT_LIMIT = 256 << 20
+# Of annotations and lists that a host reads whole (ours): COCO's have 0.5 GB, LVIS's 1.1.
+ANNOTATION_LIMIT = 4 << 30
 
 
 class FileRefusedError(ValueError):
@@ -41,6 +43,8 @@ def open_regular(path: str | Path, limit: int | None = None) -> BinaryIO:
         # A pipe put there in between would be waited for without O_NONBLOCK.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
         descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+    except FileRefusedError:  # a ValueError, and not one of a name
+        raise
     except FileNotFoundError:
         raise FileRefusedError(DANGLING if os.path.islink(path) else "no such file") from None
     except PermissionError:

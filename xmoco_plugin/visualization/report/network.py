@@ -23,6 +23,7 @@ from ...checkpoint import (
     state_dict_of,
 )
 from ...evaluation.features import ModelEmbedder, evaluation_mode
+from ...untrusted import guard_reading, refuse_code_in_data
 from ..fixed_views import fixed_randomness, fixed_views
 
 BATCH = 64
@@ -37,7 +38,10 @@ class Network:
     """
 
     def __init__(self, cfg: Config, seed: int = 0) -> None:
-        self.cfg, self.seed = cfg, seed
+        self.cfg, self.seed = copy.deepcopy(cfg), seed
+        refuse_code_in_data({k: v for k, v in cfg.items() if "dataloader" in k or k == "val_cfg"})
+        guard_reading(self.cfg)
+        cfg = self.cfg
         self.scope = cfg.get("default_scope") or "mmpretrain"
         self.train = self._loader(cfg.train_dataloader)
         bank: Any = (cfg.get("val_cfg") or {}).get("bank_dataloader")
