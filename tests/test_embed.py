@@ -3,6 +3,8 @@
 
 import csv
 import importlib
+import os
+import re
 import sys
 from functools import partial
 
@@ -147,3 +149,26 @@ def test_what_cannot_be_done_is_one_message_and_overwrites_nothing(
     assert message in said
     assert "Traceback" not in said
     assert not out.parent.is_dir() or out.read_text() == "before"
+
+
+@pytest.mark.timeout(120)
+def test_what_is_no_image_file_is_left_out_and_named(run, checkpoint, folder, tmp_path, capsys):
+    (folder / "a" / "post.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n")
+    os.mkfifo(folder / "a" / "pipe.jpg")
+    (folder / "a" / "zero.jpg").symlink_to("/dev/zero")
+    (folder / "a" / "folder.jpg").mkdir()
+    with open(folder / "a" / "large.jpg", "wb") as file:
+        file.truncate(60 << 30)
+    assert run(checkpoint, folder, "--out", tmp_path / "x.npz", "--max-pixels", 90) == 0
+    said = capsys.readouterr().err
+    for name, reason in {
+        "post": "PostScript, not one of the formats read",
+        "pipe": "not a regular file: a named pipe",
+        "zero": "not a regular file: a device",
+        "folder": "not a regular file: a folder",
+        "large": "64.4 GB, the limit is 1.1 GB",
+    }.items():
+        assert re.search(rf"left out: a/{name}\.jpg: .*{reason}", said), name
+    assert len(np.load(tmp_path / "x.npz")["names"]) == len(NAMES)
+    assert run(checkpoint, folder, "--out", tmp_path / "y.npz", "--max-pixels", 80) == 2
+    assert "above the limit of 80 pixels" in capsys.readouterr().err

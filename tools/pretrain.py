@@ -59,7 +59,8 @@ def take_images(args: argparse.Namespace, given: dict[str, Any], folder: Path) -
     """
     for source in filter(own.is_archive, args.data):
         _ask_disk(folder, Path(source).expanduser().stat().st_size, f"to unpack {source}")
-    limits, notes = (given.get("max_unpacked"), given.get("max_members")), []
+    notes: list[str] = []
+    limits = given.get("max_unpacked"), given.get("max_members")
     paths = own.list_images(args.data, folder / "unpacked", *limits, notes)
     found = look(paths, folder, "looking at the images", given)
     found.notes = notes

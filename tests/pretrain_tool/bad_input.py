@@ -4,6 +4,7 @@
 import os
 import shutil
 import subprocess
+import zipfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,12 @@ def _damaged_archive(scene: Scene) -> Options:
     return {"--data": "photos.zip"}
 
 
+def _large_archive(scene: Scene) -> Options:
+    with zipfile.ZipFile("photos.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("black.bmp", bytes(3_000_000))
+    return {"--data": "photos.zip", "--max-unpacked": 0.001}
+
+
 def _disk(scene: Scene) -> None:
     usage = shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000)  # type: ignore[attr-defined]
     scene.patch.setattr(scene.tool.shutil, "disk_usage", lambda _: usage)
@@ -173,6 +180,7 @@ BAD_INPUT = {
     "one image": _one_image,
     "a list with a missing file": _missing_in_list,
     "a damaged archive": _damaged_archive,
+    "an archive above the limit": _large_archive,
     "no such backbone": lambda _: {"--model": "resnet5O"},
     "a backbone for grey images": lambda _: {"--model": "LeNet5"},
     "no such architecture": lambda _: {"--model": "ConvNeXt:tinny"},

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from xmoco_plugin.untrusted import FileRefusedError, open_regular, read_regular
+from xmoco_plugin.untrusted import FileRefusedError, open_regular, read_regular, refusal
 
 
 def pipe(path):
@@ -33,8 +33,9 @@ def listening(path):
 @pytest.mark.timeout(10)
 def test_what_is_no_file_is_named_and_never_waited_for(tmp_path, make, reason):
     make(tmp_path / "x.jpg")
-    with pytest.raises(FileRefusedError, match=reason):
+    with pytest.raises(FileRefusedError, match=f"^(reading failed: Too many .*)?{reason}"):
         open_regular(tmp_path / "x.jpg")
+    assert reason in refusal(tmp_path / "x.jpg", 10)
 
 
 def test_a_file_is_read_through_a_link(tmp_path):
@@ -53,3 +54,10 @@ def test_a_large_file_is_refused_before_it_is_opened(tmp_path):
 def test_a_name_with_a_nul_is_refused():
     with pytest.raises(FileRefusedError, match="no name of a file"):
         open_regular("a\0b")
+
+
+def test_a_file_that_tells_no_size_is_read_to_its_end_and_no_further_than_the_limit():
+    content = read_regular("/proc/self/status", limit=1 << 20)
+    assert content.startswith(b"Name:")
+    with pytest.raises(FileRefusedError, match="more than 10 bytes"):
+        read_regular("/proc/self/status", limit=10)

@@ -49,7 +49,7 @@ def test_the_host_does_run_what_a_yaml_file_holds(tmp_path):
 
 
 def test_reading_is_checked_in_every_pipeline_once():
-    load, check = dict(type="LoadImageFromFile"), dict(type="mmpretrain.CheckImageFile")
+    load, check = dict(type="LoadImageFromFile"), dict(type="CheckImageFile")
     own = [dict(type="CheckImageFile", any_format=True), dict(type="LoadImageFromFile")]
     loader = dict(
         dataset=dict(

@@ -1,7 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from mmcv.transforms import BaseTransform
 from mmengine import fileio
-from mmpretrain.registry import TRANSFORMS
+from mmengine.registry import TRANSFORMS
 
 from ..untrusted import FileRefusedError, check_image_file, printable, refusal
 from ..untrusted.image_file import FILE_LIMIT, MAX_PIXELS
@@ -10,7 +10,7 @@ from .decode_image import UnreadableImageError
 KEYS = ("img_path", "seg_map_path")
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module()  # the root's, where every host looks
 class CheckImageFile(BaseTransform):
     """Looks at the files of a sample before a host's transform reads and decodes them.
 

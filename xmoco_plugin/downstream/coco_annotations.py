@@ -89,7 +89,8 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
         DownstreamError: With how many are missing, and the first of them.
     """
     held: dict[Path, set[str]] = {}  # one listing a folder: quicker than a look for every file
-    missing, odd = [], []
+    missing: list[str] = []
+    odd: list[str] = []
     for image in annotations.images:
         file = folder / file_name(image)
         if file.parent not in held:

@@ -6,7 +6,7 @@ import shutil
 import stat
 from collections import Counter
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from ..untrusted.files import size_text
 from ..untrusted.image_file import FILE_LIMIT
@@ -124,7 +124,7 @@ class ArchiveFolder:
         if kind:
             self.left_out[kind] += 1
 
-    def write(self, name: str, content: BinaryIO, counted: bool) -> None:
+    def write(self, name: str, content: IO[bytes], counted: bool) -> None:
         """Writes an image.
 
         Args:

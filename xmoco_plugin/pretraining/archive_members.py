@@ -18,6 +18,7 @@ from .archive_folder import BLOCK, ENCRYPTED, SPARSE, ArchiveFolder, ArchiveLimi
 # tarfile holds and searches them whole.
 HEADER_LIMIT = 1 << 16
 DIGITS = re.compile(rb"\d{1000}")  # tarfile's search takes the square of their number
+ENTRY, HEADER = 46, 30  # bytes at least, of a member in a zip's directory and before its content
 UNIX = 3  # a zip's maker whose members have Unix's kinds of file
 COMPRESSIONS: dict[bytes, Any] = {
     b"\x1f\x8b": gzip.open,
@@ -46,7 +47,7 @@ def unzip(file: BinaryIO, folder: ArchiveFolder) -> None:
         zipfile.BadZipFile: It is damaged, or its members overlap.
     """
     listing = _directory_size(file)
-    if listing // zipfile.sizeCentralDir > folder.max_members:
+    if listing // ENTRY > folder.max_members:
         raise ArchiveLimitError(
             f"has a directory of {size_text(listing)}, which may be more than "
             f"{folder.max_members:,} members, the limit: name a higher one with --max-members"
@@ -96,8 +97,8 @@ def untar(file: BinaryIO, folder: ArchiveFolder) -> None:
             if kind is not None:
                 folder.leave_out(kind)
             elif content := archive.extractfile(member):
-                folder.write(member.name, content, counted=False)  # type: ignore[arg-type]
-            archive.members.clear()  # it would keep them all
+                folder.write(member.name, content, counted=False)
+            archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
     if not stream.ended:  # tarfile takes damage after the first member for the end
         raise tarfile.ReadError(f"it is cut off or damaged before byte {stream.tell():,}")
     if stream.read_to_end():
@@ -197,4 +198,4 @@ def _refuse_overlaps(members: list[zipfile.ZipInfo]) -> None:
     for info in sorted(members, key=lambda info: info.header_offset):
         if info.header_offset < end:
             raise zipfile.BadZipFile("its members overlap")
-        end = info.header_offset + zipfile.sizeFileHeader + info.compress_size
+        end = info.header_offset + HEADER + info.compress_size

@@ -90,5 +90,5 @@ def _guard(pipeline: list) -> bool:
     names = [getattr(kind, "__name__", str(kind)).split(".")[-1] for kind in kinds]
     if "LoadImageFromFile" not in names or CHECK in names:
         return False
-    pipeline.insert(names.index("LoadImageFromFile"), dict(type=f"mmpretrain.{CHECK}"))
+    pipeline.insert(names.index("LoadImageFromFile"), dict(type=CHECK))
     return True

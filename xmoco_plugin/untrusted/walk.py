@@ -41,7 +41,9 @@ def walk_images(root: str | os.PathLike, endings: Collection[str]) -> tuple[list
     Raises:
         FolderError: As :func:`walk_files`.
     """
-    images, others, odd = [], [], []
+    images: list[str] = []
+    others: list[str] = []
+    odd = []
     suffixes = tuple(endings)
     for path, is_folder in _walk(os.fspath(root)):
         named = path.lower().endswith(suffixes)
