@@ -225,3 +225,13 @@ def test_the_cache_is_lines_of_json(folder, tmp_path):
     scan_images(paths_of(folder), tmp_path / "scan.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "scan.jsonl").read_text().split("\n") if line]
     assert {line["path"] for line in lines} == set(paths_of(folder))
+
+
+@pytest.mark.timeout(60)
+def test_a_list_that_is_a_pipe_or_has_60_gb_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    with open(tmp_path / "large.txt", "wb") as file:
+        file.truncate(60 << 30)
+    for name, reason in (("pipe", "a named pipe"), ("large", "64.4 GB, the limit is 4.3 GB")):
+        with pytest.raises(ValueError, match=f"{name}.txt cannot be read: .*{reason}"):
+            ListedImages(str(tmp_path / f"{name}.txt"))

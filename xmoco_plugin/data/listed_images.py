@@ -4,6 +4,8 @@ import os
 import numpy as np
 from mmpretrain.registry import DATASETS
 
+from ..untrusted import refusal
+from ..untrusted.files import ANNOTATION_LIMIT
 from .row_dataset import RowDataset
 
 
@@ -21,7 +23,7 @@ class ListedImages(RowDataset):
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: It names nothing.
+        ValueError: It names nothing, is no regular file, or is above 4 GB.
     """
 
     def __init__(self, ann_file: str, data_root: str = "", **kwargs) -> None:
@@ -34,8 +36,10 @@ class ListedImages(RowDataset):
 
     def load_data_list(self) -> np.ndarray:
         """The rows; beside them, where each line starts and ends in the file."""
-        if not os.path.isfile(self.ann_file):
+        if not os.path.lexists(self.ann_file):
             raise FileNotFoundError(f"there is no list of images {self.ann_file}")
+        if reason := refusal(self.ann_file, ANNOTATION_LIMIT):
+            raise ValueError(f"the list {self.ann_file} cannot be read: {reason}")
         size = os.path.getsize(self.ann_file)
         self._text = np.memmap(self.ann_file, np.uint8, "r") if size else np.empty(0, np.uint8)
         stops = np.append(np.flatnonzero(self._text == ord("\n")), size)

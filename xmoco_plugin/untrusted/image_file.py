@@ -12,9 +12,10 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .files import FileRefusedError, open_regular
 from .image_formats import FORMATS, HEAD, describe_content, image_format
+from .image_header import check_header
 
-# Both limits are ours. A file: more than the largest image has without compression at 8 bytes a
-# pixel. Pixels: decoding takes up to 8 bytes each, so 1 GB a process, and 4 s.
+# Both limits are ours. A file: what the largest image has without compression at 8 bytes a pixel.
+# Pixels: decoding takes 7 bytes each and up to 11, so some 1 GB a process, and seconds.
 FILE_LIMIT = 1 << 30
 MAX_PIXELS = 128_000_000
 
@@ -51,6 +52,7 @@ def open_image(file: bytes | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator
         )
     if kind.pillow not in Image.OPEN:
         raise FileRefusedError(f"{kind.name}, which the Pillow that is installed does not read")
+    check_header(kind.name, stream)
     # Globals that other libraries set: half an image must not train silently, and this limit of
     # pixels is the only one.
     tolerant, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
