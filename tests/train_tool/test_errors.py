@@ -40,6 +40,36 @@ def test_a_missing_ann_file_is_named(tools, monkeypatch, capsys, config, images)
     assert f"ann_file='list.txt' names {images / 'list.txt'}" in message
 
 
+@pytest.mark.parametrize("ending", ["pkl", "yaml"])
+def test_an_ann_file_that_the_host_would_run_is_refused(
+    tools, monkeypatch, capsys, config, images, tmp_path, ending
+):
+    mark = tmp_path / "mark"
+    content = {
+        "pkl": f"cos\nmkdir\n(V{mark}\ntR.",
+        "yaml": f"!!python/object/apply:os.mkdir ['{mark}']\n",
+    }
+    (images / f"list.{ending}").write_text(content[ending])
+    options = [f"train_dataloader.dataset.{o}" for o in (f"ann_file=list.{ending}", "type=VSR")]
+    status, message = run_train(
+        tools, monkeypatch, capsys, config, "--data-root", images, "--cfg-options", *options
+    )
+    assert status == 2
+    assert f"dataset.ann_file='list.{ending}': the host would run" in message
+    assert not mark.exists()
+
+
+@pytest.mark.timeout(120)
+def test_an_ann_file_that_is_a_pipe_is_named(tools, monkeypatch, capsys, config, images):
+    os.mkfifo(images / "list.txt")
+    option = "train_dataloader.dataset.ann_file=list.txt"
+    status, message = run_train(
+        tools, monkeypatch, capsys, config, "--data-root", images, "--cfg-options", option
+    )
+    assert status == 2
+    assert "list.txt: not a regular file: a named pipe" in message
+
+
 def test_a_missing_config_is_named(tools, monkeypatch, capsys):
     status, message = run_train(tools, monkeypatch, capsys, "configs/nothing.py")
     assert status == 2
