@@ -120,7 +120,7 @@ def test_after_kills_it_goes_on_and_the_pack_is_that_of_one_go(folder, tmp_path,
     looked_at = []
     original = pack_writer._encode
     monkeypatch.setattr(
-        pack_writer, "_encode", lambda f, o: looked_at.append(f.name) or original(f, o)
+        pack_writer, "_encode", lambda f, *o: looked_at.append(f.name) or original(f, *o)
     )
     write_pack(folder, out)
     assert looked_at == ["x3.jpg", "x4.jpg"]  # 4 + 2 were safe
