@@ -30,6 +30,8 @@ with silent_interrupt():
     import torch
     from user_errors import user_message
 
+    from xmoco_plugin._host_loading import weights_only_everywhere
+
 USER_ERROR = 2  # exit status, as argparse's own
 STOPPED = 130  # as a shell's after Ctrl-C
 PARENT = "XMOCO_TOOL_PARENT"  # set where another tool started this one and speaks for both
@@ -43,7 +45,8 @@ def run(main: Callable[[], None]) -> int:
     if not faulthandler.is_enabled():
         faulthandler.enable()  # where native code crashed, in Python's lines
     try:
-        main()
+        with weights_only_everywhere():
+            main()
     except Exception as error:
         message = user_message(error)
         if message is None:

@@ -23,6 +23,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from xmoco_plugin.checkpoint import sha256_of
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
+from xmoco_plugin.weights import check_named_weights
 
 Key = TypeVar("Key")
 TOOLS = Path(__file__).resolve().parent
@@ -139,6 +140,7 @@ def resolve(args: argparse.Namespace, imagenet: bool = False) -> Config:
     )
     common.check_data(cfg)
     prepare(cfg)
+    check_named_weights(cfg)
     return cfg
 
 

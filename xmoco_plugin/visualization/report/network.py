@@ -23,6 +23,7 @@ from ...checkpoint import (
     state_dict_of,
 )
 from ...evaluation.features import ModelEmbedder, evaluation_mode
+from ...weights import check_kinds
 from ..fixed_views import fixed_randomness, fixed_views
 
 BATCH = 64
@@ -65,6 +66,7 @@ class Network:
                 f"{checkpoint.name} does not hold the model of the work dir's config: "
                 f"{describe_difference(difference)}"
             )
+        check_kinds(self._model.state_dict(), state)
         self._model.load_state_dict(state, strict=False)
         return self._model
 
