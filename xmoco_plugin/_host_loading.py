@@ -133,7 +133,7 @@ def _known(filename: str, urls: Mapping[str, str]) -> str:
     if name not in urls:
         near = difflib.get_close_matches(name, list(urls), n=3)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise CheckpointError(f"{scheme}:// has no model {printable(name)!r}{hint}.")
+        raise CheckpointError(f"{scheme}:// has no model '{printable(name)}'{hint}.")
     return urls[name]
 
 

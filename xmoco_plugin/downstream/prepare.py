@@ -121,7 +121,7 @@ def _fill_checkpoint(cfg: Config) -> None:
             )
         if "://" not in init.checkpoint and not Path(init.checkpoint).expanduser().exists():
             raise DownstreamError(
-                f"there is no pretraining checkpoint {printable(init.checkpoint)!r} (looked from "
+                f"there is no pretraining checkpoint '{printable(init.checkpoint)}' (looked from "
                 f"{Path.cwd()})."
             )
         check_checkpoint(init.checkpoint)

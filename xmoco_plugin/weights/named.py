@@ -127,7 +127,7 @@ def last_checkpoint(folder: str | Path) -> str | None:
         raise CheckpointError(f"{printable(pointer)} cannot be read: {error}.") from None
     if not name or not name.isprintable() or "://" in name:
         raise CheckpointError(
-            f"{printable(pointer)} names no file but {printable(name[:80])!r}: name the checkpoint "
+            f"{printable(pointer)} names no file but '{printable(name[:80])}': name the checkpoint "
             "to go on from (--resume FILE)."
         )
     return name

@@ -95,7 +95,7 @@ def check_optimizer(checkpoint: Mapping[Any, Any]) -> None:
     """
     part = {k: v for k, v in checkpoint.items() if k in ("optimizer", "optim_wrapper")}
     tensors = [t for t in tensors_in(part) if t.dtype in FLOATS and t.numel()]
-    bad = sum(not _finite(t) for t in tensors)
+    bad = sum(t.is_meta or (t.layout == torch.strided and not _finite(t)) for t in tensors)
     if bad:
         raise CheckpointError(
             f"{bad:,} of the {len(tensors):,} tensors of its optimizer hold values that are not "
