@@ -19,11 +19,10 @@ from typing import TypeVar
 import common
 import exits
 from mmengine.config import Config, DictAction
-from mmengine.runner import find_latest_checkpoint
 
 from xmoco_plugin.checkpoint import sha256_of
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
-from xmoco_plugin.weights import check_named_weights
+from xmoco_plugin.weights import check_named_weights, last_checkpoint
 
 Key = TypeVar("Key")
 TOOLS = Path(__file__).resolve().parent
@@ -200,7 +199,7 @@ def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) 
         folder.mkdir(parents=True, exist_ok=True)
         config.write_text(cfg.pretty_text)
         _run("train", [str(config)], gpus, extra)
-        last = find_latest_checkpoint(str(folder))
+        last = last_checkpoint(folder)
         _run("test", [str(config), str(last)], gpus, ["--out", str(metrics), *extra])
     return json.loads(metrics.read_text())
 

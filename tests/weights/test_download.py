@@ -11,6 +11,7 @@ import torch
 from xmoco_plugin import _host_loading, weights
 from xmoco_plugin.weights import CheckpointError, download, fetch
 
+from ..multiprocess import run_processes
 from .hostile import honest, with_code
 from .server import serving
 
@@ -172,6 +173,41 @@ def test_a_failure_of_the_first_process_reaches_those_that_wait(monkeypatch):
     )
     with pytest.raises(CheckpointError, match="plain http"):
         fetch("http://example.org/w.pth")
+
+
+def _fetched(rank: int, size: int, home: str, urls: list[str]) -> list[str]:
+    os.environ["TORCH_HOME"] = home
+    results = []
+    for url in urls:
+        try:
+            results.append(fetch(url).name)
+        except CheckpointError as error:
+            results.append(str(error))
+    return results
+
+
+def test_two_processes_fetch_a_file_once_and_both_hear_of_a_failure(tmp_path, body):
+    with serving({"/w.pth": (200, {}, body)}) as (address, asked):
+        urls = [f"{address}/none.pth", f"{address}/w.pth"]
+        first, second = run_processes(_fetched, 2, str(tmp_path / "home"), urls)
+    assert asked == ["/none.pth", "/w.pth"]
+    assert first == second
+    assert first[1] == "w.pth"
+    assert "HTTP Error 404" in first[0]
+
+
+def test_a_pipe_in_the_cache_is_not_waited_for(cache):
+    cache.mkdir(parents=True)
+    os.mkfifo(cache / "net-deadbeef.pth")
+    with pytest.raises(CheckpointError, match="a named pipe"):
+        fetch("https://example.org/net-deadbeef.pth")
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
+    with pytest.raises(CheckpointError, match=r"could not be fetched: .*Not a directory"):
+        fetch("https://example.org/w.pth")
 
 
 def test_a_local_reader_says_what_to_do_with_a_url():

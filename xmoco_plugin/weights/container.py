@@ -7,7 +7,7 @@ from pathlib import Path
 from ..untrusted import FileRefusedError, open_regular, printable
 from .errors import CheckpointError
 
-# Records of one file, so weights and a few more (ours): ten times the largest published models'.
+# Records of one file, so tensors and a few more (ours): a ViT-g with its optimizer has 2,000.
 RECORD_LIMIT = 200_000
 
 

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Weights from a URL: into torch hub's cache, whole or not at all, then read like any file."""
 
+import contextlib
 import hashlib
 import http.client
 import ipaddress
@@ -19,11 +20,12 @@ import torch
 from mmengine.dist import broadcast_object_list, get_dist_info
 from mmengine.logging import print_log
 
-from ..untrusted import printable
+from ..untrusted import FileRefusedError, open_regular, printable
 from .errors import CheckpointError
 
 ALLOW_HTTP = "XMOCO_ALLOW_HTTP"
-DOWNLOAD_LIMIT = 16 << 30  # bytes (ours): the largest published vision models have a third
+# Bytes (ours): a billion weights in float32 with an optimizer's two moments have 12 GB.
+DOWNLOAD_LIMIT = 16 << 30
 BLOCK = 1 << 20  # bytes
 SECONDS = 60  # without a byte
 # torch's convention: at least eight of the hexadecimal digits of the file's SHA-256. Digits alone
@@ -95,9 +97,12 @@ def check_hash(path: Path, name: str) -> None:
     if given is None:
         return
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
+    try:
+        with open_regular(path) as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+    except FileRefusedError as error:
+        raise CheckpointError(f"{printable(path)} is no checkpoint file: {error}.") from None
     if not digest.hexdigest().startswith(given[1]):
         raise CheckpointError(
             f"{printable(name)} has the SHA-256 {digest.hexdigest()[:8]}..., its name says "
@@ -120,10 +125,10 @@ def _fetch(url: str) -> Path:
         )
         check_hash(target, target.name)
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     # Under a name of its own: several processes may fetch at once, and one may be killed.
     partial = target.with_name(f".{uuid.uuid4().hex}.partial")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         _download(url, partial)
         check_hash(partial, target.name)
         os.replace(partial, target)
@@ -135,7 +140,8 @@ def _fetch(url: str) -> Path:
             "and name the file."
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     return target
 
 

@@ -21,7 +21,7 @@ NUMBERS = re.compile(
 )
 # Encoders of the layouts that are read: one of them may be empty where the rest is not.
 ENCODERS = ("backbone.", "encoder_q.", "encoder_k.", "base_encoder.", "momentum_encoder.")
-NAME_LIMIT = 1000  # characters (ours); a network's longest names have a tenth
+NAME_LIMIT = 1000  # characters (ours)
 # How much larger views may be than what is stored (ours): tied weights are counted each time.
 VIEW_FACTOR, VIEW_SLACK = 16, 64 << 20
 
