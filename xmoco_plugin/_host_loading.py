@@ -21,6 +21,7 @@ from .weights import (
     check_scheme,
     fetch,
     read_checkpoint,
+    without_orders,
 )
 
 OFF = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
@@ -70,12 +71,12 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     """Read a file of this machine."""
     if "://" in str(filename):
         check_scheme(str(filename))
-    return read_checkpoint(filename, map_location or "cpu")
+    return _read(Path(filename).expanduser(), map_location)
 
 
 def load_from_http(filename: str, map_location: Any = None) -> dict:
     """Read the file of a URL."""
-    return read_checkpoint(fetch(filename), map_location or "cpu")
+    return _read(fetch(filename), map_location)
 
 
 def load_from_torchvision(filename: str, map_location: Any = None) -> dict:
@@ -104,7 +105,7 @@ def load_from_ceph(filename: str, map_location: Any = None) -> dict:
     """Read an object of a store that mmengine's petrel backend reaches."""
     with _temporary() as path:
         path.write_bytes(fileio.get(filename, backend_args={"backend": "petrel"}))
-        return read_checkpoint(path, map_location or "cpu")
+        return _read(path, map_location)
 
 
 def load_from_pavi(filename: str, map_location: Any = None) -> dict:
@@ -118,7 +119,11 @@ def load_from_pavi(filename: str, map_location: Any = None) -> dict:
     model = modelcloud.get(filename.split("://", 1)[1])
     with _temporary() as path:
         model.download(str(path))
-        return read_checkpoint(path, map_location or "cpu")
+        return _read(path, map_location)
+
+
+def _read(path: Path, map_location: Any) -> dict:
+    return without_orders(read_checkpoint(path, map_location or "cpu"), path.parent)
 
 
 @contextlib.contextmanager

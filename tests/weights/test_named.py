@@ -24,6 +24,7 @@ def pretrained(path, **others) -> dict:
     return dict(type="Pretrained", checkpoint=str(path)) | others
 
 
+HUB = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
 PLACES = {
     "model.init_cfg.checkpoint": lambda p: dict(model=dict(type="X", init_cfg=pretrained(p))),
     "model.backbone.init_cfg.1.checkpoint": lambda p: dict(
@@ -102,7 +103,8 @@ def test_the_last_checkpoint_of_a_resumed_run_is_read_with_its_optimizer(tmp_pat
     check_named_weights(cfg)  # nothing to go on from: the run begins
     pointer = tmp_path / "last_checkpoint"
     bad = {"state": {0: {"momentum_buffer": torch.tensor(torch.inf)}}}
-    torch.save({"state_dict": honest(), "optimizer": bad}, tmp_path / "epoch_1.pth")
+    state = {"meta": {"epoch": 1, "iter": 4}, "message_hub": HUB, "state_dict": honest()}
+    torch.save(state | {"optimizer": bad}, tmp_path / "epoch_1.pth")
     pointer.write_text(str(tmp_path / "epoch_1.pth"))
     with pytest.raises(CheckpointError, match="1 of the 1 tensors of its optimizer"):
         check_named_weights(cfg)

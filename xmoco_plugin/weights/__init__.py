@@ -14,6 +14,7 @@ from .named import (
 )
 from .numbers import check_kinds, check_optimizer, check_weights
 from .reader import read_checkpoint, require_safetensors
+from .resumed import check_resumable, without_orders
 
 __all__ = [
     "CheckpointError",
@@ -24,6 +25,7 @@ __all__ = [
     "check_kinds",
     "check_named_weights",
     "check_optimizer",
+    "check_resumable",
     "check_scheme",
     "check_weights",
     "fetch",
@@ -31,4 +33,5 @@ __all__ = [
     "named_weights",
     "read_checkpoint",
     "require_safetensors",
+    "without_orders",
 ]

@@ -11,8 +11,8 @@ from mmengine.config import Config
 from ..untrusted import FileRefusedError, printable, read_text
 from .download import cached_file, check_hash, check_url
 from .errors import CheckpointError
-from .numbers import check_optimizer
 from .reader import read_checkpoint
+from .resumed import check_resumable
 
 # As the host's loaders spell them; a path with :// in it is none.
 SCHEMES = (
@@ -70,7 +70,7 @@ def check_checkpoint(checkpoint: str | Path, resumed: bool = False) -> None:
 
     Args:
         checkpoint: Path or URL.
-        resumed: Training goes on from it, so that its optimizer counts too.
+        resumed: Training goes on from it, so that its state and optimizer count too.
 
     Raises:
         CheckpointError: It is missing, damaged, needs code to be read, holds weights that cannot
@@ -93,7 +93,7 @@ def check_checkpoint(checkpoint: str | Path, resumed: bool = False) -> None:
     loaded = read_checkpoint(path, mmap=True)
     if resumed:
         try:
-            check_optimizer(loaded)
+            check_resumable(loaded)
         except CheckpointError as error:
             raise CheckpointError(f"{printable(path)}: {error}") from None
 
