@@ -140,6 +140,12 @@ def test_an_optimizer_that_is_not_finite_is_no_reason_not_to_read_but_not_to_go_
         check_optimizer(loaded)
 
 
+def test_an_optimizer_whose_rate_is_not_finite_is_named():
+    check_optimizer({"optimizer": {"param_groups": [{"lr": 0.1, "params": [0]}]}})
+    with pytest.raises(CheckpointError, match="left with lr = nan"):
+        check_optimizer({"optimizer": {"param_groups": [{"lr": float("nan")}]}})
+
+
 def test_the_options_that_other_libraries_store_are_read_as_data(tmp_path):
     torch.save({"model": honest(), "args": Namespace(lr=0.1, out="x")}, tmp_path / "a.pth")
     assert read_checkpoint(tmp_path / "a.pth")["args"].lr == 0.1

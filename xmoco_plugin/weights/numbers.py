@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Weights that cannot be right: not finite, integers, only zeros, or no numbers at all."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -102,6 +103,12 @@ def check_optimizer(checkpoint: Mapping[Any, Any]) -> None:
             "finite: training cannot go on from here. Resume from an older checkpoint, or start "
             "from the weights alone (load_from=FILE, resume=False)."
         )
+    for name, number in _settings(part):
+        if not math.isfinite(number):
+            raise CheckpointError(
+                f"its optimizer was left with {printable(name)} = {number}: training cannot go on "
+                "from here. Resume from an older checkpoint."
+            )
 
 
 def check_claims(checkpoint: object, size: int) -> None:
@@ -208,6 +215,15 @@ def _check_values(tensors: Mapping[str, torch.Tensor]) -> None:
                 f"every matrix{where} holds only zeros, from {_quoted(matrices[0])} on: nothing "
                 "has been learnt in there."
             )
+
+
+def _settings(part: Mapping[Any, Any]) -> Iterator[tuple[str, float]]:
+    for optimizer in part.values():
+        groups = optimizer.get("param_groups") if isinstance(optimizer, Mapping) else None
+        for group in groups if isinstance(groups, list) else ():
+            for name, value in group.items() if isinstance(group, Mapping) else ():
+                if isinstance(value, float):
+                    yield str(name), value
 
 
 def _finite(tensor: torch.Tensor) -> bool:
