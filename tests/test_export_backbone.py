@@ -179,7 +179,7 @@ def change(r18, tmp_path, edit, **backbone):
         ),
         (
             lambda s: s.update({"backbone.bn1.bias": torch.full((64,), float("nan"))}),
-            "1 of 120 weights hold NaN",
+            "bn1.bias' holds 64 values that are not finite",
         ),
         (lambda s: [s.pop(k) for k in list(s) if k[:9] == "backbone."], "No query backbone"),
     ],

@@ -27,11 +27,11 @@ with without_unasked(), warnings.catch_warnings():
         visualization,
     )
     from ._config_scope import config_path, register_config_scope
-    from .checkpoint import allow_checkpoint_classes
+    from ._host_loading import read_for_the_host
     from .version import __version__
 
 register_config_scope()
-allow_checkpoint_classes()
+read_for_the_host()
 
 __all__ = [
     "__version__",

@@ -22,6 +22,7 @@ from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.export import find_backbone
 from xmoco_plugin.untrusted import read_settings
 from xmoco_plugin.views import training_size
+from xmoco_plugin.weights import check_kinds
 
 USUAL_SIZE = 224  # px, of ImageNet's recipes
 
@@ -135,6 +136,7 @@ def load_backbone(model: Any, path: str) -> None:
         raise CheckpointError(
             f"{path} does not hold the backbone of this config:\n{describe_difference(difference)}"
         )
+    check_kinds(ours, theirs)
     fitting = {k: v for k, v in theirs.items() if k in ours and v.shape == ours[k].shape}
     model.load_state_dict(fitting, strict=False)
 

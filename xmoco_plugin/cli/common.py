@@ -18,11 +18,11 @@ from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
 from xmoco_plugin._config_scope import unmark_collate
-from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.cli.exits import run as run
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
 from xmoco_plugin.untrusted import guard_reading, refusal, refuse_code_in_data
 from xmoco_plugin.untrusted.files import ANNOTATION_LIMIT
+from xmoco_plugin.weights import read_checkpoint
 
 UNLABELED = (
     " To pretrain on a folder of another layout: dataset=dict(_delete_=True, "
@@ -203,14 +203,14 @@ def check_data(cfg: Config) -> None:
                     raise ValueError(f"{data.type}: ann_file={path!r} names {full}: {reason}.")
 
 
-def check_checkpoint(path: str | None) -> None:
-    """Reads a local checkpoint's structure without running code it may carry.
+def check_checkpoint(path: str) -> None:
+    """Reads a checkpoint of this machine without running code it may carry.
 
     Raises:
-        CheckpointError: It is missing, damaged, or needs code to be read: mmengine would run it.
+        CheckpointError: It is missing, damaged, needs code to be read, or holds weights that
+            cannot be right.
     """
-    if path is not None and "://" not in path:
-        read_checkpoint(path, mmap=True)
+    read_checkpoint(path, mmap=True)
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 
+from xmoco_plugin._host_loading import weights_only_everywhere
 from xmoco_plugin.cli.user_errors import user_message
 
 USER_ERROR = 2  # exit status, as argparse's own
@@ -24,7 +25,8 @@ def run(main: Callable[[], None]) -> int:
     if not faulthandler.is_enabled():
         faulthandler.enable()  # where native code crashed, in Python's lines
     try:
-        main()
+        with weights_only_everywhere():
+            main()
     except Exception as error:
         message = user_message(error)
         if message is None:

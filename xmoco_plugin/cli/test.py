@@ -9,6 +9,7 @@ from mmengine.device import get_device
 
 from xmoco_plugin.cli import common
 from xmoco_plugin.downstream import prepare
+from xmoco_plugin.weights import check_named_weights
 
 SUBFOLDER = "test"  # of the training's work dir
 
@@ -61,7 +62,7 @@ def main() -> None:
     merge(cfg, args)
     common.check_data(cfg)
     prepare(cfg)
-    common.check_checkpoint(cfg.load_from)
+    check_named_weights(cfg)
     metrics = common.build_runner(cfg).test()
     if args.out:
         mmengine.dump(metrics, args.out)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import find_latest_checkpoint
 
 from xmoco_plugin.cli import common
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import ProgressHook
+from xmoco_plugin.weights import check_named_weights
 
 
 def parse_args() -> argparse.Namespace:
@@ -86,10 +86,7 @@ def main() -> None:
     merge(cfg, args)
     common.check_data(cfg)
     prepare(cfg)
-    resume_auto = cfg.get("resume") and cfg.get("load_from") is None
-    common.check_checkpoint(
-        find_latest_checkpoint(cfg.work_dir) if resume_auto else cfg.get("load_from")
-    )
+    check_named_weights(cfg)
     began = time.time()
     runner = common.build_runner(cfg)
     try:

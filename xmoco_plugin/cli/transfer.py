@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from mmengine.config import Config, DictAction
-from mmengine.runner import find_latest_checkpoint
 
 from xmoco_plugin.checkpoint import sha256_of
 from xmoco_plugin.cli import common, exits, processes
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
+from xmoco_plugin.weights import check_named_weights, last_checkpoint
 
 Key = TypeVar("Key")
 SCOPES = {"det": "mmdet", "seg": "mmseg"}
@@ -136,6 +136,7 @@ def resolve(args: argparse.Namespace, imagenet: bool = False) -> Config:
     )
     common.check_data(cfg)
     prepare(cfg)
+    check_named_weights(cfg)
     return cfg
 
 
@@ -195,7 +196,7 @@ def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) 
         folder.mkdir(parents=True, exist_ok=True)
         config.write_text(cfg.pretty_text)
         _run("train", [str(config)], gpus, extra)
-        last = find_latest_checkpoint(str(folder))
+        last = last_checkpoint(folder)
         _run("test", [str(config), str(last)], gpus, ["--out", str(metrics), *extra])
     return json.loads(metrics.read_text())
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from ..checkpoint import read_checkpoint
-from ..untrusted import FileRefusedError, check_voc
+from ..untrusted import FileRefusedError, check_voc, printable
+from ..weights import check_checkpoint
 from . import coco_annotations as coco
 from . import mask_folder as masks
 from .errors import DownstreamError
@@ -73,25 +73,23 @@ def prepare(cfg: Config) -> None:
 
 
 def pretrained_starts(cfg: Config) -> list[ConfigDict]:
-    """Returns the parts of a config's model whose ``init_cfg`` reads a checkpoint."""
-    return [
-        part
-        for part in _dicts(cfg.model)
-        if (part.get("init_cfg") or {}).get("type") == "Pretrained"
-    ]
+    """Returns each ``init_cfg`` of a config's model, or item of one, that reads a checkpoint."""
+    return [init for part in _dicts(cfg.model) for init in _inits(part) if _reads(init)]
 
 
 def from_scratch(cfg: Config) -> None:
     """Takes the pretraining checkpoint, and the proof that it arrived, out of a config."""
-    for part in pretrained_starts(cfg):
-        part.init_cfg = None
+    for part in _dicts(cfg.model):
+        others = [init for init in _inits(part) if not _reads(init)]
+        if len(others) < len(_inits(part)):
+            part.init_cfg = others or None
     _drop_arrival(cfg)
 
 
 def from_imagenet(cfg: Config) -> None:
     """Lets the checkpoint be a file in torchvision's layout, whose keys have no prefix."""
-    for part in pretrained_starts(cfg):
-        part.init_cfg.prefix = None
+    for init in pretrained_starts(cfg):
+        init.prefix = None
 
 
 def leaf_datasets(data: ConfigDict) -> Iterator[ConfigDict]:
@@ -110,20 +108,35 @@ def _drop_arrival(cfg: Config) -> None:
 
 
 def _fill_checkpoint(cfg: Config) -> None:
-    for init in [part.init_cfg for part in pretrained_starts(cfg)]:
-        init.checkpoint = init.checkpoint or cfg.get("pretrained") or ""
+    for init in pretrained_starts(cfg):
+        init.checkpoint = init.get("checkpoint") or cfg.get("pretrained") or ""
         if not init.checkpoint:
             raise DownstreamError(
                 "no pretraining checkpoint is named. Name one: --cfg-options pretrained=FILE, or "
                 "bash tools/transfer.sh FILE ...; the configs that end in _scratch need none."
             )
-        if "://" not in init.checkpoint:
-            if not Path(init.checkpoint).is_file():
-                raise DownstreamError(
-                    f"there is no pretraining checkpoint {init.checkpoint!r} (looked from "
-                    f"{Path.cwd()})."
-                )
-            read_checkpoint(init.checkpoint, mmap=True)
+        if not isinstance(init.checkpoint, str):
+            raise DownstreamError(
+                f"init_cfg.checkpoint is a {type(init.checkpoint).__name__} and names no file."
+            )
+        if "://" not in init.checkpoint and not Path(init.checkpoint).expanduser().exists():
+            raise DownstreamError(
+                f"there is no pretraining checkpoint '{printable(init.checkpoint)}' (looked from "
+                f"{Path.cwd()})."
+            )
+        check_checkpoint(init.checkpoint)
+
+
+def _inits(part: ConfigDict) -> list[ConfigDict]:
+    """The ``init_cfg`` of a part of a model, which may be a dict, a list of them, or nothing."""
+    inits = part.get("init_cfg") or []
+    return [inits] if isinstance(inits, dict) else [i for i in inits if isinstance(i, dict)]
+
+
+def _reads(init: ConfigDict) -> bool:
+    kind = init.get("type")
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    return name.split(".")[-1] in ("Pretrained", "PretrainedInit")
 
 
 def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> None:

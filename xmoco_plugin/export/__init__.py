@@ -1,13 +1,13 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from ..weights import require_safetensors
 from .arrival import Arrival, check_arrival
 from .backbone_file import BackboneFile, prepare_file
 from .record import backbone_settings, heads_of, make_record, unlike_others
-from .sources import SOURCES, Backbone, find_backbone, read_weights, require_safetensors
+from .sources import SOURCES, Backbone, find_backbone, read_weights
 from .targets import (
     TARGETS,
     architecture,
     check_architecture,
-    check_finite,
     convert,
     write_backbone,
 )
@@ -22,7 +22,6 @@ __all__ = [
     "backbone_settings",
     "check_architecture",
     "check_arrival",
-    "check_finite",
     "convert",
     "find_backbone",
     "heads_of",

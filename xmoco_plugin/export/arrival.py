@@ -18,6 +18,7 @@ from ..checkpoint import (
     read_checkpoint,
     sha256_of,
 )
+from ..weights import cached_file
 from .names import family
 from .sources import HEADS, refuse_detector
 
@@ -187,7 +188,7 @@ def local_file(checkpoint: str | Path) -> Path:
         return Path(address).expanduser()
     if address.startswith("torchvision://"):
         address = get_torchvision_models().get(address.split("://")[1], address)
-    path = Path(torch.hub.get_dir(), "checkpoints", address.rsplit("/", 1)[-1])
+    path = cached_file(address)
     if not path.is_file():
         raise CheckpointError(
             f"{checkpoint} is no file on this machine, so nothing can be compared with it: "

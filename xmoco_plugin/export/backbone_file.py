@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 
 from ..checkpoint import CheckpointError
+from ..weights import check_weights
 from .record import backbone_settings, heads_of, make_record, unlike_others
 from .sources import Backbone, find_backbone
-from .targets import architecture, check_architecture, check_finite, convert, write_backbone
+from .targets import architecture, check_architecture, convert, write_backbone
 
 
 class BackboneFile(NamedTuple):
@@ -55,7 +56,7 @@ def prepare_file(
         CheckpointError: There is no backbone, it is not finite, or the target has none like it.
     """
     backbone = find_backbone(checkpoint, layout, encoder)
-    check_finite(backbone.state)
+    check_weights(backbone.state)
     if target != "mmpretrain":
         check_architecture(backbone.state)
     weights = convert(backbone.state, target)

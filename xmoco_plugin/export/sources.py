@@ -51,31 +51,7 @@ def read_weights(path: str | Path) -> dict:
     Raises:
         CheckpointError: As :func:`read_checkpoint`; or the file is not what its name says.
     """
-    path = Path(path).expanduser()
-    if path.suffix != ".safetensors":
-        return read_checkpoint(path)
-    safetensors = require_safetensors()
-    try:
-        return safetensors.load_file(path)
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is no whole safetensors file: {error}.") from None
-
-
-def require_safetensors() -> Any:
-    """Import safetensors, which only this format needs.
-
-    Raises:
-        CheckpointError: It is not installed; with the command that installs it.
-    """
-    try:
-        import safetensors.torch
-    except ImportError:
-        raise CheckpointError(
-            "Files named .safetensors need the package safetensors: pip install safetensors"
-        ) from None
-    module: Any = safetensors.torch
-    module.SafetensorError = safetensors.SafetensorError
-    return module
+    return read_checkpoint(path)
 
 
 def refuse_detector(state: Mapping[str, Any]) -> None:

@@ -11,9 +11,9 @@ import torchvision
 from torch import nn
 
 from ..checkpoint import CheckpointError, compare_state, describe_difference, write_atomic
+from ..weights import require_safetensors
 from .names import RESNET_KEY, family, rename_vit, resnet_to_detectron2
 from .record import as_text
-from .sources import require_safetensors
 
 TARGETS = ("mmpretrain", "torchvision", "timm", "detectron2", "safetensors", "mmseg")
 RESNETS: dict[tuple[bool, tuple[int, ...]], str] = {
@@ -116,20 +116,6 @@ def check_architecture(state: Mapping[str, torch.Tensor]) -> None:
         raise CheckpointError(
             f"This is no {architecture(state)} as torchvision builds it:\n"
             f"{describe_difference(difference)}"
-        )
-
-
-def check_finite(state: Mapping[str, torch.Tensor]) -> None:
-    """Refuse weights that a failed training has left.
-
-    Raises:
-        CheckpointError: Names the first weights that are not finite.
-    """
-    bad = [k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())]
-    if bad:
-        raise CheckpointError(
-            f"{len(bad):,} of {len(state):,} weights hold NaN or infinity ({', '.join(bad[:3])}): "
-            "the training had failed. Use an older checkpoint."
         )
 
 

@@ -2,25 +2,25 @@
 from pathlib import Path
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ..checkpoint import (
     CheckpointError,
     compare_state,
     describe_difference,
-    read_checkpoint,
     state_dict_of,
 )
 from ..distributed import unwrapped
+from ..weights import check_checkpoint, check_kinds, last_checkpoint
 
 
 @HOOKS.register_module()
 class CheckpointGuardHook(Hook):
     """Stops before a checkpoint that cannot be right has changed a single weight.
 
-    Before the host opens a local file, the file is read without running code it may carry (the
-    host itself may run it). Before the weights are copied, keys and shapes are compared:
+    Before anything is loaded, the file is read without running code it may carry; a resumed
+    optimizer must be finite. Before the weights are copied, keys and shapes are compared:
 
     - resuming: any difference is an error;
     - ``load_from``: other shapes, or no weight in common, are an error; keys that only one side
@@ -38,11 +38,11 @@ class CheckpointGuardHook(Hook):
         """Read the file that is about to be loaded, if it is on this machine."""
         path = runner._load_from
         if runner._resume and path is None:
-            path = find_latest_checkpoint(runner.work_dir)
-        if path is None or "://" in str(path):
+            path = last_checkpoint(runner.work_dir)
+        if path is None:
             return
         try:
-            read_checkpoint(path, mmap=True)
+            check_checkpoint(path, resumed=runner._resume)
         except CheckpointError as error:
             others = sorted(p.name for p in Path(runner.work_dir).glob("*.pth") if p != Path(path))
             hint = f" Others in {runner.work_dir}: {', '.join(others)}." if others else ""
@@ -52,6 +52,7 @@ class CheckpointGuardHook(Hook):
         """Called by the host between reading the file and copying the weights."""
         model = unwrapped(runner.model)
         ours, theirs = model.state_dict(), state_dict_of(checkpoint)
+        check_kinds(ours, theirs)
         difference = compare_state(ours, theirs)
         if not any(difference):
             return

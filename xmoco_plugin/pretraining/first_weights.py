@@ -5,6 +5,7 @@ from mmpretrain.registry import MODELS
 
 from ..checkpoint import CheckpointError, compare_state, describe_difference, write_atomic
 from ..export import find_backbone, read_weights
+from ..weights import check_kinds
 from .backbones import Outputs
 from .choices import Choices
 from .run_config import model_config
@@ -34,6 +35,7 @@ def first_weights(init: str, choices: Choices, outputs: Outputs, folder: Path) -
             f"--init {init} holds another backbone than {choices.model}:\n"
             f"{describe_difference(difference)}"
         )
+    check_kinds(model.backbone.state_dict(), given)
     keys = model.state_dict().keys()
     state = {
         prefix + key: given[key]

@@ -24,6 +24,7 @@ from ...checkpoint import (
 )
 from ...evaluation.features import ModelEmbedder, evaluation_mode
 from ...untrusted import guard_reading, refuse_code_in_data
+from ...weights import check_kinds
 from ..fixed_views import fixed_randomness, fixed_views
 
 BATCH = 64
@@ -69,6 +70,7 @@ class Network:
                 f"{checkpoint.name} does not hold the model of the work dir's config: "
                 f"{describe_difference(difference)}"
             )
+        check_kinds(self._model.state_dict(), state)
         self._model.load_state_dict(state, strict=False)
         return self._model
 

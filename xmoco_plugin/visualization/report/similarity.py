@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 from matplotlib.image import AxesImage
 
+from ...checkpoint import CheckpointError
 from ..fixed_views import choose_images, fixed_views
 from ..similarity_map import (
     asymmetry,
@@ -62,7 +63,11 @@ def collect_maps(run: WorkDir, network: Network) -> SimilarityMaps:
             "deletes early checkpoints."
         )
     for when, number in chosen.items():
-        model = network.model(run.checkpoints[number])
+        try:
+            model = network.model(run.checkpoints[number])
+        except CheckpointError as error:  # the other checkpoints have maps all the same
+            run.missing.append(f"The similarity map of {run.unit} {number}: {error}")
+            continue
         views = fixed_views(network.train, model, indices, SEED)
         if views is None or not hasattr(model, "backbone"):
             run.missing.append("Similarity maps: the training pipeline makes less than two views.")

@@ -1,0 +1,37 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Reading weights: one reader, which runs nothing and refuses what cannot be right."""
+
+from .allowed import allow_checkpoint_classes
+from .download import cached_file, fetch
+from .errors import CheckpointError
+from .named import (
+    Named,
+    check_checkpoint,
+    check_named_weights,
+    check_scheme,
+    last_checkpoint,
+    named_weights,
+)
+from .numbers import check_kinds, check_optimizer, check_weights
+from .reader import read_checkpoint, require_safetensors
+from .resumed import check_resumable, without_orders
+
+__all__ = [
+    "CheckpointError",
+    "Named",
+    "allow_checkpoint_classes",
+    "cached_file",
+    "check_checkpoint",
+    "check_kinds",
+    "check_named_weights",
+    "check_optimizer",
+    "check_resumable",
+    "check_scheme",
+    "check_weights",
+    "fetch",
+    "last_checkpoint",
+    "named_weights",
+    "read_checkpoint",
+    "require_safetensors",
+    "without_orders",
+]

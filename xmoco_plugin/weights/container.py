@@ -1,0 +1,75 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""What can be said of a checkpoint's file before torch opens it."""
+
+import zipfile
+from pathlib import Path
+
+from ..untrusted import FileRefusedError, open_regular, printable
+from .errors import CheckpointError
+
+# Records of one file, so tensors and a few more (ours): a ViT-g with its optimizer has 2,000.
+RECORD_LIMIT = 200_000
+
+
+def check_file(path: Path) -> int:
+    """Say in plain words what is wrong with a file that cannot be a checkpoint.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        CheckpointError: It is missing, no regular file, empty, cut off, a text, or its records are
+            compressed or too many.
+    """
+    shown = printable(path)
+    if not path.exists() and not path.is_symlink():
+        raise CheckpointError(f"There is no checkpoint {shown}.")
+    if path.is_dir():
+        raise CheckpointError(f"{shown} is a folder and no checkpoint file.")
+    try:
+        with open_regular(path) as file:
+            head = file.read(512)
+            size = file.seek(0, 2)
+    except FileRefusedError as error:
+        raise CheckpointError(f"{shown} is no checkpoint file: {error}.") from None
+    if size == 0:
+        raise CheckpointError(f"{shown} is empty (0 bytes). Use an older checkpoint.")
+    if path.suffix == ".safetensors":
+        return size
+    if head.startswith(b"PK\x03\x04"):
+        _check_records(path, size)
+        return size
+    # A cut through the last character is no reason to call a text binary.
+    text = head.decode("utf-8", "replace").rstrip("\ufffd")
+    if "\ufffd" not in text and all(c.isprintable() or c.isspace() for c in text):
+        raise CheckpointError(
+            f'{shown} is a text file that begins "{printable(text.split(chr(10))[0][:60])}" and no '
+            "checkpoint: perhaps an error page, or a pointer to a file that is kept elsewhere."
+        )
+    return size
+
+
+def _check_records(path: Path, size: int) -> None:
+    shown = printable(path)
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f"{shown} is cut off: it ends after {size:,} bytes, before its table "
+            "of contents. Copy it again, or use an older checkpoint."
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise CheckpointError(f"{shown} is damaged: {printable(str(error))}.") from None
+    if len(records) > RECORD_LIMIT:
+        raise CheckpointError(
+            f"{shown} has {len(records):,} records, the limit is {RECORD_LIMIT:,}: no network that "
+            "is read here has as many weights."
+        )
+    # torch.save stores them as they are; a few packed kilobytes could unfold to any size.
+    packed = next((r for r in records if r.compress_type != zipfile.ZIP_STORED), None)
+    if packed is not None:
+        raise CheckpointError(
+            f"{shown} is a compressed zip ({printable(packed.filename)}, {packed.file_size:,} "
+            "bytes), which torch.save never writes: unpack it and name the file that is in it."
+        )
