@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ..test_eval_knn import write_config
-from ..tool_modules import import_tool, load_tool, run_tool
+from ..tool_modules import import_tool, run_tool
 from ..tools_config import draw as draw_images
 from ..transfer import drawn
 from ..transfer.hosts import needs_mmdet
@@ -151,7 +151,7 @@ def test_code_that_comes_from_a_url_is_not_run_by_training_nor_by_testing(
             ]
         else:
             words = _train(options[way])(file, tmp_path)
-        module = load_tool("test") if way == "test" else import_tool("train")
+        module = import_tool("test" if way == "test" else "train")
         assert run_tool(module, monkeypatch, *words) == 2
     assert asked == ["/w.pth"]
     assert "mkdir, which could do anything" in capsys.readouterr().err
@@ -160,4 +160,4 @@ def test_code_that_comes_from_a_url_is_not_run_by_training_nor_by_testing(
 
 def _test_tool():
     import_tool("common")
-    return load_tool("test")
+    return import_tool("test")
