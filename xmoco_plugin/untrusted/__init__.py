@@ -2,12 +2,16 @@
 """What comes from a stranger: files, settings and names, read as data and never run."""
 
 from .files import FileRefusedError, open_regular, read_regular, read_text
+from .gate import check_model_settings, check_run_settings
 from .names import printable
-from .settings import SettingsRefusedError, read_settings
+from .settings import NotLiteral, SettingsRefusedError, read_settings
 
 __all__ = [
     "FileRefusedError",
+    "NotLiteral",
     "SettingsRefusedError",
+    "check_model_settings",
+    "check_run_settings",
     "open_regular",
     "printable",
     "read_regular",
