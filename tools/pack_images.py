@@ -14,6 +14,7 @@ import cv2
 from rich.progress import Progress
 
 from xmoco_plugin.data import Pack, PackError, PackOptions, write_pack
+from xmoco_plugin.untrusted import printable
 
 
 def pack(args: argparse.Namespace) -> None:
@@ -28,7 +29,7 @@ def pack(args: argparse.Namespace) -> None:
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     for name, reason in left_out:
-        print(f"left out: {name}: {reason}", file=sys.stderr)
+        print(f"left out: {printable(name)}: {reason}", file=sys.stderr)
     inspect(argparse.Namespace(pack=args.out, verify=False))
 
 

@@ -38,7 +38,8 @@ def test_errors_name_what_is_at_fault(tool, monkeypatch, capsys, folder, checkpo
     state["state_dict"]["backbone.conv.weight"] = torch.full((16, 3, 3, 3), torch.nan)
     torch.save(state, tmp_path / "nan.pth")
     said = message(tmp_path / "nan.pth", "--data", folder, *knn)
-    assert "24 of 24 feature rows hold NaN or infinity" in said
+    assert "the features of 24 of 24 images hold NaN or infinity, the first of them" in said
+    assert str(folder / "train" / "blue" / "0.png") in said
 
     (folder / "val" / "red").rename(folder / "val" / "pink")
     assert "differ in their classes: pink, red" in message(checkpoint, "--data", folder, *knn)

@@ -113,7 +113,8 @@ def test_no_text_crashes_the_interpreter_or_takes_long():
     # for seconds.
     path = Path(settings.__file__)
     code = (
-        f"import sys; sys.path.insert(0, {str(path.parent)!r}); from settings import read_settings\n"
+        f"import sys; sys.path.insert(0, {str(path.parent)!r})\n"
+        "from settings import read_settings\n"
         f"for text in {texts!r}:\n    read_settings(text)\nprint('read')"
     )
     done = subprocess.run(
