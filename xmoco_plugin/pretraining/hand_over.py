@@ -178,4 +178,5 @@ def _in_config(path: Path) -> str:
 
 def _in_comment(path: Path) -> str:
     """A path as a word for a shell, on one line and without mmengine's ``{{``."""
-    return printable(shlex.quote(str(path))).replace("{{", "{'{'")
+    word = shlex.quote(str(path)).replace("{{", "{''{")  # within shlex's quotation marks
+    return word if word.isprintable() else printable(word)
