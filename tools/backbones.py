@@ -134,7 +134,9 @@ def _stored(checkpoint: str) -> dict[str, Any]:
         )
     built = {k: settings[k] for k in ("model", "data_preprocessor") if settings.get(k) is not None}
     # Read for the size of the training's views; never built.
-    read = {k: settings[k] for k in ("train_dataloader", "custom_hooks") if k in settings}
+    read: dict[str, Any] = {
+        k: settings[k] for k in ("train_dataloader", "custom_hooks") if k in settings
+    }
     return {**check_model_settings(built, source), **read, **_labelled_sets(settings)}
 
 

@@ -106,7 +106,7 @@ class _Gate:
             raise SettingsRefusedError(f"{where or 'the settings'}: {_shown(value)} is no dict.")
         if "_scope_" in value:
             scope = _known_scope(value["_scope_"], f"{where}._scope_".lstrip("."))
-        found = {}
+        found: dict[Any, Any] = {}
         for key, item in value.items():
             place = f"{where}.{_name(key)}" if where else _name(key)
             if self.model and key in DROPPED:

@@ -84,7 +84,7 @@ class _Parser:
         self.words: list[str] = []
         self.starts: list[int] = []
         place, depth = 0, 0
-        for token in iter(TOKENS.scanner(text).match, None):
+        while token := TOKENS.match(text, place):
             kind, word = token.lastgroup or "", token[0]
             place = token.end()
             if word in CLOSING:
