@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import backbones
-import common
 import numpy as np
 import torch
 from mmcv.transforms import Compose
@@ -27,6 +25,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from xmoco_plugin.checkpoint import write_atomic
+from xmoco_plugin.cli import backbones, common
 from xmoco_plugin.data import UnlabeledFolder
 from xmoco_plugin.data.decode_image import UnreadableImageError
 from xmoco_plugin.data.labelled_sets import file_pipeline
@@ -189,7 +188,3 @@ def main() -> None:
         f"{printable(args.out)}: {len(names):,} images x {features.shape[1]} numbers{left}",
         flush=True,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))
