@@ -172,3 +172,121 @@ def test_what_is_no_image_file_is_left_out_and_named(run, checkpoint, folder, tm
     assert len(np.load(tmp_path / "x.npz")["names"]) == len(NAMES)
     assert run(checkpoint, folder, "--out", tmp_path / "y.npz", "--max-pixels", 80) == 2
     assert "above the limit of 80 pixels" in capsys.readouterr().err
+
+
+HOSTILE = (
+    b"=HYPERLINK(1)",
+    b"@sum",
+    b"-1",
+    b"+1",
+    b"'=",
+    b"\xff\xfe",
+    b"\x1b]0;t\x07",
+    b"a\nb",
+    b'a,"b',
+    b"\tx",
+)
+WRITTEN = (
+    "=HYPERLINK(1)",
+    "@sum",
+    "-1",
+    "+1",
+    "'=",
+    r"\xff\xfe",
+    r"\x1b]0;t\x07",
+    r"a\nb",
+    'a,"b',
+    r"\tx",
+)
+
+
+@pytest.fixture
+def hostile(folder):
+    """Images whose names are no text, move a cursor, break a line or are a formula."""
+    place = os.fsencode(folder.parent / "hostile")
+    os.mkdir(place)
+    for name in HOSTILE:
+        with open(os.path.join(place, name + b".png"), "wb") as file:
+            file.write((folder / NAMES[0]).read_bytes())
+    with open(os.path.join(place, b"\x1b[31mbad\nname.png"), "wb") as file:
+        file.write(b"no image")
+    return folder.parent / "hostile"
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv", "parquet"])
+def test_names_are_bytes_and_are_written_escaped(run, hostile, checkpoint, capsys, kind):
+    out = hostile.parent / f"e.{kind}"
+    assert run(checkpoint, hostile, "--out", out) == 0
+    expected = sorted(f"{name}.png" for name in WRITTEN)
+    if kind == "csv":
+        rows = [row[0] for row in csv.reader(out.read_text("utf-8").splitlines())][1:]
+        assert sorted(rows) == sorted(f"'{n}" if n[0] in "=+-@'" else n for n in expected)
+        assert run(checkpoint, hostile, "--out", out, "--plain-names") == 0
+        found = [row[0] for row in csv.reader(out.read_text("utf-8").splitlines())][1:]
+    elif kind == "npz":
+        found = np.load(out)["names"].tolist()
+    else:
+        found = importlib.import_module("pyarrow.parquet").read_table(out)["name"].to_pylist()
+    assert sorted(found) == expected
+    said = capsys.readouterr()
+    assert r"left out: \x1b[31mbad\nname.png: " in said.err
+    assert all(sign.isprintable() or sign == "\n" for sign in said.out + said.err)
+
+
+def test_features_that_are_not_finite_are_not_written(run, folder, saved, capsys):
+    path, model = saved
+    # Finite weights, whose products overflow in both directions.
+    torch.nn.init.constant_(model.backbone.conv.weight, 3e38)
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "state_dict": model.state_dict()}, path)
+    assert run(path, folder, "--out", folder.parent / "e.npz") == 2
+    said = capsys.readouterr().err
+    assert "the features of 3 of 3 images hold NaN or infinity, the first of them those of" in said
+    assert "'a/0.png'" in said
+    assert not (folder.parent / "e.npz").exists()
+
+
+@pytest.mark.parametrize("where", ["stored", "beside"])
+def test_a_stored_config_builds_registered_classes_only(run, folder, saved, capsys, where):
+    path, _ = saved
+    mark = folder.parent / "mark"
+    content = torch.load(path, weights_only=True)
+    text = content["meta"]["cfg"]
+    hostile = text.replace("type='XMoCoHead'", f"type='os.mkdir', path={str(mark)!r}")
+    assert hostile != text
+    content["meta"] = {"cfg": hostile}
+    if where == "beside":
+        content["meta"] = {"exported_by": "someone"}
+        (path.parent / "config.py").write_text(hostile)
+    torch.save(content, path)
+    assert run(path, folder, "--out", folder.parent / "e.npz") == 2
+    said = capsys.readouterr().err
+    assert not mark.exists()
+    file = path if where == "stored" else path.parent / "config.py"
+    assert f"error: {file}: model.head.type: type 'os.mkdir' is no registered class" in said
+    assert "--config" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "cfg", [5, [], {"model": 1}, "model = dict(", "[" * 100_000, "model = 5", "_base_ = 'x.py'"]
+)
+def test_a_stored_config_that_is_none_is_one_message(run, folder, saved, capsys, cfg):
+    path, _ = saved
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "meta": {"cfg": cfg}}, path)
+    assert run(path, folder, "--out", folder.parent / "e.npz") == 2
+    assert "does not say which model it belongs to: name its --config" in capsys.readouterr().err
+
+
+def test_views_that_no_image_has_are_not_made(folder, saved, monkeypatch, capsys):
+    path, _ = saved
+    content = torch.load(path, weights_only=True)
+    text = content["meta"]["cfg"]
+    text += "custom_hooks = [dict(type='ProgressiveSizeHook', last=10**9)]\n".replace(
+        "10**9", "9" * 9
+    )
+    torch.save({**content, "meta": {"cfg": text}}, path)
+    tool = import_tool("embed")
+    assert run_tool(tool, monkeypatch, path, folder, "--out", folder.parent / "e.npz") == 2
+    assert "makes views of 999,999,999 px" in capsys.readouterr().err

@@ -72,6 +72,15 @@ def test_each_file_is_logged_once_with_its_reason():
     ]
 
 
+def test_a_files_name_breaks_no_line_and_moves_no_cursor():
+    hook, runner = SkippedImagesHook(max_share=0, min_count=0), fake_runner(1000)
+    with pytest.raises(ValueError, match=r"is a\\nb\\x1b\[2J\\xff\.jpg: the file is empty"):
+        feed(hook, runner, batch("a\nb\x1b[2J\udcff.jpg"))
+    assert runner.logger.of("WARNING") == [
+        r"skipped an unreadable image: a\nb\x1b[2J\xff.jpg: the file is empty (0 bytes)"
+    ]
+
+
 def test_the_total_is_logged_after_a_pass_with_new_files_and_at_the_end():
     hook, runner = SkippedImagesHook(), fake_runner(1000)
     total = "unreadable images: {} of 1,000 ({})"

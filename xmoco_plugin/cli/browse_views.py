@@ -18,7 +18,7 @@ from xmoco_plugin.data.transform_audit import (
     watch_transforms,
 )
 from xmoco_plugin.downstream import leaf_datasets
-from xmoco_plugin.untrusted import guard_reading
+from xmoco_plugin.untrusted import guard_reading, printable
 from xmoco_plugin.visualization import choose_images, fixed_randomness
 from xmoco_plugin.visualization.view_steps import Step, save_steps
 
@@ -122,7 +122,7 @@ def main() -> None:
                 for view, count in zip(views, counts, strict=True)
                 for _ in range(count)
             ]
-            title = str(sample.get("img_path", f"image {i}"))
+            title = printable(str(sample.get("img_path", f"image {i}")))
             save_steps(rows, title, str(out / f"views_{i:02d}.png"))
     (out / "transforms.txt").write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -1,5 +1,11 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Writes features and file names of every image below a folder, as npz, csv or parquet."""
+"""Writes features and file names of every image below a folder, as npz, csv or parquet.
+
+Names are anybody's bytes: control characters, line breaks and what is no UTF-8 are written as
+escapes (\\x1b, \\n, \\xff), and a backslash before one of nrtxuU\\ is doubled, so that a name can
+be had back. In a csv, a name that begins with =, +, -, @ or ' gets a ' before it, so that no
+spreadsheet runs it.
+"""
 
 import argparse
 import csv
@@ -8,6 +14,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +29,13 @@ from xmoco_plugin.cli import backbones, common
 from xmoco_plugin.data import UnlabeledFolder
 from xmoco_plugin.data.decode_image import UnreadableImageError
 from xmoco_plugin.data.labelled_sets import file_pipeline, limit_pixels
-from xmoco_plugin.evaluation.features import ModelEmbedder, evaluation_mode
+from xmoco_plugin.evaluation.features import (
+    ModelEmbedder,
+    evaluation_mode,
+    refuse_nonfinite,
+)
 from xmoco_plugin.evaluation.progress import watched
+from xmoco_plugin.untrusted import for_spreadsheet, printable
 
 
 class Images(torch.utils.data.Dataset):
@@ -49,7 +61,9 @@ class Images(torch.utils.data.Dataset):
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoint", help="checkpoint file of a pretraining")
     parser.add_argument("folder", help="of images, in any depth")
     parser.add_argument("--out", type=Path, required=True, help="FILE.npz, .csv or .parquet")
@@ -58,6 +72,11 @@ def parse_args() -> argparse.Namespace:
         help="config with its model; default: the one in the checkpoint, or beside an export",
     )
     backbones.add_image_size(parser)
+    parser.add_argument(
+        "--plain-names",
+        action="store_true",
+        help="csv: no ' before a name that a spreadsheet would take for a formula",
+    )
     parser.add_argument(
         "--normalize", action="store_true", help="scale every feature to norm 1; default: not"
     )
@@ -84,7 +103,7 @@ def embed(
     """Names and features (n, D) float32 of the images that can be read; names of those that cannot.
 
     Raises:
-        ValueError: none can be read.
+        ValueError: none can be read; or features are not finite.
     """
     model = backbones.build(cfg, args.checkpoint)
     extract = ModelEmbedder(model, unit=args.normalize)
@@ -94,7 +113,11 @@ def embed(
     names, parts, bad = [], [], []
     with evaluation_mode(model):
         for batch in watched(loader, "embed", show=True):
-            bad += [f"{images.names[i]}: {what}" for i, what in batch if isinstance(what, str)]
+            bad += [
+                f"{printable(images.names[i])}: {what}"
+                for i, what in batch
+                if isinstance(what, str)
+            ]
             good = [(i, what) for i, what in batch if not isinstance(what, str)]
             if good:
                 data = {key: [what[key] for _, what in good] for key in good[0][1]}
@@ -102,32 +125,44 @@ def embed(
                 names += [images.names[i] for i, _ in good]
     if not parts:
         raise ValueError(f"{args.folder}: none of its {len(images):,} images can be read. {bad[0]}")
-    return names, torch.cat(parts).numpy(), bad
+    features = torch.cat(parts)
+    refuse_nonfinite(features, "images", lambda row: names[row])
+    return names, features.numpy(), bad
 
 
 def write_npz(names: list[str], features: np.ndarray, file: Any) -> None:
-    """Arrays ``names`` (n,) and ``features`` (n, D)."""
-    np.savez(file, names=np.array(names), features=features)
+    """Arrays ``names`` (n,), printable texts, and ``features`` (n, D)."""
+    np.savez(file, names=np.array([printable(name) for name in names]), features=features)
 
 
-def write_csv(names: list[str], features: np.ndarray, file: Any) -> None:
-    """A header, then a line an image: its name and D numbers that float32 reads back unchanged."""
+def write_csv(names: list[str], features: np.ndarray, file: Any, plain: bool = False) -> None:
+    """A header, then a line an image: its name and D numbers that float32 reads back unchanged.
+
+    Args:
+        names: Printed; as formulas too where they are ``plain``.
+        features: (n, D).
+        file: Open for bytes.
+        plain: Whether a name that a spreadsheet would run is left so.
+    """
     text = io.TextIOWrapper(file, "utf-8", newline="")
     writer = csv.writer(text)
     writer.writerow(["name", *(f"f{i}" for i in range(features.shape[1]))])
+    shown = printable if plain else for_spreadsheet
     for name, row in zip(names, features, strict=True):
-        writer.writerow([name, *(f"{value:.9g}" for value in row)])
+        writer.writerow([shown(name), *(f"{value:.9g}" for value in row)])
     text.detach()
 
 
 def write_parquet(names: list[str], features: np.ndarray, file: Any) -> None:
-    """Columns ``name`` and ``feature``, a list of D float32."""
+    """Columns ``name``, a printable text, and ``feature``, a list of D float32."""
     import pyarrow
     import pyarrow.parquet
 
     flat = pyarrow.array(features.ravel())
     column = pyarrow.FixedSizeListArray.from_arrays(flat, features.shape[1])
-    pyarrow.parquet.write_table(pyarrow.table({"name": names, "feature": column}), file)
+    pyarrow.parquet.write_table(
+        pyarrow.table({"name": [*map(printable, names)], "feature": column}), file
+    )
 
 
 WRITERS: dict[str, Callable] = {".npz": write_npz, ".csv": write_csv, ".parquet": write_parquet}
@@ -144,8 +179,14 @@ def main() -> None:
     size, why = backbones.image_size(args, cfg)
     print(f"image size {size} px: {why}", file=sys.stderr, flush=True)
     names, features, bad = embed(args, cfg, Images(args.folder, size, args.max_pixels))
-    write_atomic(None, args.out, lambda _, file: WRITERS[args.out.suffix](names, features, file))
+    write = WRITERS[args.out.suffix]
+    if args.plain_names and args.out.suffix == ".csv":
+        write = partial(write_csv, plain=True)
+    write_atomic(None, args.out, lambda _, file: write(names, features, file))
     for line in bad:
         print(f"left out: {line}", file=sys.stderr)
     left = f"; {len(bad):,} left out" if bad else ""
-    print(f"{args.out}: {len(names):,} images x {features.shape[1]} numbers{left}", flush=True)
+    print(
+        f"{printable(args.out)}: {len(names):,} images x {features.shape[1]} numbers{left}",
+        flush=True,
+    )

@@ -27,6 +27,7 @@ from xmoco_plugin.evaluation.features import (
     ModelEmbedder,
     collect_features,
     evaluation_mode,
+    refuse_nonfinite,
     targets_of,
 )
 from xmoco_plugin.evaluation.protocols import (
@@ -36,7 +37,7 @@ from xmoco_plugin.evaluation.protocols import (
     check_neighbours,
     check_sets,
 )
-from xmoco_plugin.untrusted import guard_reading
+from xmoco_plugin.untrusted import check_run_settings, guard_reading, printable
 from xmoco_plugin.version import __version__
 
 
@@ -59,6 +60,7 @@ def dataset_configs(
     Raises:
         ValueError: neither --data nor a kNN loop in the config; --augment without --data.
         FileNotFoundError: no labelled set in --data.
+        SettingsRefusedError: the sets of the checkpoint's own config are not read.
     """
     if args.data:
         return labelled_sets(args.data, size)
@@ -67,6 +69,9 @@ def dataset_configs(
         raise ValueError("name a labelled folder with --data: the config has no kNN loop to take")
     if args.augment:
         raise ValueError("--augment needs --data, whose random crops are known")
+    if not args.config:  # the checkpoint's, hence a stranger's
+        sets = {"train": bank.dataset.to_dict(), "test": cfg.val_dataloader.dataset.to_dict()}
+        check_run_settings(sets, args.checkpoint)
     for data in (bank.dataset, cfg.val_dataloader.dataset):
         if args.data_root:
             data.data_root = args.data_root
@@ -111,7 +116,8 @@ def load(args: argparse.Namespace, cfg: Config, settings: Settings) -> tuple[dic
     classes, test_classes = (tuple(data.metainfo.get("classes") or ()) for data in sets)
     if classes != test_classes:
         odd = sorted(set(classes) ^ set(test_classes))
-        raise ValueError(f"training and test set differ in their classes: {', '.join(odd[:10])}")
+        shown = ", ".join(map(printable, odd[:10]))
+        raise ValueError(f"training and test set differ in their classes: {shown}")
     counts = {"train": len(sets[0]), "test": len(sets[1]), "classes": len(classes)}
     check_neighbours(args.protocol, settings, counts["train"], counts["test"])
     # Arrays and a config's pipeline have sides of their own: what the backbone sees is recorded.
@@ -127,7 +133,11 @@ def load(args: argparse.Namespace, cfg: Config, settings: Settings) -> tuple[dic
 
 
 def extract(model: Any, loaders: dict, classes: int) -> LabelledSets:
-    """Features of every loader's images."""
+    """Features of every loader's images.
+
+    Raises:
+        ValueError: Some are not finite.
+    """
     embed = ModelEmbedder(model, unit=False)
     several = type(loaders["train"].dataset).__name__ == "VOC"
     read = partial(targets_of, num_classes=classes) if several else None
@@ -136,8 +146,21 @@ def extract(model: Any, loaders: dict, classes: int) -> LabelledSets:
             collect_features(loader, embed, name=name, show_progress=True, read=read)
             for name, loader in loaders.items()
         )
+    for found, loader in ((train, loaders["train"]), (test, loaders["test"])):
+        refuse_nonfinite(found.features, "images", partial(name_of, loader.dataset, found.places))
     crops = torch.stack([features.features for features in passes]) if passes else None
+    if crops is not None:
+        refuse_nonfinite(crops, "random crops")
     return LabelledSets(train, test, crops)
+
+
+def name_of(dataset: Any, places: torch.Tensor, row: int) -> str:
+    """The file of a row of features, or its place in the set."""
+    place = int(places[row])
+    try:
+        return str(dataset.get_data_info(place)["img_path"])
+    except (AttributeError, KeyError, TypeError):
+        return f"image {place}"
 
 
 def settings_of(args: argparse.Namespace, settings: Settings) -> dict:
@@ -218,15 +241,16 @@ def main() -> None:
     loaders, counts, size = load(args, cfg, settings)
     digest = sha256_of(args.checkpoint)
     facts = {
-        "checkpoint": Path(args.checkpoint).name,
+        "checkpoint": printable(Path(args.checkpoint).name),
         "sha256": digest,
-        "data": Path(args.data or args.data_root or "of the config").resolve().name,
+        "data": printable(Path(args.data or args.data_root or "of the config").resolve().name),
         "image_size": size,
         **counts,
         "settings": settings_of(args, settings),
         "environment": environment(),
     }
-    usual = f"{Path(args.checkpoint).stem}-{digest[:8]}/{facts['data'].replace(' ', '-')}-{size}px"
+    data = facts["data"].replace(" ", "-").replace("\\", "_")
+    usual = f"{Path(args.checkpoint).stem}-{digest[:8]}/{data}-{size}px"
     out = Path(args.out or f"work_dirs/evaluate/{usual}")
     refuse_other(out, facts)
     sets = extract(backbones.build(cfg, args.checkpoint), loaders, counts["classes"])

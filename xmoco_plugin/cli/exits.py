@@ -11,6 +11,7 @@ import torch
 
 from xmoco_plugin._host_loading import weights_only_everywhere
 from xmoco_plugin.cli.user_errors import user_message
+from xmoco_plugin.untrusted import printable_output
 
 USER_ERROR = 2  # exit status, as argparse's own
 STOPPED = 130  # as a shell's after Ctrl-C
@@ -21,7 +22,13 @@ def run(main: Callable[[], None]) -> int:
     """Runs `main`; returns the exit status, 2 and only a message where the user can mend it.
 
     Ctrl-C ends with status 130 and what `main` put into the KeyboardInterrupt: how to go on.
+    Names are anybody's: control characters reach neither the terminal nor a log.
     """
+    with printable_output():
+        return _run(main)
+
+
+def _run(main: Callable[[], None]) -> int:
     if not faulthandler.is_enabled():
         faulthandler.enable()  # where native code crashed, in Python's lines
     try:

@@ -13,6 +13,7 @@ import cv2
 from rich.progress import Progress
 
 from xmoco_plugin.data import Pack, PackError, PackOptions, write_pack
+from xmoco_plugin.untrusted import printable
 from xmoco_plugin.untrusted.image_file import MAX_PIXELS
 
 
@@ -29,7 +30,7 @@ def pack(args: argparse.Namespace) -> None:
             args.max_pixels,
         )
     for name, reason in left_out:
-        print(f"left out: {name}: {reason}", file=sys.stderr)
+        print(f"left out: {printable(name)}: {reason}", file=sys.stderr)
     inspect(argparse.Namespace(pack=args.out, verify=False))
 
 

@@ -20,6 +20,7 @@ from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import read_checkpoint, write_text
@@ -28,6 +29,7 @@ from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
 from xmoco_plugin.json_lines import parse_json_lines
 from xmoco_plugin.pretraining import choices as rules
+from xmoco_plugin.untrusted import printable
 from xmoco_plugin.visualization.report.config_diff import differences, host_config
 
 SHOWN = 20  # files that were left out; all of them are in scan.txt
@@ -65,7 +67,8 @@ def take_images(args: argparse.Namespace, given: dict[str, Any], folder: Path) -
     if not found.good:
         path, reason = found.bad[0]
         raise own.PretrainError(
-            f"none of the {len(paths):,} images can be read; the first is {path}: {reason}"
+            f"none of the {len(paths):,} images can be read; the first is "
+            f"{printable(path)}: {reason}"
         )
     if len(found.good) < rules.MIN_IMAGES:
         raise own.PretrainError(
@@ -150,7 +153,8 @@ def compare_labels(labels: str, found: own.Scan, folder: Path, given: dict[str, 
         listed = len(labelled.bad) + len(labelled.good)
         raise own.PretrainError(
             f"--labels {labels}: {len(labelled.bad):,} of {listed:,} images "
-            f"cannot be read, and none may be missing there; the first is {path}: {reason}"
+            "cannot be read, and none may be missing there; the first is "
+            f"{printable(path)}: {reason}"
         )
     shared, images = own.overlap(labelled, found), len(labelled.good)
     text = (
@@ -165,7 +169,7 @@ def opening(lines: list[str], chosen: Any, cfg: Any) -> str:
     base = host_config(own.base_config(chosen.model))
     unlike = differences(base[1], cfg) if base is not None else []
     changed = "\n".join(
-        f"  {key}: {old} -> {new}"
+        f"  {key}: {printable(str(old))} -> {printable(str(new))}"
         for key, old, new in unlike
         if key.split(".")[0] in own.RUNNER_KEYS and not key.startswith("val_")
     )
@@ -187,7 +191,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> No
     lines = own.describe(found, chosen.image_size)
     if args.labels:
         lines.append(compare_labels(args.labels, found, folder, given))
-    bad = [f"left out: {path}: {why}" for path, why in found.bad]
+    bad = [f"left out: {printable(path)}: {why}" for path, why in found.bad]
     write_text(folder / "scan.txt", "\n".join([*lines, *bad]) + "\n")
     shown = [*lines, *bad[:SHOWN]]
     if len(bad) > SHOWN:
@@ -203,7 +207,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> No
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))
     table = Table("setting", "value", "why", box=None, pad_edge=False)
     for row in chosen.rows():
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # texts: rich takes [red] for a colour
     console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=160)
     for line in [*shown, *notes]:
         console.print(line, markup=False, highlight=False)

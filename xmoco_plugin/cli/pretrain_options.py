@@ -13,6 +13,7 @@ import torch
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import CheckpointError, write_text
 from xmoco_plugin.export import find_backbone, read_weights
+from xmoco_plugin.untrusted import printable
 
 NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "epochs": (int, 1, 1_000_000, "passes over the images"),
@@ -66,7 +67,9 @@ def check(args: argparse.Namespace, unknown: list[str]) -> dict[str, Any]:
         except own.PretrainError as error:
             found.append(str(error))
     if args.labels:
-        found += filter(None, [own.check_labels(args.labels)])
+        why = own.unfit_for_configs(Path(args.labels).expanduser())
+        unfit = why and f"--labels {printable(args.labels)}: {why}"
+        found += filter(None, [unfit or own.check_labels(args.labels)])
     if args.init:
         try:
             find_backbone(read_weights(args.init))
@@ -107,6 +110,8 @@ def _check_out(out: str) -> str | None:
     if not out:
         return "--out: name a folder for the run; it is made if it is not there."
     folder = Path(out).expanduser()
+    if why := own.unfit_for_configs(folder):
+        return f"--out {printable(out)}: {why}"
     if folder.exists() and not folder.is_dir():
         return f"--out {out}: it is a file. Name a folder."
     others = [p for p in folder.iterdir() if p.name != own.LOCK] if folder.is_dir() else []

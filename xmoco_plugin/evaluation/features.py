@@ -184,6 +184,32 @@ def collect_features(
     return LabelledFeatures(features[:count], labels[:count], places[:count])
 
 
+def refuse_nonfinite(
+    features: torch.Tensor, what: str, name_of: Callable[[int], str] = "image {}".format
+) -> None:
+    """Refuses features that no number can be made of.
+
+    Args:
+        features: (..., D); the axes before the last are counted through.
+        what: The images, in the plural.
+        name_of: Name of an image, by its number.
+
+    Raises:
+        ValueError: Some are NaN or infinite; how many, and of which image first.
+    """
+    rows = features.flatten(0, -2)
+    # In pieces: a mask of a large bank would need a quarter of its memory again.
+    bad = torch.cat([~torch.isfinite(part).all(dim=1) for part in rows.split(65536)])
+    count = int(bad.sum())
+    if count:
+        first = name_of(int(bad.nonzero()[0]))
+        raise ValueError(
+            f"the features of {count:,} of {len(rows):,} {what} hold NaN or infinity, the first of "
+            f"them those of {first!r}: the weights are broken, or they overflow on such images. "
+            "Nothing was written."
+        )
+
+
 def labels_of(data_samples: Sequence[Any], name: str = "set", first: int = 0) -> torch.Tensor:
     """The single label of each data sample, (B,) int64 on the CPU.
 

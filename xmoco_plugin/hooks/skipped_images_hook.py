@@ -8,6 +8,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
+from ..untrusted import printable
+
 
 @HOOKS.register_module()
 class SkippedImagesHook(Hook):
@@ -89,7 +91,7 @@ class SkippedImagesHook(Hook):
         for path, reason in sorted(item for files in found for item in files.items()):
             if path not in self.skipped:
                 self.skipped[path] = reason
-                runner.logger.warning(f"skipped an unreadable image: {path}: {reason}")
+                runner.logger.warning(f"skipped an unreadable image: {printable(path)}: {reason}")
         self._fresh = {}
         images, bad = len(runner.train_dataloader.dataset), len(self.skipped)
         if bad > max(self.max_share * images, self.min_count):
@@ -97,8 +99,8 @@ class SkippedImagesHook(Hook):
             raise ValueError(
                 f"{bad:,} of {images:,} training images could not be read so far "
                 f"({bad / images:.2%}), more than max_share={self.max_share:.2%} allows; the last "
-                f"is {path}: {reason}. Mend or remove the files that the log names, or raise "
-                "SkippedImagesHook's max_share"
+                f"is {printable(path)}: {reason}. Mend or remove the files that the log names, or "
+                "raise SkippedImagesHook's max_share"
             )
 
     def _report(self, runner: Runner) -> None:

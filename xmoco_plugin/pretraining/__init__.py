@@ -8,7 +8,15 @@ from .first_weights import first_weights
 from .hand_over import hand_over
 from .image_list import compare_with_list, write_list
 from .memory import free_memory, measure_step
-from .run_config import RUNNER_KEYS, base_config, check_labels, knn_sets, model_config, run_config
+from .run_config import (
+    RUNNER_KEYS,
+    base_config,
+    check_labels,
+    knn_sets,
+    model_config,
+    run_config,
+    unfit_for_configs,
+)
 from .run_lock import LOCK, RunLock
 from .scan import Scan, describe, overlap, scan_images
 from .sources import check_source, is_archive, list_images
@@ -43,5 +51,6 @@ __all__ = [
     "probe",
     "run_config",
     "scan_images",
+    "unfit_for_configs",
     "write_list",
 ]

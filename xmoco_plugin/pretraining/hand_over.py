@@ -7,25 +7,27 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..checkpoint import write_text
 from ..export import find_backbone, read_weights
 from ..export.targets import architecture
+from ..untrusted import check_model_settings, printable
 
 CHANNELS = {18: [64, 128, 256, 512], 34: [64, 128, 256, 512]}
 WIDE = [256, 512, 1024, 2048]
 DETECTOR = """# Faster R-CNN on the backbone of this run, for a folder in COCO format.
-# bash tools/transfer.sh {weights} det {file} --data-root FOLDER
+# bash tools/transfer.sh {weights_line} det {file_line} --data-root FOLDER
 _base_ = "xmoco_plugin::detection/faster-rcnn_r18-fpn_small.py"
 custom_imports = dict(imports=["xmoco_plugin"], allow_failed_imports=False)
 
-pretrained = {weights!r}
+pretrained = {weights}
 model = dict(backbone=dict(depth={depth}), neck=dict(in_channels={channels}))
 """
 SEGMENTOR = """# FCN on the backbone of this run, for a folder in mmseg's layout.
-# bash tools/transfer.sh {weights} seg {file} --data-root FOLDER
+# bash tools/transfer.sh {weights_line} seg {file_line} --data-root FOLDER
 _base_ = "xmoco_plugin::segmentation/fcn_r18_small.py"
 custom_imports = dict(imports=["xmoco_plugin"], allow_failed_imports=False)
 
-pretrained = {weights!r}
+pretrained = {weights}
 model = dict(
     backbone=dict(depth={depth}),
     decode_head=dict(in_channels={last}),
@@ -128,7 +130,8 @@ def hand_over(folder: Path, checkout: Path) -> Path | None:
     if not weights.is_file():
         return None
     cfg = Config.fromfile(str(folder / "config.py"))
-    backbone = cfg.model.backbone.to_dict()
+    # What is handed on has passed the gate, as what comes in.
+    backbone = check_model_settings(cfg.model.backbone.to_dict(), folder / "config.py")
     depth = backbone.get("depth") if backbone["type"] == "ResNet" else None
     if depth and (backbone.get("norm_cfg") or {}).get("type") == "SplitBN":
         backbone.pop("norm_cfg")  # at test time it is BN
@@ -154,14 +157,26 @@ def hand_over(folder: Path, checkout: Path) -> Path | None:
         if (folder / "backbone.safetensors").is_file():
             text += TIMM.format(**texts)
         channels = CHANNELS.get(depth, WIDE)
-        values = dict(depth=depth, weights=str(weights), channels=channels)
+        values = dict(depth=depth, weights=_in_config(weights), weights_line=_in_comment(weights))
+        values |= dict(channels=channels, last=channels[3], third=channels[2])
         for name, template in (("mmdet", DETECTOR), ("mmseg", SEGMENTOR)):
             file = folder / f"finetune_{name}.py"
             if not file.exists():  # it may have been edited since
-                text_of = template.format(**values, last=channels[3], third=channels[2], file=file)
-                file.write_text(text_of)
+                write_text(file, template.format(**values, file_line=_in_comment(file)))
     else:
         text += NO_OTHERS.format(**texts)
     steps = folder / "next_steps.md"
-    steps.write_text(text)
+    write_text(steps, text)
     return steps
+
+
+def _in_config(path: Path) -> str:
+    """A path as Python's text, in which mmengine finds no ``{{`` to put something in place of."""
+    text = repr(str(path))
+    return text.replace("{{", f"{{{text[0]} {text[0]}{{")
+
+
+def _in_comment(path: Path) -> str:
+    """A path as a word for a shell, on one line and without mmengine's ``{{``."""
+    word = shlex.quote(str(path)).replace("{{", "{''{")  # within shlex's quotation marks
+    return word if word.isprintable() else printable(word)

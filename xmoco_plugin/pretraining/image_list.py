@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from ..checkpoint import write_text
+from ..untrusted import printable
 from .errors import PretrainError
 from .scan import Scan
 
@@ -48,14 +49,15 @@ def compare_with_list(found: Scan, folder: Path) -> None:
     counts = ", ".join(f"{len(paths):,} {name}" for name, paths in groups.items())
     share = max(1, SHOWN // len(unlike))
     named = [
-        f"{path} is {name}" + (f": {bad[path]}" if path in bad else "")
+        f"{printable(path)} is {name}" + (f": {bad[path]}" if path in bad else "")
         for name, paths in unlike.items()
         for path in paths[:share]
     ]
     raise PretrainError(
-        f"the images are others than when {folder} began: {counts} ({'; '.join(named)}). "
-        "Put them back as they were, or start a run of its own on them: another --out, with "
-        f"--init {folder / 'backbone.pth'} to go on from these weights."
+        f"the images are others than when {printable(folder)} began: {counts} "
+        f"({'; '.join(named)}). Put them back as they were, or start a run of its own on them: "
+        f"another --out, with --init {printable(folder / 'backbone.pth')} to go on from these "
+        "weights."
     )
 
 

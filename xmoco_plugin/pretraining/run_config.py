@@ -2,6 +2,7 @@
 """The complete config of a run, from a config of this package and the choices."""
 
 import copy
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmpretrain.registry import DATASETS
 from .._config_scope import config_path
 from ..data import labelled_sets, limit_pixels
 from ..data.labelled_sets import file_pipeline
+from ..untrusted import printable
 from .backbones import Outputs, backbone_config, is_mocov3_vit
 from .choices import Choices
 from .errors import PretrainError
@@ -151,6 +153,16 @@ def knn_sets(labels: str, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
     data = dict(type="LabelledFolder", data_root=labels, pipeline=file_pipeline(size))
     half = dict(type="LabelledShare", dataset=data, percent=50)
     return half, {**half, "rest": True}
+
+
+def unfit_for_configs(folder: Path) -> str | None:
+    """Why a folder's path cannot stand in a config, in a sentence; None where it can."""
+    path = str(folder.resolve())
+    if any(unicodedata.category(sign) in ("Cc", "Zl", "Zp") for sign in path):
+        return f"{printable(path)} holds a line break or a control character. Name another folder."
+    if "{{" in path:
+        return f"{path} holds {{{{, in whose place mmengine puts something else. Name another."
+    return None
 
 
 def check_labels(labels: str) -> str | None:

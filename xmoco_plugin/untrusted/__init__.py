@@ -2,25 +2,32 @@
 """What comes from a stranger: files, settings and names, read as data and never run."""
 
 from .files import FileRefusedError, open_regular, read_regular, read_text, refusal
+from .gate import check_model_settings, check_run_settings
 from .host_readers import guard_reading, refuse_code_in_data
 from .image_file import check_image_file, open_image
 from .json_file import parse_json, read_json, read_json_object
-from .names import printable
-from .settings import SettingsRefusedError, read_settings
+from .names import for_spreadsheet, printable
+from .settings import NotLiteral, SettingsRefusedError, read_settings
+from .streams import printable_output
 from .voc_files import check_voc
 from .walk import FolderError, walk_files, walk_images
 
 __all__ = [
     "FileRefusedError",
     "FolderError",
+    "NotLiteral",
     "SettingsRefusedError",
     "check_image_file",
+    "check_model_settings",
+    "check_run_settings",
     "check_voc",
+    "for_spreadsheet",
     "guard_reading",
     "open_image",
     "open_regular",
     "parse_json",
     "printable",
+    "printable_output",
     "read_json",
     "read_json_object",
     "read_regular",

@@ -3,6 +3,9 @@
 
 import os
 
+# What a spreadsheet runs when a cell begins with it; and the sign that keeps it from that.
+FORMULAS = ("=", "+", "-", "@", "'")
+
 
 def printable(name: str | os.PathLike | bytes) -> str:
     r"""A name that a terminal, a log or a table takes as text and nothing else.
@@ -21,8 +24,21 @@ def _escaped(text: str, place: int) -> str:
     character = text[place]
     if character == "\\":
         return "\\\\" if text[place + 1 : place + 2] in tuple("nrtxuU\\") else character
-    if character.isprintable():
-        return character
+    return character if character.isprintable() else escaped(character)
+
+
+def for_spreadsheet(name: str | os.PathLike | bytes) -> str:
+    """A name that is printable and that no spreadsheet takes for a formula.
+
+    What begins with ``=``, ``+``, ``-``, ``@`` or ``'`` gets a ``'`` before it; so the name is what
+    is left without one ``'`` at the beginning.
+    """
+    text = printable(name)
+    return f"'{text}" if text.startswith(FORMULAS) else text
+
+
+def escaped(character: str) -> str:
+    r"""One character as an escape: ``\x1b``."""
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # a byte, as the file system's names carry it
         return f"\\x{code - 0xDC00:02x}"

@@ -35,7 +35,7 @@ def draw_steps(rows: Sequence[Sequence[Step]], title: str) -> Figure:
                 panel.set_box_aspect(1)
             else:
                 panel.imshow(step.image[:, :, ::-1], interpolation="nearest")
-    figure.suptitle(title, fontsize=8)
+    figure.suptitle(title, fontsize=8, parse_math=False)  # a name, which may hold $
     return figure
 
 
