@@ -2,6 +2,7 @@
 """What comes from a stranger: files, settings and names, read as data and never run."""
 
 from .files import FileRefusedError, open_regular, read_regular, read_text
+from .json_file import parse_json, read_json, read_json_object
 from .names import printable
 from .settings import SettingsRefusedError, read_settings
 
@@ -9,7 +10,10 @@ __all__ = [
     "FileRefusedError",
     "SettingsRefusedError",
     "open_regular",
+    "parse_json",
     "printable",
+    "read_json",
+    "read_json_object",
     "read_regular",
     "read_settings",
     "read_text",
