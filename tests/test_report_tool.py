@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from . import tiny_runner  # noqa: F401  (registers TinyImages)
 from .tool_modules import import_tool, run_tool
@@ -25,7 +26,8 @@ def run(tmp_path) -> Path:
     """A run of which only a log and its config, with data elsewhere, are left."""
     config = draw(tmp_path)
     write_scalars(tmp_path / "run", "20260101_000000", [step(i, 5.0 - i) for i in (1, 2)])
-    config.rename(tmp_path / "run" / "tiny.py")
+    # As the host writes it: with nothing left to compute.
+    Config.fromfile(config).dump(str(tmp_path / "run" / "tiny.py"))
     return tmp_path / "run"
 
 

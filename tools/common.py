@@ -22,6 +22,7 @@ from mmpretrain.registry import DATASETS
 from xmoco_plugin._config_scope import unmark_collate
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
+from xmoco_plugin.hooks import ResumedRunHook
 
 UNLABELED = (
     " To pretrain on a folder of another layout: dataset=dict(_delete_=True, "
@@ -227,7 +228,10 @@ def build_runner(cfg: Config) -> Runner:
             "find_unused_parameters": cfg.get("find_unused_parameters", False),
         }
         cfg.model_wrapper_cfg = {"device_ids": None, **wrapper}
-    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    # Of this project alone, whatever the config: what a checkpoint says of its run is data.
+    runner.register_hook(ResumedRunHook())
+    return runner
 
 
 def datasets(cfg: Config) -> Iterator[ConfigDict]:

@@ -5,10 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
-
 from ..export import find_backbone, read_weights
 from ..export.targets import architecture
+from .run_folder import run_settings
 
 CHANNELS = {18: [64, 128, 256, 512], 34: [64, 128, 256, 512]}
 WIDE = [256, 512, 1024, 2048]
@@ -127,7 +126,7 @@ def hand_over(folder: Path, checkout: Path) -> Path | None:
     weights = folder / "backbone.pth"
     if not weights.is_file():
         return None
-    cfg = Config.fromfile(str(folder / "config.py"))
+    cfg = run_settings(folder).config
     backbone = cfg.model.backbone.to_dict()
     depth = backbone.get("depth") if backbone["type"] == "ResNet" else None
     if depth and (backbone.get("norm_cfg") or {}).get("type") == "SplitBN":

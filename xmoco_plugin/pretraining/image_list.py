@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 from ..checkpoint import write_text
+from ..untrusted import FileRefusedError, read_regular
+from ..untrusted.files import TEXT_LIMIT
 from .errors import PretrainError
 from .scan import Scan
 
@@ -19,10 +21,15 @@ def write_list(found: Scan, folder: Path) -> None:
     write_text(folder / FILES, "".join(f"{path}\n" for path in found.good))
 
 
-def compare_with_list(found: Scan, folder: Path) -> None:
+def compare_with_list(found: Scan, folder: Path, moved_from: str | None = None) -> None:
     """Makes sure that the images are those that the run began with.
 
     A file that was only touched or copied anew counts as unchanged.
+
+    Args:
+        found: Of the images now.
+        folder: Of the run.
+        moved_from: Where it lay when the list was written: what was unpacked there moved too.
 
     Raises:
         PretrainError: Some came, went, hold something else or cannot be read any more; says how
@@ -30,7 +37,7 @@ def compare_with_list(found: Scan, folder: Path) -> None:
     """
     if not (folder / FILES).is_file():
         return  # removed since: there is nothing to compare with
-    old = _lines(folder / FILES)
+    old = [_moved(path, moved_from, folder) for path in _lines(folder / FILES)]
     new = dict(zip(found.good, found.digests, strict=True))
     # A run that an older version began has no digests.
     kept = _lines(folder / DIGESTS) if (folder / DIGESTS).is_file() else []
@@ -59,5 +66,14 @@ def compare_with_list(found: Scan, folder: Path) -> None:
     )
 
 
+def _moved(path: str, old: str | None, folder: Path) -> str:
+    inside = old is not None and path.startswith(f"{old.rstrip('/')}/")
+    return str(folder / os.path.relpath(path, old)) if inside else path
+
+
 def _lines(file: Path) -> list[str]:
-    return [os.fsdecode(line) for line in file.read_bytes().splitlines()]
+    try:
+        content = read_regular(file, TEXT_LIMIT)
+    except FileRefusedError as error:
+        raise PretrainError(f"{file}: {error}. Remove it to go on without it.") from None
+    return [os.fsdecode(line) for line in content.splitlines()]

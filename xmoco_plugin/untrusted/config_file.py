@@ -12,7 +12,9 @@ from .files import FileRefusedError, read_text
 from .names import printable
 from .settings import SettingsRefusedError
 
-LIMIT = 1 << 20  # bytes of a config (ours): that of a run has 10,000, with ImageNet's classes 40,000
+LIMIT = (
+    1 << 20
+)  # bytes of a config (ours): that of a run has 10,000, with ImageNet's classes 40,000
 SHOWN = 60  # characters of a line of code that a message shows
 
 

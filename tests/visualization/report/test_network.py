@@ -104,7 +104,7 @@ def test_too_few_images_for_a_map_are_said(folder_run):
     run, network, model = folder_run
     bank = Bank.collect(network, model, IMAGES)
     bank.indices = bank.indices[:3]
-    with pytest.raises(ValueError, match="t-SNE of 3 images"):
+    with pytest.raises(ValueError, match="of 3 images it says nothing"):
         tsne_figure(run, 0, network, bank)
 
 

@@ -24,6 +24,7 @@ from ...checkpoint import (
 )
 from ...evaluation.features import ModelEmbedder, evaluation_mode
 from ..fixed_views import fixed_randomness, fixed_views
+from .buildable import check_buildable, without_first_weights
 
 BATCH = 64
 
@@ -31,12 +32,21 @@ BATCH = 64
 class Network:
     """A run's model and images, built anew from the config in its work dir.
 
+    The config may be a stranger's: what it builds are registered classes, first weights that it
+    names are not read, and no data set is downloaded.
+
     Args:
         cfg: of the run; not changed.
         seed: of whatever a pipeline draws.
+
+    Raises:
+        SettingsRefusedError: the config names something else than registered classes.
+        NotDrawnError: it has no model or no training images.
     """
 
     def __init__(self, cfg: Config, seed: int = 0) -> None:
+        check_buildable(cfg)
+        cfg = without_first_weights(cfg)
         self.cfg, self.seed = cfg, seed
         self.scope = cfg.get("default_scope") or "mmpretrain"
         self.train = self._loader(cfg.train_dataloader)
