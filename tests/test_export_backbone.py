@@ -83,14 +83,15 @@ def test_a_file_holds_weights_and_a_record_and_opens_without_code(
 
 def test_the_model_in_a_record_names_no_file_of_the_machine_it_is_from():
     init = dict(type="Pretrained", checkpoint="/home/me/secret.pth")
-    layers = [dict(type="Conv", init_cfg=init)]
+    layers = (dict(type="Conv2d", init_cfg=init),)
+    backbone = dict(R18, init_cfg=init, pretrained="/home/me/secret.pth")
     settings = dict(
-        model=dict(type="A", backbone=dict(R18, init_cfg=init), neck=dict(layers=layers)),
+        model=dict(type="MoCo", backbone=backbone, neck=dict(layers=layers)),
         data_preprocessor=dict(mean=[1.5]),
         work_dir="/home/me/secret",
     )
     assert read_settings(model_text(settings)) == dict(
-        model=dict(type="A", backbone=R18, neck=dict(layers=[dict(type="Conv")])),
+        model=dict(type="MoCo", backbone=R18, neck=dict(layers=(dict(type="Conv2d"),))),
         data_preprocessor=dict(mean=[1.5]),
     )
 

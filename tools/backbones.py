@@ -22,10 +22,19 @@ from xmoco_plugin.checkpoint import (
 )
 from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.export import find_backbone
-from xmoco_plugin.untrusted import read_settings
+from xmoco_plugin.untrusted import (
+    FileRefusedError,
+    check_model_settings,
+    printable,
+    read_settings,
+    read_text,
+)
 from xmoco_plugin.views import training_size
 
 USUAL_SIZE = 224  # px, of ImageNet's recipes
+LARGEST_SIZE = (
+    4096  # px, that settings may ask for by themselves: the largest that is pretrained on
+)
 
 
 def temperature(text: str) -> float | None:
@@ -45,12 +54,21 @@ def add_image_size(parser: argparse.ArgumentParser) -> None:
 
 
 def image_size(args: argparse.Namespace, cfg: Config) -> tuple[int, str]:
-    """Side of the crops that the backbone is judged on, in pixels, and why it is that."""
+    """Side of the crops that the backbone is judged on, in pixels, and why it is that.
+
+    Raises:
+        ValueError: The config's is none that an image can have.
+    """
     if args.image_size is not None:
         return args.image_size, "--image-size"
     found = training_size(cfg)
     if found is None:
         return USUAL_SIZE, "the usual one: the config names no size of training views"
+    if not 1 <= found[0] <= LARGEST_SIZE:
+        raise ValueError(
+            f"the config's {found[1]} makes views of {found[0]:,} px, and sizes up to "
+            f"{LARGEST_SIZE:,} are taken from a config: name another with --image-size"
+        )
     return found[0], f"that of the training views ({found[1]} in the config)"
 
 
@@ -78,31 +96,62 @@ def load_config(args: argparse.Namespace) -> Config:
     """The config that is named, or the one that mmengine or an export has stored in the checkpoint.
 
     Weights that were exported without it take the model of the config.py of their run beside them.
+    What is stored is a stranger's: it is parsed, and its model has passed the gate. The labelled
+    sets in it have not, see :func:`~xmoco_plugin.untrusted.check_run_settings`.
 
     Raises:
-        CheckpointError: there is none, so that the model is not known.
+        CheckpointError: There is none, so that the model is not known.
+        SettingsRefusedError: What is stored would do more than build a model.
     """
     if args.config:
         cfg = common.load_config(args.config)
     else:
-        meta = read_checkpoint(args.checkpoint, mmap=True).get("meta")
-        meta = meta if isinstance(meta, dict) else {}
-        beside = Path(args.checkpoint).expanduser().with_name("config.py")
-        # Parsed, not executed: the files may be a stranger's.
-        settings = read_settings(meta.get("cfg") or "")
-        if not settings.get("model") and "exported_by" in meta and beside.is_file():
-            settings = read_settings(beside.read_text())
-        # A model that inherits is not whole without what it inherits from.
-        if not settings.get("model") or "_base_" in settings:
-            hint = f", perhaps {beside}, which lies beside it" if beside.is_file() else ""
-            raise CheckpointError(
-                f"{args.checkpoint} does not say which model it belongs to: name its --config{hint}"
-            )
-        cfg = Config(settings)
+        cfg = Config(_stored(args.checkpoint))
     if args.cfg_options:
         common.warn_of_new_keys(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
     return cfg
+
+
+def _stored(checkpoint: str) -> dict[str, Any]:
+    """The settings that come with a checkpoint; those that are built first are checked."""
+    meta = read_checkpoint(checkpoint, mmap=True).get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    beside = Path(checkpoint).expanduser().with_name("config.py")
+    settings, source = read_settings(meta.get("cfg")), Path(checkpoint)
+    if not settings.get("model") and "exported_by" in meta and beside.is_file():
+        try:
+            settings, source = read_settings(read_text(beside)), beside
+        except FileRefusedError as error:
+            raise CheckpointError(f"{printable(beside)}: {error}") from None
+    # A model that inherits is not whole without what it inherits from.
+    if not isinstance(settings.get("model"), dict) or "_base_" in settings:
+        hint = f", perhaps {printable(beside)}, which lies beside it" if beside.is_file() else ""
+        why = f" ({meta['cfg_left_out']})" if isinstance(meta.get("cfg_left_out"), str) else ""
+        raise CheckpointError(
+            f"{printable(checkpoint)} does not say which model it belongs to{printable(why)}: name "
+            f"its --config{hint}"
+        )
+    built = {k: settings[k] for k in ("model", "data_preprocessor") if settings.get(k) is not None}
+    # Read for the size of the training's views; never built.
+    read = {k: settings[k] for k in ("train_dataloader", "custom_hooks") if k in settings}
+    return {**check_model_settings(built, source), **read, **_labelled_sets(settings)}
+
+
+def _labelled_sets(settings: dict[str, Any]) -> dict[str, Any]:
+    """The data sets of a kNN loop, where there are both."""
+    found = []
+    for names in (("val_cfg", "bank_dataloader", "dataset"), ("val_dataloader", "dataset")):
+        value: Any = settings
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        found.append(value)
+    if not all(isinstance(value, dict) for value in found):
+        return {}
+    return {
+        "val_cfg": {"bank_dataloader": {"dataset": found[0]}},
+        "val_dataloader": {"dataset": found[1]},
+    }
 
 
 def build(cfg: Config, checkpoint: str) -> Any:

@@ -37,6 +37,7 @@ from xmoco_plugin.evaluation.protocols import (
     check_neighbours,
     check_sets,
 )
+from xmoco_plugin.untrusted import check_run_settings
 from xmoco_plugin.version import __version__
 
 
@@ -59,6 +60,7 @@ def dataset_configs(
     Raises:
         ValueError: neither --data nor a kNN loop in the config; --augment without --data.
         FileNotFoundError: no labelled set in --data.
+        SettingsRefusedError: the sets of the checkpoint's own config are not read.
     """
     if args.data:
         return labelled_sets(args.data, size)
@@ -67,6 +69,9 @@ def dataset_configs(
         raise ValueError("name a labelled folder with --data: the config has no kNN loop to take")
     if args.augment:
         raise ValueError("--augment needs --data, whose random crops are known")
+    if not args.config:  # the checkpoint's, hence a stranger's
+        sets = {"train": bank.dataset.to_dict(), "test": cfg.val_dataloader.dataset.to_dict()}
+        check_run_settings(sets, args.checkpoint)
     for data in (bank.dataset, cfg.val_dataloader.dataset):
         if args.data_root:
             data.data_root = args.data_root

@@ -76,6 +76,8 @@ def report(source: Path, out: Path, file: export.BackboneFile) -> None:
     more = ", ..." if len(firsts) > 6 else ""
     print(f"left out: {len(backbone.left_out)} keys ({', '.join(firsts[:6]) or 'none'}{more})")
     print(f"written:  {out}, {written} keys for {record['target']}, {out.stat().st_size:,} bytes")
+    if record.get("cfg_left_out"):
+        print(f"note:     the model's settings were not written: {record['cfg_left_out']}")
     if backbone.family == "vit":
         heads = record.get("num_heads")
         print(

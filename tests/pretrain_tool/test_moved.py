@@ -96,7 +96,7 @@ def test_a_number_that_the_user_edits_in_a_runs_config_is_kept(finished, tmp_pat
     [
         ("model = dict(", "import os\nmodel = dict(", "import os"),
         ("max_epochs=2", "max_epochs=1 + 1", "this is code"),
-        ("type='XMoCoHead'", "type='os.mkdir'", "'os.mkdir' is no registered class"),
+        ("type='XMoCoHead'", "type='os.mkdir'", "type 'os.mkdir' is no registered class"),
         ("type='OpeningHook'", "type='OpeningHook', out_dir='x'", "writes outside"),
         ("type='HealthHook'", "type='HealthHook', name='/etc/x'", "is outside of"),
         ("type='LocalVisBackend'", "type='WandbVisBackend'", "could send"),

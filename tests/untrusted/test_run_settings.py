@@ -14,6 +14,11 @@ from xmoco_plugin.untrusted import (
 )
 
 
+def check_all(settings: dict) -> None:
+    check_run_settings(settings)
+    check_run_reads(settings)
+
+
 @pytest.mark.parametrize("kind", ["ResNet", "mmpretrain.ResNet", "XMoCo", "mmengine.LoggerHook"])
 def test_registered_names_pass(kind):
     check_run_settings(dict(model=[dict(type=kind)], custom_imports=dict(imports=["xmoco_plugin"])))
@@ -35,7 +40,7 @@ def test_registered_names_pass(kind):
 )
 def test_what_the_host_would_look_up_elsewhere_is_named(settings):
     with pytest.raises(SettingsRefusedError, match=r"mkdir|antigravity|subprocess"):
-        check_run_settings(settings)
+        check_all(settings)
 
 
 @pytest.mark.parametrize(

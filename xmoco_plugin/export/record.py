@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import sha256_of
-from ..untrusted import read_settings
+from ..untrusted import SettingsRefusedError, check_model_settings, read_settings
 from ..version import __version__
 
 # The heads of a ViT leave no trace in its shapes, and these libraries differ in their number.
@@ -29,18 +29,21 @@ def model_text(settings: Mapping[str, Any]) -> str:
         settings: As from :func:`read_settings`.
 
     Returns:
-        Assignments of ``model`` and ``data_preprocessor``, without ``init_cfg``: it would name a
-        file of another machine, and the exported weights take its place. Empty without a model.
+        Assignments of ``model`` and ``data_preprocessor``, as they come through the gate: without
+        ``init_cfg``, which would name a file of another machine. Empty without a model.
+
+    Raises:
+        SettingsRefusedError: Nothing may be built from them.
     """
     if not isinstance(settings.get("model"), dict):
         return ""
-    parts = ("model", "data_preprocessor")
-    return "".join(f"{k} = {_without_init(settings[k])!r}\n" for k in parts if settings.get(k))
+    parts = {k: settings[k] for k in ("model", "data_preprocessor") if settings.get(k)}
+    return "".join(f"{k} = {v!r}\n" for k, v in check_model_settings(parts).items())
 
 
 def backbone_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The config of the backbone that a checkpoint was trained with; empty where it has none."""
-    found: Any = read_settings(_meta(checkpoint).get("cfg") or "")
+    found: Any = read_settings(_meta(checkpoint).get("cfg"))
     for name in ("model", "backbone"):
         found = found.get(name) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
@@ -64,13 +67,14 @@ def unlike_others(settings: Mapping[str, Any], family: str) -> list[str]:
     Returns:
         One text for each such setting; none where it computes the same.
     """
-    usual = {"strides": [1, 2, 2, 2], "dilations": [1, 1, 1, 1]} if family == "resnet" else {}
+    usual = {"strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1)} if family == "resnet" else {}
     found = [
         f"{name}={settings[name]} (others: {value})"
         for name, value in usual.items()
-        if settings.get(name) not in (None, value)
+        if settings.get(name) not in (None, value, list(value))
     ]
-    if family == "resnet" and settings.get("style") == "caffe" and settings.get("depth", 0) >= 50:
+    bottlenecks = family == "resnet" and settings.get("depth") not in (18, 34)
+    if bottlenecks and settings.get("style") == "caffe":
         found.append("style='caffe', which has its stride in the 1x1 convolution (others: the 3x3)")
     norm = settings.get("norm_cfg")
     eps = {"resnet": 1e-5, "vit": 1e-6}.get(family)
@@ -91,7 +95,11 @@ def make_record(checkpoint: Mapping[str, Any], path: str | Path, **facts: Any) -
         Texts, numbers, lists and dicts of them.
     """
     meta = _meta(checkpoint)
-    settings: Any = read_settings(meta.get("cfg") or "")
+    settings: Any = read_settings(meta.get("cfg"))
+    try:
+        model, left_out = model_text(settings), None
+    except SettingsRefusedError as error:
+        model, left_out = None, str(error)  # the weights are none the worse
     loader = settings.get("train_dataloader")
     dataset = loader.get("dataset") if isinstance(loader, dict) else None
     record = {
@@ -100,7 +108,8 @@ def make_record(checkpoint: Mapping[str, Any], path: str | Path, **facts: Any) -
         "source_sha256": facts.get("source_sha256") or sha256_of(path),
         # mmengine adds the time of the start to the config's name.
         "config": re.sub(r"_\d{8}_\d{6}$", "", str(meta.get("experiment_name") or "")),
-        "cfg": model_text(settings),  # under mmengine's name, where the tools look for a model
+        "cfg": model,  # under mmengine's name, where the tools look for a model
+        "cfg_left_out": left_out,
         "epoch": meta.get("epoch", checkpoint.get("epoch")),
         "iter": meta.get("iter"),
         "dataset": dataset.get("type") if isinstance(dataset, dict) else None,
@@ -119,12 +128,6 @@ def as_text(record: Mapping[str, Any]) -> dict[str, str]:
 def _meta(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     meta = checkpoint.get("meta")
     return meta if isinstance(meta, dict) else {}
-
-
-def _without_init(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _without_init(item) for k, item in value.items() if k != "init_cfg"}
-    return [_without_init(item) for item in value] if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

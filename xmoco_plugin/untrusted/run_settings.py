@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What the config of a run may name: registered classes, and no file to write or to unpickle."""
+"""What the config of a run may name beside registered classes: nothing to write or unpickle."""
 
 import os
 import re
@@ -7,14 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine import registry as mmengine_registry
-from mmengine.registry import Registry
-
 from .names import printable
+from .registered import RUN_KINDS, find_registered
 from .settings import SettingsRefusedError
 
-SCOPES = ("mmengine", "mmcv", "mmpretrain", "mmdet", "mmseg")
-LOOKED_UP = re.compile(r"(^|_)type$|^constructor$")  # keys whose text the host's registry resolves
 # Backends that keep what they get in the folder of the run.
 BACKENDS = {"LocalVisBackend", "JsonLinesVisBackend", "TensorboardVisBackend"}
 WRITTEN = re.compile(
@@ -22,31 +18,6 @@ WRITTEN = re.compile(
 )
 # Where labelled images lie, which are outside of a run's folder, and the weights it began with.
 READ = {"data_root", "ann_file", "data_prefix", "img_path", "data", "files", "load_from"}
-
-
-def check_run_settings(settings: Mapping[str, Any]) -> None:
-    """Makes sure that a run's settings build registered classes and nothing else.
-
-    Raises:
-        SettingsRefusedError: Names the first setting at fault.
-    """
-    known: set[str] = set()
-    for place, value in walk(settings):
-        key = place.rpartition(".")[2]
-        if place == "custom_imports":
-            modules = value.get("imports") if isinstance(value, Mapping) else value
-            if modules not in ("xmoco_plugin", ["xmoco_plugin"], ("xmoco_plugin",), None):
-                raise SettingsRefusedError(
-                    f"custom_imports={_short(modules)} imports other code than xmoco_plugin"
-                )
-        elif key in ("_scope_", "default_scope"):
-            if value is not None and value not in SCOPES:
-                raise SettingsRefusedError(f"{place}={_short(value)} is no scope of the hosts")
-        elif LOOKED_UP.search(key) and isinstance(value, str):
-            known = known or registered()
-            scope, dot, name = value.rpartition(".")
-            if (dot and scope not in SCOPES) or name not in known:
-                raise SettingsRefusedError(f"{place}={_short(value)} is no registered class")
 
 
 def check_run_reads(settings: Mapping[str, Any]) -> None:
@@ -64,6 +35,11 @@ def check_run_reads(settings: Mapping[str, Any]) -> None:
                 raise SettingsRefusedError(f"{place}={_short(value)} is on another machine")
             if value.lower().endswith((".pkl", ".pickle")):
                 raise SettingsRefusedError(f"{place}={_short(value)}: a pickle could run code")
+            # Hooks have types under names of their own, which the host looks up alike.
+            if key == "ema_type" or (key.endswith("_type") and "." in value):
+                found = find_registered(value, RUN_KINDS)
+                if found is None or found.reads:
+                    raise SettingsRefusedError(f"{place}={_short(value)} is no registered class")
 
 
 def check_run_paths(settings: Mapping[str, Any], folder: Path) -> None:
@@ -102,17 +78,6 @@ def walk(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         pairs = enumerate(value)
     for key, item in pairs:
         yield from walk(item, f"{place}.{key}" if place else str(key))
-
-
-def registered() -> set[str]:
-    """Names in the hosts' registries, with those of this package."""
-    roots = [r for r in vars(mmengine_registry).values() if isinstance(r, Registry)]
-    names: set[str] = set()
-    for root in roots:
-        for one in (root, *root.children.values()):
-            one.import_from_location()
-            names |= one.module_dict.keys()
-    return names
 
 
 def _is_inside(path: str, folder: Path) -> bool:
