@@ -143,7 +143,7 @@ def _config_part(run: WorkDir, host: tuple[str, Config] | None) -> dict:
     config_text = attempt(run, "the config as text", getattr, config, "pretty_text") or ""
     found = host or host_config(run.config_name)
     if found is None:
-        found = attempt(run, "opening.txt", stated_host_config, run.path)
+        found = attempt(run, "the base, of opening.txt", stated_host_config, run.path)
     if found is None:
         shown = printable(run.config_name)
         run.missing.append(
