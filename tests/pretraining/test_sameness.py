@@ -49,7 +49,7 @@ def test_images_enough_that_are_different_pass(tmp_path):
     "line",
     [
         b'{"path": PATH, "size": SIZE, "changed": TIME}',
-        b'{"path": PATH, "size": SIZE, "changed": TIME, "sides": ["a", 1], "mode": [], "digest": 1}',
+        b'{"path": PATH, "size": SIZE, "changed": TIME, "sides": ["a", 1], "mode": 1, "digest": 1}',
         b'{"path": PATH, "size": SIZE, "changed": TIME, "reason": []}',
         b'{"path": [1]}',
     ],
