@@ -30,8 +30,9 @@ class ResumedRunHook(Hook):
         if not runner._resume:
             return
         meta, hub = checkpoint.get("meta"), checkpoint.get("message_hub")
-        counts = [meta.get(name) for name in ("epoch", "iter")] if isinstance(meta, dict) else []
-        if not counts or not all(isinstance(n, int) and n >= 0 for n in counts):
+        meta = meta if isinstance(meta, dict) else {}
+        counts = [meta.get(name) for name in ("epoch", "iter")]
+        if not all(isinstance(n, int) and n >= 0 for n in counts):
             raise CheckpointError(
                 "The checkpoint does not say how many epochs and iterations it has behind it, so "
                 "no training goes on from it. To start with its weights: load_from=<file>, "

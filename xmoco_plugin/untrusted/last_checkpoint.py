@@ -35,7 +35,7 @@ def last_checkpoint(folder: str | Path, elsewhere: str | Path | None = None) -> 
     except FileRefusedError as error:
         raise FileRefusedError(f"{printable(pointer)}: {error}. {_way_out(folder)}") from None
     path = Path(noted)
-    for place in filter(None, (folder, elsewhere)):
+    for place in [folder] if elsewhere is None else [folder, Path(elsewhere)]:
         away = place is not folder and not path.is_relative_to(place)
         if path.name and not away and _is_file(file := Path(place, path.name)):
             return file

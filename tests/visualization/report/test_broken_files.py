@@ -47,8 +47,8 @@ def whole(tmp_path_factory) -> Path:
     (log,) = (path.parent for path in folder.glob("*/vis_data"))
     (log / f"{log.name}.log").rename(log / f"{START}.log")
     log.rename(folder / START)
-    config = folder / START / "vis_data" / "config.py"
-    shutil.copy(config, folder / "config.py")
+    (config,) = folder.glob("*.py")
+    config.rename(folder / "config.py")
     return folder
 
 
@@ -56,10 +56,8 @@ def broken(whole: Path, root: Path, name: str) -> dict[str, Path]:
     """A copy of the run for each kind of fault of one file."""
     folders = {}
     for kind in CONTENTS:
-        folders[kind] = root / f"{name.rpartition('/')[2]}-{kind}"
+        folders[kind] = root / f"{name.replace('/', '-')}-{kind}"
         shutil.copytree(whole, folders[kind])
-        for other in folders[kind].glob("tiny-*.py"):
-            other.unlink()
         put(kind, folders[kind] / name)
     return folders
 

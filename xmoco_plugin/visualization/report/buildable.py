@@ -49,7 +49,7 @@ def without_first_weights(cfg: Config) -> Config:
     return cfg
 
 
-def leaves(data: Any) -> Iterator[dict]:
+def leaves(data: Any) -> Iterator[Any]:
     """Configs of data sets, those inside wrappers too."""
     if isinstance(data, list | tuple):
         for item in data:

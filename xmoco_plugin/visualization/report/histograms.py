@@ -40,9 +40,13 @@ def read_histograms(run: WorkDir, kind: str) -> Histograms | None:
             counts = np.array(histogram["counts"], dtype=np.float64)
         except (KeyError, TypeError, ValueError, OverflowError):
             continue
-        fits = own.ndim == 1 and len(own) > 1 and counts.shape == (len(own) - 1,)
-        fits = fits and np.isfinite(own).all() and (np.diff(own) > 0).all()
-        fits = fits and (counts >= 0).all() and 0 < counts.sum() < MOST
+        shaped = own.ndim == 1 and len(own) > 1 and counts.shape == (len(own) - 1,)
+        fits = shaped and bool(
+            np.isfinite(own).all()
+            and (np.diff(own) > 0).all()
+            and (counts >= 0).all()
+            and 0 < counts.sum() < MOST
+        )
         if not fits or (edges is not None and not np.array_equal(own, edges)):
             continue
         edges = own

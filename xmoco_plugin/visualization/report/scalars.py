@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 Points = list[tuple[float, float]]
 TRAIN_ONLY = {"epoch", "iter", "lr"}  # the keys that tell a training line from a validation's
@@ -11,12 +11,12 @@ MOST = 10**12
 NOT_A_CURVE = {"step", "epoch", "iter", "data_time", "time", "memory"}
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a number, NaN and infinite ones too."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: Any) -> TypeGuard[float]:
     """Whether it can be an epoch or a step: a number from 0 to a million million."""
     return is_number(value) and math.isfinite(value) and 0 <= value <= MOST
 
