@@ -70,8 +70,9 @@ def take_images(args: argparse.Namespace, folder: Path, began: own.RunSettings |
         raise own.PretrainError(
             f"none of the {len(paths):,} images can be read; the first is {path}: {reason}"
         )
-    own.check_number(found)
-    if began is not None:
+    if began is None:
+        own.check_number(found)
+    else:
         own.compare_with_list(found, folder, began.moved_from)
     own.write_list(found, folder)
     return found

@@ -19,6 +19,7 @@ from ..untrusted import (
     read_text,
     read_whole_config,
 )
+from ..untrusted.run_settings import reason
 from .errors import PretrainError
 from .image_list import DIGESTS, FILES
 
@@ -90,7 +91,7 @@ def run_settings(folder: Path) -> RunSettings:
         check_run_paths(config.to_dict(), folder)
     except SettingsRefusedError as error:
         raise PretrainError(
-            f"{file}: {error}. What lies in the folder of a run is read as data; if you trust "
+            f"{file}: {reason(error)}. What lies in the folder of a run is read as data; if you trust "
             f"whoever wrote it, tools/train.py {file} --resume runs it."
         ) from None
     except (AttributeError, TypeError, KeyError):
@@ -190,7 +191,7 @@ def move_texts(folder: Path, old: str) -> None:
         file = folder / name
         if file.is_file():
             text = read_text(file)
-            moved = text.replace(f"{old.rstrip('/')}/backbone.pth", str(folder / "backbone.pth"))
+            moved = text.replace(f"{old.rstrip('/')}/", f"{folder}/")
             if moved != text:
                 write_text(file, moved)
 

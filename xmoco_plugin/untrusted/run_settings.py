@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .gate import WAY_OUT
 from .names import printable
 from .registered import RUN_KINDS, find_registered
 from .settings import SettingsRefusedError
@@ -65,6 +66,11 @@ def check_run_paths(settings: Mapping[str, Any], folder: Path) -> None:
         away = value.startswith(("/", "~", "\\")) or ".." in Path(value).parts
         if away and not READ & set(place.split(".")):
             raise SettingsRefusedError(f"{place}={_short(value)} is outside of {folder}")
+
+
+def reason(error: SettingsRefusedError) -> str:
+    """What a setting was refused for, without the gate's way out, which is no folder's."""
+    return str(error).replace(f" {WAY_OUT}.", "").rstrip(".")
 
 
 def walk(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
-from ...untrusted import check_run_reads, check_run_settings
+from ...untrusted import SettingsRefusedError, check_run_reads, check_run_settings
+from ...untrusted.run_settings import reason
 from .attempt import NotDrawnError
 
 BUILT = ("default_scope", "model", "data_preprocessor", "train_dataloader", "val_dataloader")
@@ -29,8 +30,11 @@ def check_buildable(cfg: Config) -> None:
     built = {key: cfg[key] for key in BUILT if key in cfg}
     built["val_cfg"] = {"bank_dataloader": _mapping(cfg.get("val_cfg")).get("bank_dataloader")}
     plain = _without_weights(Config(built).to_dict())
-    check_run_settings(plain)
-    check_run_reads(plain)
+    try:
+        check_run_settings(plain)
+        check_run_reads(plain)
+    except SettingsRefusedError as error:
+        raise SettingsRefusedError(f"{reason(error)}, and a run's config is data") from None
 
 
 def without_first_weights(cfg: Config) -> Config:
