@@ -15,6 +15,7 @@ from xmoco_plugin.checkpoint import CheckpointError, write_text
 from xmoco_plugin.export import find_backbone, read_weights
 from xmoco_plugin.untrusted import FileRefusedError, printable, read_json_object
 
+MOST = 12  # options that a message names
 SHOWN = 200  # characters of an option that a message shows
 NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "epochs": (int, 1, 1_000_000, "passes over the images"),
@@ -145,8 +146,8 @@ def claim(folder: Path, args: argparse.Namespace, given: dict[str, Any]) -> None
         ]
         if unlike:
             raise own.PretrainError(
-                f"{folder} holds a run with other options: {'; '.join(unlike)}. Give the same to "
-                "go on with it, or name a new --out (--init starts from weights of the old run)."
+                f"{folder} holds a run with other options: {'; '.join(unlike[:MOST])}. Give the "
+                "same to go on with it, or name a new --out (--init starts from weights of the old run)."
             )
         return
     write_text(file, json.dumps(options, indent=1))

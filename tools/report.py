@@ -61,7 +61,7 @@ def main() -> None:
                 check_buildable(run.config)  # before its types are looked up
                 common.set_data_root(run.config, args.data_root, run.config_name)
             except ValueError as error:  # its datasets read no folder; other runs' may
-                run.missing.append(f"--data-root: {error}")
+                run.missing.append(str(error))
     write_report(runs, out, args.images, args.base)
     for run in runs:
         for line in run.missing:

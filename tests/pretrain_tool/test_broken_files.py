@@ -59,11 +59,13 @@ def test_going_on_is_refused_in_a_sentence_or_works(
         assert status in (0, 2), case
         if status:
             error = printed.err[printed.err.index("error: ") :].strip()
-            assert name in error or name == "files.txt", case
+            other = "the images are others" in error or "with other options" in error
+            assert name in error or other, case
             assert len(error.splitlines()) == 1, case
             assert len(error) < 1500, case
-        elif kind in NO_FILES:
-            assert (name, kind) == (".pretrain.lock", "sparse"), case  # emptied, as any
+        elif kind in NO_FILES:  # emptied, or read as far as its limit
+            assert kind == "sparse", case
+            assert name in NEEDLESS, case
         else:
             assert name in NEEDLESS or kind == "empty", case
         shutil.rmtree(folder)

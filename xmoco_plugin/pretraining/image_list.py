@@ -2,16 +2,19 @@
 """The images of a run, as they were when it began: their paths and what was in them."""
 
 import os
+import re
 from pathlib import Path
 
 from ..checkpoint import write_text
-from ..untrusted import FileRefusedError, read_regular
+from ..untrusted import FileRefusedError, printable, read_regular
 from ..untrusted.files import TEXT_LIMIT
 from .errors import PretrainError
 from .scan import Scan
 
 FILES = "files.txt"  # as ListedImages reads it
 DIGESTS = "digests.txt"  # the same lines
+DIGEST = re.compile(r"[0-9a-f]{32}")
+LONGEST = 300  # characters of a path that a refusal shows
 SHOWN = 3  # images that a refusal names; more if they differ in more ways
 
 
@@ -41,6 +44,12 @@ def compare_with_list(found: Scan, folder: Path, moved_from: str | None = None) 
     new = dict(zip(found.good, found.digests, strict=True))
     # A run that an older version began has no digests.
     kept = _lines(folder / DIGESTS) if (folder / DIGESTS).is_file() else []
+    for number, line in enumerate(kept, 1):
+        if not DIGEST.fullmatch(line):
+            raise PretrainError(
+                f"{folder / DIGESTS}, line {number}: {_short(line)!r} is no digest of an image. "
+                "Remove the file to go on without it."
+            )
     before = dict(zip(old, kept, strict=False))
     known, bad = set(old), dict(found.bad)
     groups = {
@@ -55,7 +64,7 @@ def compare_with_list(found: Scan, folder: Path, moved_from: str | None = None) 
     counts = ", ".join(f"{len(paths):,} {name}" for name, paths in groups.items())
     share = max(1, SHOWN // len(unlike))
     named = [
-        f"{path} is {name}" + (f": {bad[path]}" if path in bad else "")
+        f"{_short(path)} is {name}" + (f": {bad[path]}" if path in bad else "")
         for name, paths in unlike.items()
         for path in paths[:share]
     ]
@@ -64,6 +73,11 @@ def compare_with_list(found: Scan, folder: Path, moved_from: str | None = None) 
         "Put them back as they were, or start a run of its own on them: another --out, with "
         f"--init {folder / 'backbone.pth'} to go on from these weights."
     )
+
+
+def _short(path: str) -> str:
+    text = printable(path)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _moved(path: str, old: str | None, folder: Path) -> str:

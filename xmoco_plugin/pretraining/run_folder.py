@@ -91,8 +91,8 @@ def run_settings(folder: Path) -> RunSettings:
         check_run_paths(config.to_dict(), folder)
     except SettingsRefusedError as error:
         raise PretrainError(
-            f"{file}: {reason(error)}. What lies in the folder of a run is read as data; if you trust "
-            f"whoever wrote it, tools/train.py {file} --resume runs it."
+            f"{file}: {reason(error)}. What lies in the folder of a run is read as data; if you "
+            f"trust whoever wrote it, tools/train.py {file} --resume runs it."
         ) from None
     except (AttributeError, TypeError, KeyError):
         raise PretrainError(f"{file}: it is no config of pretrain.py. {ANOTHER}") from None

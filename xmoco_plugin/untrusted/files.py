@@ -40,6 +40,8 @@ def open_regular(path: str | Path, limit: int | None = None) -> BinaryIO:
         # A pipe put there in between would be waited for without O_NONBLOCK.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
         descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+    except FileRefusedError:  # a ValueError, and not one of a name
+        raise
     except FileNotFoundError:
         raise FileRefusedError(
             "a link to a file that does not exist" if os.path.islink(path) else "no such file"

@@ -11,6 +11,9 @@ from mmengine.config import Config
 from ...untrusted import FileRefusedError, printable, read_config_file, read_regular
 from ...untrusted.config_file import LIMIT
 
+# What tells a config with some code in it from any other program.
+SETTINGS = {"model", "train_cfg", "train_dataloader", "optim_wrapper", "default_scope"}
+
 
 class FoundConfig(NamedTuple):
     """A run's config, or None, its file's name, and what cannot be shown for lack of it."""
@@ -46,6 +49,9 @@ def find_config(folder: Path, logs: Sequence[Path]) -> FoundConfig:
             continue
         if any("_base_" in line for line in code):
             problems.append(f"{name} cannot be read alone ({code[0]}: bases are not looked up)")
+            continue
+        if code and not SETTINGS & config.keys():
+            problems.append(f"{name} cannot be read ({code[0]}: code, and no settings of a run)")
             continue
         missing = [f"The config {p}; {printable(file)} is used instead." for p in problems]
         if code:
