@@ -147,7 +147,8 @@ def claim(folder: Path, args: argparse.Namespace, given: dict[str, Any]) -> None
         if unlike:
             raise own.PretrainError(
                 f"{folder} holds a run with other options: {'; '.join(unlike[:MOST])}. Give the "
-                "same to go on with it, or name a new --out (--init starts from weights of the old run)."
+                "same to go on with it, or name a new --out (--init starts from weights of the old "
+                "run)."
             )
         return
     write_text(file, json.dumps(options, indent=1))
