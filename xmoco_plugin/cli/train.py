@@ -3,14 +3,13 @@
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
-import common
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from xmoco_plugin.cli import common
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import ProgressHook
 from xmoco_plugin.pretraining import check_numbers, run_settings
@@ -138,7 +137,3 @@ def how_to_go_on(cfg: Config, began: float) -> str:
     except FileRefusedError as error:
         noted = f"a checkpoint: {pointer}: {error}"
     return f"stopped; the same command with --resume goes on from {noted}"
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

@@ -2,11 +2,9 @@
 """Writes what a run, or several side by side, has learnt into one HTML file: docs/report.md."""
 
 import argparse
-import sys
 from pathlib import Path
 
-import common
-
+from xmoco_plugin.cli import common
 from xmoco_plugin.untrusted import printable
 from xmoco_plugin.visualization.report import WorkDir, write_report
 from xmoco_plugin.visualization.report.buildable import check_buildable
@@ -67,7 +65,3 @@ def main() -> None:
         for line in run.missing:
             print(f"{run.name}: missing: {printable(line)}")
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))
