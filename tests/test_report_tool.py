@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from . import tiny_runner  # noqa: F401  (registers TinyImages)
 from .tool_modules import import_tool, run_tool
@@ -25,7 +26,9 @@ def run(tmp_path) -> Path:
     """A run of which only a log and its config, with data elsewhere, are left."""
     config = draw(tmp_path)
     write_scalars(tmp_path / "run", "20260101_000000", [step(i, 5.0 - i) for i in (1, 2)])
-    config.rename(tmp_path / "run" / "tiny.py")
+    # As the host writes it: with nothing left to compute.
+    Config.fromfile(config).dump(str(tmp_path / "run" / "tiny.py"))
+    config.unlink()
     return tmp_path / "run"
 
 
@@ -53,10 +56,10 @@ def test_a_run_that_reads_no_folder_is_reported_beside_one_that_does(
 ):
     other = tmp_path / "other"
     write_scalars(other, "20260101_000000", [step(i, 5.0 - i) for i in (1, 2)])
-    text = (run / "tiny.py").read_text()
-    dataset = "type='CustomDataset', data_root='missing', with_label=False"
-    assert dataset in text
-    (other / "tiny.py").write_text(text.replace(dataset, "type='TinyImages'"))
+    cfg = Config.fromfile(run / "tiny.py")
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    cfg.train_dataloader.dataset = dict(type="TinyImages", pipeline=pipeline)
+    cfg.dump(str(other / "tiny.py"))
     assert report(tool, monkeypatch, run, other, "--data-root", tmp_path / "images") == 0
     assert 'id="views-0"' in (run / "report.html").read_text()
     printed = capsys.readouterr().out

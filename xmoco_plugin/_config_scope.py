@@ -33,12 +33,17 @@ def config_path(name: str) -> str:
     """
     folder = configs_folder()
     path = folder / name
-    if not path.is_file():
+    if not is_inside(path, folder):
         known = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.py"))
         raise FileNotFoundError(
             f"xmoco_plugin has no config {name!r} in {folder}. It has: {', '.join(known) or 'none'}"
         )
     return str(path)
+
+
+def is_inside(file: Path, folder: Path) -> bool:
+    """Whether a file is there and lies in a folder, when links and '..' are followed."""
+    return file.is_file() and file.resolve().is_relative_to(folder.resolve())
 
 
 def mmseg_config_path(name: str) -> str | None:
@@ -53,8 +58,9 @@ def mmseg_config_path(name: str) -> str | None:
     spec = importlib.util.find_spec("mmseg")
     if spec is None or spec.origin is None or is_installed("mmsegmentation"):
         return None
-    path = Path(spec.origin).parent / ".mim" / "configs" / name
-    if not path.is_file():
+    folder = Path(spec.origin).parent / ".mim" / "configs"
+    path = folder / name
+    if not is_inside(path, folder):
         raise FileNotFoundError(f"mmseg has no config {name!r}: there is no {path}.")
     return str(path)
 

@@ -5,20 +5,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .untrusted import FileRefusedError, parse_json, read_text
+
 
 def parse_json_lines(text: str) -> tuple[list[dict], int]:
-    """Objects in a text of JSON lines, and how many lines are cut off or no object."""
+    """Objects in a text of JSON lines, and how many lines are cut off or no object.
+
+    Numbers may be NaN or infinite, which Python's JSON writes; an integer beyond the range of a
+    float is infinite, too.
+    """
     entries, broken = [], 0
     for line in filter(str.strip, text.splitlines()):
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entry = parse_json(line, finite=False)
+        except FileRefusedError:
             entry = None  # of a run that was killed while it wrote
         if isinstance(entry, dict):
             entries.append(entry)
         else:
             broken += 1
     return entries, broken
+
+
+def read_json_lines(path: str | Path) -> tuple[list[dict], int]:
+    """What :func:`parse_json_lines` finds in a file.
+
+    Raises:
+        FileRefusedError: It is no regular file, too large, or reading fails.
+    """
+    return parse_json_lines(read_text(path))
 
 
 def append_json_line(entry: Mapping[str, Any], path: Path) -> None:

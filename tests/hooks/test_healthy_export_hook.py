@@ -20,8 +20,8 @@ PREPROCESSOR = health_run.PREPROCESSOR
 class Say(Hook):
     """Gives verdicts, by epoch, in the place of HealthHook."""
 
-    def __init__(self, *words):
-        self.words = words
+    def __init__(self, *words, broken=()):
+        self.words, self.broken = words, broken  # epochs with a value that became NaN
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self.say(runner)
@@ -32,6 +32,8 @@ class Say(Hook):
     def say(self, runner):
         if runner.epoch and self.words:
             said = dict(epoch=runner.epoch, iter=runner.iter, verdict=self.words[runner.epoch - 1])
+            if runner.epoch in self.broken:
+                said["not_finite"] = ["grad_norm"]
             runner.message_hub.update_info(VERDICT, said)
 
 
@@ -49,10 +51,11 @@ class Spoil(Hook):
 def train(folder, *words, hooks=(), interval=1, **options):
     """Epochs with these verdicts; the log lines of the export, and the record in the file."""
     epochs = options.pop("epochs", len(words))
+    say = Say(*words, broken=options.pop("broken", ()))
     hook = dict(type="HealthyExportHook", interval=interval)
     loop = dict(by_epoch=True, max_epochs=epochs)
     runner = tiny_runner.build(folder, hooks=[hook], train_cfg=loop, **options)
-    for other in (Say(*words), *hooks):
+    for other in (say, *hooks):
         runner.register_hook(other, priority="NORMAL")
     said = listen(runner)
     runner.train()
@@ -102,6 +105,13 @@ def test_the_export_is_that_of_the_latest_healthy_epoch(tmp_path, words, kept):
     _, meta = train(tmp_path, *words)
     assert (meta["epoch"], meta["source"]) == (kept, f"epoch_{kept}.pth")
     assert meta["verdict"] == words[kept - 1]
+
+
+def test_an_epoch_in_whose_health_a_value_became_nan_is_never_exported(tmp_path):
+    said, meta = train(tmp_path, "not learning", "not learning", broken=(2,))
+    assert meta["epoch"] == 1
+    line = said.one("held")
+    assert "epoch_2.pth is held back: grad_norm became NaN or infinite in its epoch" in line
 
 
 def test_a_run_that_only_collapses_exports_nothing_and_says_so(tmp_path):

@@ -108,6 +108,26 @@ def _one_image(scene: Scene) -> Options:
     return {}
 
 
+def _all_the_same(scene: Scene) -> Options:
+    for path in (scene.here / "photos").iterdir():
+        if path.name != "000.png":
+            shutil.copy("photos/000.png", path)
+    return {}
+
+
+def _broken_options(scene: Scene) -> Options:
+    scene.begin()
+    (scene.here / "run" / "options.json").write_text("[]")
+    return {}
+
+
+def _code(scene: Scene) -> Options:
+    scene.begin()
+    config = scene.here / "run" / "config.py"
+    config.write_text(f"import os\nos.mkdir('mark')\n{config.read_text()}")
+    return {}
+
+
 def _missing_in_list(scene: Scene) -> Options:
     (scene.here / "list.txt").write_text("photos/001.png\nphotos/gone.png\n")
     return {"--data": "list.txt"}
@@ -178,6 +198,9 @@ BAD_INPUT = {
     "no images": _no_images,
     "none that can be read": _none_readable,
     "one image": _one_image,
+    "images that are all the same": _all_the_same,
+    "a broken file in the run's folder": _broken_options,
+    "code in the run's config": _code,
     "a list with a missing file": _missing_in_list,
     "a damaged archive": _damaged_archive,
     "an archive above the limit": _large_archive,

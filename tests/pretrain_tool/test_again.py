@@ -56,7 +56,7 @@ def test_images_that_came_or_went_since_are_counted(data, tmp_path, tool, monkey
     out.mkdir()
     listed = [*sorted(copy.rglob("a/*.jpg")), copy / "lost.png"]
     (out / "files.txt").write_text("".join(f"{p}\n" for p in listed))
-    (out / "config.py").write_text("")
+    (out / "config.py").write_text(CONFIG)
     (out / "options.json").write_text(json.dumps(dict(data=[str(copy)])))
     message = refused(tool, monkeypatch, capsys, "--data", copy, "--out", out)
     assert "9 new, 1 gone, 0 changed, 0 unreadable" in message
@@ -79,6 +79,13 @@ def test_an_image_with_other_content_is_named_and_a_touched_one_is_not(
         message = refused(tool, monkeypatch, capsys, *same)
         assert "0 new, 0 gone, 1 changed" in message
         assert "003.png is changed" in message
+
+
+CONFIG = """
+model = dict(type="XMoCo")
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=2)
+train_dataloader = dict(dataset=dict(type="ListedImages"))
+"""
 
 
 def fake_training(folder: Path, body: str) -> Path:
@@ -258,7 +265,8 @@ def test_a_run_killed_after_its_last_checkpoint_makes_the_end_once_more(
     said = tmp_path / "said"
     body = f"open({str(said)!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
     monkeypatch.setattr(tool.processes, "DOOR", fake_training(tmp_path / "tools", body))
-    expected = f"train {copy / 'config.py'} --resume {copy / f'epoch_{EPOCHS - 1}.pth'}\n"
+    older = copy / f"epoch_{EPOCHS - 1}.pth"
+    expected = f"train {copy / 'config.py'} --resume {older} --config-as-data\n"
     with tool.own.RunLock(copy) as lock:
         assert tool.train(copy, EPOCHS, 1, lock) == 0
         assert said.read_text() == expected

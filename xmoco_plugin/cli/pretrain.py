@@ -23,13 +23,12 @@ from rich.table import Table
 from rich.text import Text
 
 from xmoco_plugin import pretraining as own
-from xmoco_plugin.checkpoint import read_checkpoint, write_text
-from xmoco_plugin.cli import common, exits, processes
+from xmoco_plugin.checkpoint import write_text
+from xmoco_plugin.cli import exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
-from xmoco_plugin.json_lines import parse_json_lines
 from xmoco_plugin.pretraining import choices as rules
-from xmoco_plugin.untrusted import printable
+from xmoco_plugin.untrusted import last_checkpoint, printable
 from xmoco_plugin.visualization.report.config_diff import differences, host_config
 
 SHOWN = 20  # files that were left out; all of them are in scan.txt
@@ -51,11 +50,18 @@ def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> ow
         return own.scan_images(paths, folder / "scan.jsonl", workers, show, most)
 
 
-def take_images(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> own.Scan:
+def take_images(
+    args: argparse.Namespace, given: dict[str, Any], folder: Path, began: own.RunSettings | None
+) -> own.Scan:
     """The images of the command, looked at and listed.
 
+    Args:
+        args: Of the command line.
+        folder: Of the run.
+        began: The settings of a run that goes on.
+
     Raises:
-        PretrainError: There are too few, or others than when the run began.
+        PretrainError: There are too few different ones, or others than when the run began.
     """
     for source in filter(own.is_archive, args.data):
         _ask_disk(folder, Path(source).expanduser().stat().st_size, f"to unpack {source}")
@@ -70,13 +76,10 @@ def take_images(args: argparse.Namespace, given: dict[str, Any], folder: Path) -
             f"none of the {len(paths):,} images can be read; the first is "
             f"{printable(path)}: {reason}"
         )
-    if len(found.good) < rules.MIN_IMAGES:
-        raise own.PretrainError(
-            f"{len(found.good)} readable image{'s' * (len(found.good) > 1)}: contrast needs other "
-            f"images. {rules.MIN_IMAGES} are the least, some thousands a beginning."
-        )
-    if (folder / "config.py").is_file():
-        own.compare_with_list(found, folder)
+    if began is None:
+        own.check_number(found)
+    else:
+        own.compare_with_list(found, folder, began.moved_from)
     own.write_list(found, folder)
     return found
 
@@ -181,12 +184,20 @@ def opening(lines: list[str], chosen: Any, cfg: Any) -> str:
     )
 
 
-def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> None:
-    """Looks, chooses, says so, and writes the config; a run that has one keeps it."""
-    found = take_images(args, given, folder)
-    if (folder / "config.py").is_file():
-        print(f"going on with {folder}: {len(found.good):,} images as before")
-        return
+def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> int:
+    """Looks, chooses, says so, and writes the config; a run that has one keeps it.
+
+    Returns:
+        The epochs to train for.
+    """
+    began = own.run_settings(folder) if (folder / "config.py").is_file() else None
+    found = take_images(args, given, folder, began)
+    if began is not None:
+        was = f", which was {printable(began.moved_from)} when it began" if began.moved_from else ""
+        print(f"going on with {folder}{was}: {len(found.good):,} images as before")
+        if began.moved_from:
+            own.move_texts(folder, began.moved_from)
+        return began.epochs
     chosen, outputs, notes = choose(args, given, found, folder)
     lines = own.describe(found, chosen.image_size)
     if args.labels:
@@ -215,30 +226,24 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> No
     if few := own.outlook(len(found.good)):
         print(few)
     write_text(folder / "config.py", cfg.pretty_text)
-
-
-def judged(folder: Path) -> int:
-    """The last epoch that has a verdict, 0 for none."""
-    file = folder / "health.jsonl"
-    lines = parse_json_lines(file.read_text())[0] if file.is_file() else []
-    return max((line.get("epoch", 0) for line in lines), default=0)
+    return chosen.epochs
 
 
 def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock) -> int:
     """Trains, or goes on, in a process that holds the folder too; returns the exit status."""
-    pointer = folder / "last_checkpoint"
+    last = last_checkpoint(folder)
     resume: list[str] = []
-    if pointer.is_file():
-        last = pointer.read_text().strip()
-        done = read_checkpoint(last, mmap=True).get("meta", {}).get("epoch", 0)
-        if done >= epochs and judged(folder) >= epochs:
+    if last is not None:
+        done = own.epoch_of(last)
+        if done >= epochs and own.judged(folder) >= epochs:
             print(f"all {epochs} epochs are done")
             return 0
         resume = ["--resume"]
         if done >= epochs:  # killed after the last checkpoint: what follows it is made once more
-            before = [p for p in folder.glob("epoch_*.pth") if p.name != Path(last).name]
-            before.sort(key=lambda path: int(path.stem.removeprefix("epoch_")))
-            resume = ["--resume", str(before[-1])] if before else []
+            before = own.checkpoint_before(folder, last)
+            resume = ["--resume", str(before)] if before else []
+    # What lies in the folder is data: the training does not run it either.
+    resume.append("--config-as-data")
     config = str(folder / "config.py")
     command = processes.command("train", [config, *resume], gpus)
     environment = {**os.environ, exits.PARENT: "pretrain.py"}
@@ -284,9 +289,9 @@ def main() -> None:
     folder = Path(args.out).expanduser().resolve()
     try:
         with own.RunLock(folder) as lock:
+            own.check_files(folder)
             options.claim(folder, args, given)
-            prepare(args, given, folder)
-            epochs = common.load_config(str(folder / "config.py")).train_cfg.max_epochs
+            epochs = prepare(args, given, folder)
             status = train(folder, epochs, given.get("gpus", 1), lock)
             end.finish(folder)
     except KeyboardInterrupt:

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 from xmoco_plugin import pretraining as own
+from xmoco_plugin.checkpoint import read_checkpoint
+from xmoco_plugin.untrusted import printable
 from xmoco_plugin.visualization.report import WorkDir, write_report
 
 TREE = {
@@ -34,7 +36,27 @@ def report(folder: Path) -> None:
         print(f"report.html was not written: {error}", file=sys.stderr)
         return
     for line in run.missing:
-        print(f"report.html: missing: {line}", file=sys.stderr)
+        print(f"report.html: missing: {printable(line)}", file=sys.stderr)
+
+
+def why_not(folder: Path) -> str:
+    """Why there is no backbone.pth, in words."""
+    if not any(folder.glob("epoch_*.pth")):
+        return "there is no checkpoint"
+    verdict = own.last_verdict(folder)
+    return "each checkpoint was held back" + (f"; the last verdict: {verdict}" if verdict else "")
+
+
+def in_doubt(folder: Path) -> str | None:
+    """A warning where the weights handed on are of an epoch that was not found to learn."""
+    record = read_checkpoint(folder / "backbone.pth", mmap=True).get("meta")
+    verdict = record.get("verdict") if isinstance(record, dict) else None
+    if verdict in (None, "learning", "too early"):
+        return None
+    return (
+        f"warning: no epoch was found to learn: backbone.pth is the best there is, of one that is "
+        f"{printable(str(verdict))}. docs/health.md says what to change."
+    )
 
 
 def finish(folder: Path) -> None:
@@ -46,6 +68,8 @@ def finish(folder: Path) -> None:
         if (folder / name).exists():
             print(f"  {name:<21} {meaning}")
     if steps is None:
-        print("nothing was exported: no checkpoint, or each was held back (health.jsonl)")
+        print(f"nothing was exported: {why_not(folder)}")
     else:
+        if doubt := in_doubt(folder):
+            print(doubt)
         print(f"\n{steps.read_text()}", flush=True)

@@ -13,8 +13,10 @@ import torch
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import CheckpointError, write_text
 from xmoco_plugin.export import find_backbone, read_weights
-from xmoco_plugin.untrusted import printable
+from xmoco_plugin.untrusted import FileRefusedError, printable, read_json_object
 
+MOST = 12  # options that a message names
+SHOWN = 200  # characters of an option that a message shows
 NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "epochs": (int, 1, 1_000_000, "passes over the images"),
     "batch_size": (int, 2, 1_000_000, "images a step and process"),
@@ -115,7 +117,10 @@ def _check_out(out: str) -> str | None:
     if folder.exists() and not folder.is_dir():
         return f"--out {out}: it is a file. Name a folder."
     others = [p for p in folder.iterdir() if p.name != own.LOCK] if folder.is_dir() else []
-    if others and not (folder / "options.json").is_file():
+    file = folder / "options.json"
+    if file in others and not file.is_file():
+        return f"--out {out}: {file} is not a regular file. Name another folder."
+    if others and not file.is_file():
         return f"--out {out}: it is not empty, and not a run of this tool. Name a new folder."
     parent = next(p for p in [folder, *folder.absolute().parents] if p.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
@@ -136,16 +141,27 @@ def claim(folder: Path, args: argparse.Namespace, given: dict[str, Any]) -> None
     file = folder / "options.json"
     # Before there is a config nothing has been trained, and a refused start may be mended.
     if file.is_file() and (folder / "config.py").is_file():
-        old = json.loads(file.read_text())
+        try:
+            old = read_json_object(file)
+        except FileRefusedError as error:
+            raise own.PretrainError(f"{file}: {error}. {own.ANOTHER}") from None
         unlike = [
-            f"--{key.replace('_', '-')} was {old.get(key)}, now {options.get(key)}"
+            f"--{_short(key).replace('_', '-')} was {_short(old.get(key))}, "
+            f"now {_short(options.get(key))}"
             for key in sorted({*old, *options})
             if old.get(key) != options.get(key)
         ]
         if unlike:
             raise own.PretrainError(
-                f"{folder} holds a run with other options: {'; '.join(unlike)}. Give the same to "
-                "go on with it, or name a new --out (--init starts from weights of the old run)."
+                f"{folder} holds a run with other options: {'; '.join(unlike[:MOST])}. Give the "
+                "same to go on with it, or name a new --out (--init starts from weights of the old "
+                "run)."
             )
         return
     write_text(file, json.dumps(options, indent=1))
+
+
+def _short(value: object) -> str:
+    """A value, which anybody may have written, as a message shows it."""
+    text = printable(str(value))
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

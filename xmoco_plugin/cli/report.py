@@ -5,7 +5,9 @@ import argparse
 from pathlib import Path
 
 from xmoco_plugin.cli import common
+from xmoco_plugin.untrusted import printable
 from xmoco_plugin.visualization.report import WorkDir, write_report
+from xmoco_plugin.visualization.report.buildable import check_buildable
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,11 +56,12 @@ def main() -> None:
     for run in runs:
         if run.config is not None and args.data_root is not None:
             try:
+                check_buildable(run.config)  # before its types are looked up
                 common.set_data_root(run.config, args.data_root, run.config_name)
             except ValueError as error:  # its datasets read no folder; other runs' may
                 run.missing.append(str(error))
     write_report(runs, out, args.images, args.base)
     for run in runs:
         for line in run.missing:
-            print(f"{run.name}: missing: {line}")
+            print(f"{run.name}: missing: {printable(line)}")
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -2,8 +2,10 @@
 """Lists the runs in and below work dirs, what came of them, and how their configs differ."""
 
 import argparse
+import contextlib
 import csv
 import io
+import math
 import os
 import re
 import statistics
@@ -14,13 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from xmoco_plugin.checkpoint import write_text
+from xmoco_plugin.json_lines import read_json_lines
+from xmoco_plugin.untrusted import FileRefusedError, printable, read_text
 from xmoco_plugin.visualization.report import WorkDir
+from xmoco_plugin.visualization.report.attempt import describe
 from xmoco_plugin.visualization.report.config_diff import ABSENT, differences
-from xmoco_plugin.visualization.report.scalars import read_json_lines
+from xmoco_plugin.visualization.report.scalars import is_count, is_number
 
 SEPARATOR = "; "
 COLUMNS = ["name", "epochs", "best kNN", "verdict", "images/s"]
 PART = re.compile(r"\d{8}_\d{6}$")  # mmengine's folder of one start of a run
+LIMIT = 1 << 20  # bytes of a config (ours)
 WIDTH = 60  # characters of the differences that the text shows
 LISTS = re.compile(r"(^|[._])(hooks|pipeline|transforms)(\.|$)")  # long, and seldom what differs
 UNTRAINED = re.compile(r"^train_cfg = None$", re.MULTILINE)
@@ -75,28 +81,39 @@ def find_runs(folders: list[str]) -> list[Path]:
 def is_evaluation(folder: Path) -> bool:
     """Whether the folder's configs train nothing: those of eval_knn.py and test.py."""
     files = [*folder.glob("*.py"), *folder.glob("*/vis_data/config.py")]
-    texts = [file.read_text("utf-8", "replace") for file in files if file.is_file()]
+    texts = []
+    for file in files:
+        with contextlib.suppress(FileRefusedError):
+            texts.append(read_text(file, LIMIT))
     return bool(texts) and all(map(UNTRAINED.search, texts))
 
 
 def read(path: Path, name: str) -> tuple[dict, WorkDir]:
-    """A run's row, without the settings, and the run."""
+    """A run's row, without the settings, and the run; a broken one hides no other."""
     try:
         run = WorkDir.read(path, name)
-    except ValueError:  # started, and stopped before it wrote anything
-        run = WorkDir(path, name, missing=["Everything: no config, log or checkpoint."])
+        return row(run), run
+    except Exception as error:
+        # Started, and stopped before it wrote anything; or anything that a folder may hold.
+        why = "no config, log or checkpoint" if type(error) is ValueError else describe(error)
+        run = WorkDir(path, printable(name), missing=[f"Everything: {why}."])
+        return row(run), run
+
+
+def row(run: WorkDir) -> dict:
+    """Of the table, without the settings."""
     metric = run.summary.get("metric")
     points = run.metrics.get(metric if isinstance(metric, str) else next(iter(run.metrics), ""), [])
-    trained = [value for step, value in points if step > 0]
+    trained = [value for step, value in points if step > 0 and math.isfinite(value)]
     last = max((curve[-1][0] for curve in run.train.values()), default=0)
     done = [int(run.x(last)), *run.checkpoints, *(int(e["epoch"]) for e in run.health)]
     return {
-        "name": name,
+        "name": run.name,
         "epochs": max(done) if run.unit == "epoch" else f"{max(done)} iterations",
         "best kNN": round(max(trained), 2) if trained else None,
         "verdict": run.health[-1].get("verdict") if run.health else None,
         "images/s": images_per_second(run),
-    }, run
+    }
 
 
 def images_per_second(run: WorkDir) -> float | None:
@@ -104,10 +121,13 @@ def images_per_second(run: WorkDir) -> float | None:
     loader = run.config.get("train_dataloader") if run.config is not None else None
     size = loader.get("batch_size") if isinstance(loader, dict) else None
     logs = sorted(run.path.glob("*/vis_data/scalars.json"))
-    logged = [e.get("time") for log in logs for e in read_json_lines(log)[0] if "lr" in e]
-    times = [t for t in logged if isinstance(t, int | float) and t > 0]
+    logged = []
+    for log in logs:
+        with contextlib.suppress(FileRefusedError):  # named among what is missing
+            logged += [e.get("time") for e in read_json_lines(log)[0] if "lr" in e]
+    times = [t for t in logged if is_count(t) and t > 1e-9]
     processes = run.environment.get("GPU number", "1")
-    if not (isinstance(size, int) and times and processes.isdigit()):
+    if not (is_count(size) and times and re.fullmatch(r"[0-9]{1,6}", processes)):
         return None
     return round(size * max(int(processes), 1) / statistics.median(times), 1)
 
@@ -115,8 +135,8 @@ def images_per_second(run: WorkDir) -> float | None:
 def order(row: dict, column: str) -> tuple:
     """Numbers from the largest down, then words, then what is not known."""
     value = row.get(column)
-    if isinstance(value, int | float):
-        return 0, -value, ""
+    if is_number(value):
+        return (0, -value, "") if value == value else (1, 0, "nan")
     return (2, 0, "") if value in (None, ABSENT) else (1, 0, str(value))
 
 
@@ -125,7 +145,7 @@ def table(rows: list[dict], settings: list[str], several: bool) -> tuple[list, l
     header = [*COLUMNS, *(settings if several else ["differences"]), "missing"]
     for row in rows:
         row["differences"] = SEPARATOR.join(f"{s}={row[s]}" for s in settings if row[s] != ABSENT)
-    return header, [["" if r[c] is None else str(r[c]) for c in header] for r in rows]
+    return header, [["" if r[c] is None else printable(str(r[c])) for c in header] for r in rows]
 
 
 def shorten(text: str) -> str:

@@ -2,6 +2,7 @@
 """Trains the model of a config: mmpretrain's options, and --data-root."""
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from mmengine.device import get_device
 from xmoco_plugin.cli import common
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import ProgressHook
+from xmoco_plugin.pretraining import check_numbers, run_settings
+from xmoco_plugin.untrusted import FileRefusedError, last_checkpoint, printable, read_text
 from xmoco_plugin.weights import check_named_weights
 
 
@@ -24,6 +27,12 @@ def parse_args() -> argparse.Namespace:
         const="auto",
         metavar="auto|CHECKPOINT",
         help="go on from this checkpoint, or from the newest in the work dir",
+    )
+    parser.add_argument(
+        "--config-as-data",
+        action="store_true",
+        help="of a run of pretrain.py: read its FOLDER/config.py and run nothing in it, and train "
+        "in FOLDER, wherever it lies now",
     )
     parser.add_argument(
         "--no-validate", action="store_true", help="train without the validation loop"
@@ -82,13 +91,21 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
 def main() -> None:
     """Trains."""
     args = parse_args()
-    cfg = common.load_config(args.config)
+    if args.config_as_data:
+        cfg = run_settings(Path(args.config).absolute().parent).config
+    else:
+        cfg = common.load_config(args.config)
     merge(cfg, args)
+    check_numbers(cfg)
     common.check_data(cfg)
     prepare(cfg)
-    check_named_weights(cfg)
+    resume_auto = cfg.get("resume") and cfg.get("load_from") is None
+    latest = newest(cfg) if resume_auto else None
+    check_named_weights(cfg, latest)
     began = time.time()
     runner = common.build_runner(cfg)
+    if latest is not None:  # or the host would follow the path that is noted, wherever it leads
+        runner._load_from = str(latest)
     try:
         runner.train()
     except KeyboardInterrupt:
@@ -98,10 +115,26 @@ def main() -> None:
         raise KeyboardInterrupt(how_to_go_on(cfg, began)) from None
 
 
+def newest(cfg: Config) -> Path | None:
+    """The checkpoint that the work dir goes on from.
+
+    Raises:
+        FileRefusedError: What it notes cannot be read, or is not there.
+    """
+    kept = ((cfg.get("default_hooks") or {}).get("checkpoint") or {}).get("out_dir")
+    # The host makes a folder of the work dir's name there.
+    there = Path(kept, Path(os.path.normpath(cfg.work_dir)).name) if kept else None
+    return last_checkpoint(cfg.work_dir, there)
+
+
 def how_to_go_on(cfg: Config, began: float) -> str:
     """What a run that was stopped tells its user; `began` in seconds since the epoch."""
     pointer = Path(cfg.work_dir) / "last_checkpoint"
     # An older one is another run's.
     if not pointer.is_file() or (not cfg.get("resume") and pointer.stat().st_mtime < began):
         return "stopped before the first checkpoint; the same command begins anew"
-    return f"stopped; the same command with --resume goes on from {pointer.read_text().strip()}"
+    try:
+        noted = printable(read_text(pointer).strip())
+    except FileRefusedError as error:
+        noted = f"a checkpoint: {pointer}: {error}"
+    return f"stopped; the same command with --resume goes on from {noted}"

@@ -20,7 +20,8 @@ from mmengine.config import Config, DictAction
 from xmoco_plugin.checkpoint import sha256_of
 from xmoco_plugin.cli import common, exits, processes
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
-from xmoco_plugin.weights import check_named_weights, last_checkpoint
+from xmoco_plugin.untrusted import last_checkpoint
+from xmoco_plugin.weights import check_named_weights
 
 Key = TypeVar("Key")
 SCOPES = {"det": "mmdet", "seg": "mmseg"}

@@ -12,7 +12,7 @@ from ..checkpoint import (
     state_dict_of,
 )
 from ..distributed import unwrapped
-from ..weights import check_checkpoint, check_kinds, last_checkpoint
+from ..weights import check_checkpoint, check_kinds, noted_checkpoint
 
 
 @HOOKS.register_module()
@@ -38,7 +38,7 @@ class CheckpointGuardHook(Hook):
         """Read the file that is about to be loaded, if it is on this machine."""
         path = runner._load_from
         if runner._resume and path is None:
-            path = last_checkpoint(runner.work_dir)
+            path = noted_checkpoint(runner.work_dir)
         if path is None:
             return
         try:

@@ -139,6 +139,7 @@ class HealthHook(Hook):
             for line in self._record.lines()[-1:]:
                 _tell(runner, line)
         state = runner.message_hub.runtime_info.get(STATE, {}) if runner.iter else {}
+        state = state if isinstance(state, dict) else {}
         loaded = self._queue_len if self._queue_loaded else 0
         self._keys = state.get("keys", runner.iter * self._keys_per_iter or loaded)
         self._accuracies = list(state.get("accuracies", []))
@@ -205,7 +206,10 @@ class HealthHook(Hook):
         )
         say = runner.logger.warning if verdict.is_failure else runner.logger.info
         say(f"health: {verdict}")
+        broken = sorted(n for n, v in line["values"].items() if not math.isfinite(v))
         line["values"] = {n: v for n, v in line["values"].items() if math.isfinite(v)}
+        if broken:
+            line["not_finite"] = broken
         line |= dict(verdict=verdict.verdict, reason=verdict.reason)
         _tell(runner, line)
         if is_main_process():
@@ -238,7 +242,7 @@ def _momentum_encoder(model: nn.Module) -> tuple[tuple[nn.Module, nn.Module] | N
 
 def _tell(runner: Runner, line: dict[str, Any]) -> None:
     """Let other hooks know a verdict."""
-    names = ("epoch", "iter", "verdict", "reason")
+    names = ("epoch", "iter", "verdict", "reason", "not_finite")
     runner.message_hub.update_info(VERDICT, {n: line.get(n) for n in names})
 
 

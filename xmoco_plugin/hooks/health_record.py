@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import write_text
-from ..json_lines import append_json_line, parse_json_lines
+from ..json_lines import append_json_line, read_json_lines
+from ..untrusted import FileRefusedError
 
 
 class HealthRecord:
@@ -34,6 +35,15 @@ class HealthRecord:
 
 
 def read_health(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``health.jsonl`` that are whole; docs/health.md says what is in them."""
-    lines, _ = parse_json_lines(path.read_text(encoding="utf-8", errors="replace"))
+    """The lines of a ``health.jsonl`` that are whole; docs/health.md says what is in them.
+
+    Raises:
+        FileRefusedError: It is no regular file, or too large.
+    """
+    try:
+        lines, _ = read_json_lines(path)
+    except FileRefusedError as error:
+        raise FileRefusedError(
+            f"{path}: {error}. Remove it to go on without its verdicts."
+        ) from None
     return [line for line in lines if isinstance(line.get("iter"), int)]

@@ -25,6 +25,7 @@ class HealthyExportHook(Hook):
 
     - a 'collapsing' epoch is never exported;
     - a 'not learning' epoch replaces no export of a 'learning' one;
+    - an epoch in whose health a value became NaN or infinite is never exported;
     - weights that are NaN or infinite are never exported; without a verdict, only this is asked.
 
     The log says what was exported or held back, and which export stays. Verdict and checkpoint
@@ -46,6 +47,7 @@ class HealthyExportHook(Hook):
         self._judged: str | None = None
         self._count = 0
         self._verdict: str | None = None  # on the latest checkpoint
+        self._broken: list[str] = []  # values of its epoch that were NaN or infinite
         self._kept: dict[str, Any] = {}  # record of the export that is there
         self._said: set[str] = set()
 
@@ -77,7 +79,8 @@ class HealthyExportHook(Hook):
             return
         if saved != self._seen:
             self._seen, self._count = saved, self._count + 1
-            self._verdict = info.get(VERDICT, {}).get("verdict")
+            judged = info.get(VERDICT, {})
+            self._verdict, self._broken = judged.get("verdict"), judged.get("not_finite") or []
         if self._count % self.interval == 0 or last:
             self._judged = saved
             self._deal_with(runner, Path(saved))
@@ -87,6 +90,8 @@ class HealthyExportHook(Hook):
             self._say_once(runner, f"export: {source} is no file on this machine, so none is made")
             return
         why = f"it is {self._verdict}"
+        if self._broken:
+            why = f"{', '.join(self._broken)} became NaN or infinite in its epoch"
         if not self._is_held_back():
             try:
                 self._export(runner, source)
@@ -100,7 +105,8 @@ class HealthyExportHook(Hook):
 
     def _is_held_back(self) -> bool:
         learnt = self._kept.get("verdict") == "learning"
-        return self._verdict == "collapsing" or (self._verdict == "not learning" and learnt)
+        worse = self._verdict == "not learning" and learnt
+        return self._verdict == "collapsing" or worse or bool(self._broken)
 
     def _export(self, runner: Runner, source: Path) -> None:
         checkpoint, folder = read_weights(source), Path(runner.work_dir)

@@ -5,6 +5,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ..untrusted import FileRefusedError, printable, read_text
+
+LIMIT = 1 << 20  # bytes (ours)
+
 
 @HOOKS.register_module()
 class OpeningHook(Hook):
@@ -27,8 +31,8 @@ class OpeningHook(Hook):
             return
         self._done = True
         try:
-            text = self.path.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            runner.logger.warning(f"The log cannot be opened with {self.path}: {error.strerror}")
+            text = read_text(self.path, LIMIT)
+        except FileRefusedError as error:
+            runner.logger.warning(f"The log cannot be opened with {self.path}: {error}")
             return
-        runner.logger.info("\n" + text.rstrip())
+        runner.logger.info("\n" + "\n".join(map(printable, text.rstrip().split("\n"))))

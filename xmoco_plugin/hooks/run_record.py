@@ -1,11 +1,13 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint import write_text
+from ..untrusted import FileRefusedError, read_json_object
 
 
 @dataclass
@@ -45,10 +47,11 @@ class RunRecord:
     def read(cls, path: Path) -> "RunRecord | None":
         """What an earlier part of the run wrote, or None where nothing readable is there."""
         try:
-            stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**stored)
-        except (OSError, ValueError, TypeError):
+            stored = read_json_object(path)
+        except FileRefusedError:
             return None
+        fits = stored.keys() <= KINDS.keys() and all(KINDS[k](v) for k, v in stored.items())
+        return cls(**stored) if fits else None
 
     def write(self, path: Path) -> None:
         """Store it, whole or not at all."""
@@ -72,3 +75,40 @@ class RunRecord:
         """Drop the points of iterations that a resumed run does once more."""
         self.accuracy = [p for p in self.accuracy if p[0] <= x]
         self.losses = {t: [p for p in points if p[0] <= x] for t, points in self.losses.items()}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_name(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_share(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
+def _are_points(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(point, list) and len(point) == 2 and all(map(_is_number, point))
+        for point in value
+    )
+
+
+# What a file that may be anybody's must hold to be taken up.
+KINDS: dict[str, Callable[[Any], bool]] = dict(
+    unit=lambda value: value in ("epoch", "iteration"),
+    metric=_is_name,
+    knn_before=_is_share,
+    knn_after=_is_share,
+    queries=_is_share,
+    raw_pixels=_is_share,
+    largest_class=_is_share,
+    losses=lambda value: isinstance(value, dict) and all(map(_are_points, value.values())),
+    accuracy=_are_points,
+    similarity=lambda value: isinstance(value, dict),
+    verdict=_is_name,
+    seconds=_is_number,
+    files=lambda value: isinstance(value, dict) and all(map(_is_name, value.values())),
+)

@@ -15,12 +15,14 @@ from rich.table import Table
 
 from ..checkpoint import write_atomic
 from ..distributed import unwrapped
+from ..untrusted import FileRefusedError
 from ..visualization import (
     RunCurves,
     choose_images,
     describe_similarity,
     fixed_randomness,
     fixed_views,
+    read_maps,
     save_run_figure,
     two_view_similarity,
 )
@@ -176,7 +178,7 @@ class RunSummaryHook(Hook):
         stored = shared[0]
         if stored is None:
             runner.logger.warning(
-                f"no summary.json of the earlier part of this run in {self._folder}: "
+                f"no whole summary.json of the earlier part of this run in {self._folder}: "
                 "the summary cannot say how it began"
             )
             stored = RunRecord(unit="epoch" if self._by_epoch else "iteration")
@@ -184,9 +186,13 @@ class RunSummaryHook(Hook):
         self.record.forget_after(self._x(runner.iter))
         maps = self._folder / "summary_maps.npz"
         if maps.exists():
-            with np.load(maps) as arrays:
-                self._maps = {name: arrays[name] for name in ("before",) if name in arrays}
-                self._labels = arrays["labels"].tolist()
+            try:
+                arrays = read_maps(maps)
+            except FileRefusedError as error:
+                runner.logger.warning(f"{maps}: {error}. The picture lacks the map it held.")
+                return
+            self._maps = {name: arrays[name] for name in ("before",) if name in arrays}
+            self._labels = arrays["labels"].tolist()
 
     def _measure_start(self, runner: Runner) -> None:
         record, loop = self.record, runner.val_loop

@@ -8,6 +8,7 @@ from .first_weights import first_weights
 from .hand_over import hand_over
 from .image_list import compare_with_list, write_list
 from .memory import free_memory, measure_step
+from .numbers import check_numbers
 from .run_config import (
     RUNNER_KEYS,
     base_config,
@@ -17,11 +18,23 @@ from .run_config import (
     run_config,
     unfit_for_configs,
 )
+from .run_folder import (
+    ANOTHER,
+    RunSettings,
+    check_files,
+    checkpoint_before,
+    epoch_of,
+    judged,
+    last_verdict,
+    move_texts,
+    run_settings,
+)
 from .run_lock import LOCK, RunLock
-from .scan import Scan, describe, overlap, scan_images
+from .scan import Scan, check_number, describe, overlap, scan_images
 from .sources import check_source, is_archive, list_images
 
 __all__ = [
+    "ANOTHER",
     "LOCK",
     "RUNNER_KEYS",
     "VIT_SMALL",
@@ -30,26 +43,36 @@ __all__ = [
     "Facts",
     "PretrainError",
     "RunLock",
+    "RunSettings",
     "Scan",
     "backbone_config",
     "base_config",
+    "check_files",
     "check_labels",
+    "check_number",
+    "check_numbers",
     "check_source",
+    "checkpoint_before",
     "compare_with_list",
     "describe",
+    "epoch_of",
     "first_weights",
     "free_memory",
     "hand_over",
     "is_archive",
     "is_mocov3_vit",
+    "judged",
     "knn_sets",
+    "last_verdict",
     "list_images",
     "measure_step",
     "model_config",
+    "move_texts",
     "outlook",
     "overlap",
     "probe",
     "run_config",
+    "run_settings",
     "scan_images",
     "unfit_for_configs",
     "write_list",

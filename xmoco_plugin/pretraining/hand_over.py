@@ -5,12 +5,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
-
 from ..checkpoint import write_text
 from ..export import find_backbone, read_weights
 from ..export.targets import architecture
 from ..untrusted import check_model_settings, printable
+from .run_folder import run_settings
 
 CHANNELS = {18: [64, 128, 256, 512], 34: [64, 128, 256, 512]}
 WIDE = [256, 512, 1024, 2048]
@@ -129,7 +128,7 @@ def hand_over(folder: Path, checkout: Path) -> Path | None:
     weights = folder / "backbone.pth"
     if not weights.is_file():
         return None
-    cfg = Config.fromfile(str(folder / "config.py"))
+    cfg = run_settings(folder).config
     # What is handed on has passed the gate, as what comes in.
     backbone = check_model_settings(cfg.model.backbone.to_dict(), folder / "config.py")
     depth = backbone.get("depth") if backbone["type"] == "ResNet" else None

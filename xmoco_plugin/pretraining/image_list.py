@@ -2,15 +2,19 @@
 """The images of a run, as they were when it began: their paths and what was in them."""
 
 import os
+import re
 from pathlib import Path
 
 from ..checkpoint import write_text
-from ..untrusted import printable
+from ..untrusted import FileRefusedError, printable, read_regular
+from ..untrusted.files import TEXT_LIMIT
 from .errors import PretrainError
 from .scan import Scan
 
 FILES = "files.txt"  # as ListedImages reads it
 DIGESTS = "digests.txt"  # the same lines
+DIGEST = re.compile(r"[0-9a-f]{32}")
+LONGEST = 300  # characters of a path that a refusal shows
 SHOWN = 3  # images that a refusal names; more if they differ in more ways
 
 
@@ -20,10 +24,15 @@ def write_list(found: Scan, folder: Path) -> None:
     write_text(folder / FILES, "".join(f"{path}\n" for path in found.good))
 
 
-def compare_with_list(found: Scan, folder: Path) -> None:
+def compare_with_list(found: Scan, folder: Path, moved_from: str | None = None) -> None:
     """Makes sure that the images are those that the run began with.
 
     A file that was only touched or copied anew counts as unchanged.
+
+    Args:
+        found: Of the images now.
+        folder: Of the run.
+        moved_from: Where it lay when the list was written: what was unpacked there moved too.
 
     Raises:
         PretrainError: Some came, went, hold something else or cannot be read any more; says how
@@ -31,10 +40,16 @@ def compare_with_list(found: Scan, folder: Path) -> None:
     """
     if not (folder / FILES).is_file():
         return  # removed since: there is nothing to compare with
-    old = _lines(folder / FILES)
+    old = [_moved(path, moved_from, folder) for path in _lines(folder / FILES)]
     new = dict(zip(found.good, found.digests, strict=True))
     # A run that an older version began has no digests.
     kept = _lines(folder / DIGESTS) if (folder / DIGESTS).is_file() else []
+    for number, line in enumerate(kept, 1):
+        if not DIGEST.fullmatch(line):
+            raise PretrainError(
+                f"{folder / DIGESTS}, line {number}: {_short(line)!r} is no digest of an image. "
+                "Remove the file to go on without it."
+            )
     before = dict(zip(old, kept, strict=False))
     known, bad = set(old), dict(found.bad)
     groups = {
@@ -49,7 +64,7 @@ def compare_with_list(found: Scan, folder: Path) -> None:
     counts = ", ".join(f"{len(paths):,} {name}" for name, paths in groups.items())
     share = max(1, SHOWN // len(unlike))
     named = [
-        f"{printable(path)} is {name}" + (f": {bad[path]}" if path in bad else "")
+        f"{_short(path)} is {name}" + (f": {bad[path]}" if path in bad else "")
         for name, paths in unlike.items()
         for path in paths[:share]
     ]
@@ -61,5 +76,19 @@ def compare_with_list(found: Scan, folder: Path) -> None:
     )
 
 
+def _short(path: str) -> str:
+    text = printable(path)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _moved(path: str, old: str | None, folder: Path) -> str:
+    inside = old is not None and path.startswith(f"{old.rstrip('/')}/")
+    return str(folder / os.path.relpath(path, old)) if inside else path
+
+
 def _lines(file: Path) -> list[str]:
-    return [os.fsdecode(line) for line in file.read_bytes().splitlines()]
+    try:
+        content = read_regular(file, TEXT_LIMIT)
+    except FileRefusedError as error:
+        raise PretrainError(f"{file}: {error}. Remove it to go on without it.") from None
+    return [os.fsdecode(line) for line in content.splitlines()]

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import socket
+import stat
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ if sys.platform != "win32":
 LOCK = ".pretrain.lock"
 PATIENCE = 10.0  # seconds; a training that was just killed takes a moment to be gone
 HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # EACCES where it is made of fcntl's locks
+REMOVE = "Remove it, or name another --out."
 NOTE = re.compile(r"^process (\d{1,9}) on (.+)$", re.M)
 
 
@@ -41,7 +43,15 @@ class RunLock:
         folder.mkdir(parents=True, exist_ok=True)
         if sys.platform == "win32":
             return
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        # Not through a link: the file is emptied.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            handle = os.open(folder / LOCK, flags, 0o644)
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                os.close(handle)
+                raise PretrainError(f"{folder / LOCK}: not a regular file. {REMOVE}")
+        except OSError as error:
+            raise PretrainError(f"{folder / LOCK}: {error.strerror}. {REMOVE}") from None
         end = time.monotonic() + PATIENCE
         try:
             while not (ours := _take(handle)) and time.monotonic() < end:

@@ -15,9 +15,11 @@ import torch
 
 from ..data import UnreadableImageError, decode_image
 from ..data.decode_image import read_image_file
-from ..json_lines import parse_json_lines
-from ..untrusted import open_image
+from ..json_lines import read_json_lines
+from ..untrusted import FileRefusedError, open_image, printable
 from ..untrusted.image_file import MAX_PIXELS
+from .choices import MIN_IMAGES
+from .errors import PretrainError
 
 GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
 
@@ -33,6 +35,7 @@ class Scan:
         modes: How many of each of Pillow's modes.
         digests: Of the good ones' files, in their order.
         notes: What else was left out, in sentences.
+        constant: Of the good ones, those of one colour, in which there is nothing to see.
     """
 
     good: list[str] = field(default_factory=list)
@@ -41,11 +44,19 @@ class Scan:
     modes: Counter = field(default_factory=Counter)
     digests: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    constant: list[str] = field(default_factory=list)
 
     @property
     def duplicates(self) -> int:
         """Files whose content another file has already."""
         return len(self.digests) - len(set(self.digests))
+
+    @property
+    def different(self) -> int:
+        """Images that a network can tell apart: by content, all of one colour together one."""
+        constant = set(self.constant)
+        pairs = zip(self.good, self.digests, strict=True)
+        return len({d for path, d in pairs if path not in constant}) + bool(constant)
 
     @property
     def short_sides(self) -> np.ndarray:
@@ -93,13 +104,18 @@ def look_at(path: str, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
     if max_pixels != MAX_PIXELS:
         facts["max_pixels"] = max_pixels
     try:
-        height, width = decode_image(content, max_pixels=max_pixels).shape[:2]
+        pixels = decode_image(content, max_pixels=max_pixels)
+        height, width = pixels.shape[:2]
         with open_image(content, max_pixels) as image:
             mode = image.mode
     except UnreadableImageError as error:
         return facts | {"reason": str(error)}
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-    return facts | {"sides": [height, width], "mode": mode, "digest": digest}
+    facts |= {"sides": [height, width], "mode": mode, "digest": digest}
+    # The corners first: they are unlike in nearly every photo.
+    if (pixels[0, 0] == pixels[-1, -1]).all() and (pixels == pixels[0, 0]).all():
+        facts["constant"] = True
+    return facts
 
 
 def scan_images(
@@ -148,6 +164,8 @@ def scan_images(
         sides.append(line["sides"])
         found.modes[line["mode"]] += 1
         found.digests.append(line["digest"])
+        if line.get("constant"):
+            found.constant.append(path)
     found.sides = np.array(sides, dtype=np.int64).reshape(-1, 2)
     return found
 
@@ -166,6 +184,15 @@ def describe(found: Scan, size: int | None = None) -> list[str]:
         modes = ", ".join(f"{mode} {n:,}" for mode, n in found.modes.most_common())
         lines.append(f"modes: {modes} ({found.grey_share:.0%} without colour)")
         lines.append(f"exact duplicates: {found.duplicates:,}")
+        if 2 * found.duplicates >= len(found.good):
+            lines.append(
+                f"{found.duplicates:,} of {len(found.good):,} images are the same as another one"
+            )
+        if found.constant:
+            lines.append(
+                f"{len(found.constant):,} of {len(found.good):,} images are constant: of one "
+                f"colour, with nothing to see ({printable(found.constant[0])} the first)"
+            )
         if size is not None:
             small = int((found.short_sides < size).sum())
             lines.append(
@@ -173,6 +200,26 @@ def describe(found: Scan, size: int | None = None) -> list[str]:
                 f"({small / len(found.good):.0%})"
             )
     return lines
+
+
+def check_number(found: Scan) -> None:
+    """Makes sure that there are images enough to be told from one another.
+
+    Raises:
+        PretrainError: There are too few that are different; counts what there is.
+    """
+    if found.different >= MIN_IMAGES:
+        return
+    images = f"{len(found.good)} readable image{'s' * (len(found.good) > 1)}"
+    if found.different < len(found.good):
+        images += (
+            f", {found.different} of them different ({found.duplicates:,} the same as another, "
+            f"{len(found.constant):,} of one colour)"
+        )
+    raise PretrainError(
+        f"{images}: contrast needs other images. {MIN_IMAGES} different ones are the least, some "
+        "thousands a beginning."
+    )
 
 
 def overlap(labelled: Scan, training: Scan) -> int:
@@ -186,10 +233,31 @@ def overlap(labelled: Scan, training: Scan) -> int:
 
 
 def _read_cache(cache: Path) -> dict[str, dict]:
-    if not cache.is_file():
+    """The lines by path; what is no fact of :func:`look_at` is looked at anew."""
+    if not os.path.lexists(cache):
         return {}
-    lines, _ = parse_json_lines(cache.read_text(encoding="utf-8", errors="replace"))
-    return {line["path"]: line for line in lines if isinstance(line.get("path"), str)}
+    try:
+        lines, _ = read_json_lines(cache)
+    except FileRefusedError as error:
+        raise PretrainError(
+            f"{cache}: {error}. Remove it: the images are looked at anew."
+        ) from None
+    return {line["path"]: line for line in lines if _is_fact(line)}
+
+
+def _is_fact(line: dict) -> bool:
+    if not isinstance(line.get("path"), str):
+        return False
+    if "reason" in line:
+        return isinstance(line["reason"], str)
+    sides = line.get("sides")
+    return (
+        isinstance(sides, list)
+        and len(sides) == 2
+        and all(isinstance(side, int) and 0 < side < 1 << 31 for side in sides)
+        and isinstance(line.get("mode"), str)
+        and isinstance(line.get("digest"), str)
+    )
 
 
 def _unchanged(line: dict, max_pixels: int) -> bool:

@@ -1,12 +1,15 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What comes from a stranger: files, settings and names, read as data and never run."""
 
+from .config_file import read_config_file, read_whole_config
 from .files import FileRefusedError, open_regular, read_regular, read_text, refusal
 from .gate import check_model_settings, check_run_settings
 from .host_readers import guard_reading, refuse_code_in_data
 from .image_file import check_image_file, open_image
 from .json_file import parse_json, read_json, read_json_object
+from .last_checkpoint import last_checkpoint
 from .names import for_spreadsheet, printable
+from .run_settings import check_run_paths, check_run_reads
 from .settings import NotLiteral, SettingsRefusedError, read_settings
 from .streams import printable_output
 from .voc_files import check_voc
@@ -19,20 +22,25 @@ __all__ = [
     "SettingsRefusedError",
     "check_image_file",
     "check_model_settings",
+    "check_run_paths",
+    "check_run_reads",
     "check_run_settings",
     "check_voc",
     "for_spreadsheet",
     "guard_reading",
+    "last_checkpoint",
     "open_image",
     "open_regular",
     "parse_json",
     "printable",
     "printable_output",
+    "read_config_file",
     "read_json",
     "read_json_object",
     "read_regular",
     "read_settings",
     "read_text",
+    "read_whole_config",
     "refusal",
     "refuse_code_in_data",
     "walk_files",

@@ -10,6 +10,7 @@ from .similarity_map import (
     draw_similarity,
     two_view_similarity,
 )
+from .stored_maps import read_maps
 
 __all__ = [
     "JsonLinesVisBackend",
@@ -24,6 +25,7 @@ __all__ = [
     "fixed_views",
     "kept_randomness",
     "label_of",
+    "read_maps",
     "run_figure",
     "save_few_labels_figure",
     "save_run_figure",

@@ -10,7 +10,8 @@ from mmengine.visualization import BaseVisBackend
 from mmengine.visualization.vis_backend import force_init_env
 
 from ..checkpoint import write_text
-from ..json_lines import append_json_line, parse_json_lines
+from ..json_lines import append_json_line, read_json_lines
+from ..untrusted import FileRefusedError
 
 
 # In the root registry: mmdet and mmseg look there after their own, and never in mmpretrain's.
@@ -67,13 +68,16 @@ class JsonLinesVisBackend(BaseVisBackend):
     def _forget_from(self, iteration: int) -> None:
         """Cut what earlier parts wrote off before this training step, which is done again."""
         lines = self._read()
-        kept = list(takewhile(lambda line: line.get("iter", 0) < iteration, lines[: self._old]))
+        kept = list(takewhile(lambda line: _before(line, iteration), lines[: self._old]))
         if not any("iter" in line for line in kept):
             kept = []  # the validation before a training of which nothing else is left
         self._write(kept + lines[self._old :])
 
     def _read(self) -> list[dict[str, Any]]:
-        return parse_json_lines(self.path.read_text(encoding="utf-8", errors="replace"))[0]
+        try:
+            return read_json_lines(self.path)[0]
+        except FileRefusedError as error:
+            raise FileRefusedError(f"{self.path}: {error}. Remove it to go on.") from None
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -84,3 +88,9 @@ def _plain(value: Any) -> Any:
     """A number as JSON has it, from a tensor or an array too; null where it is not finite."""
     value = value.tolist() if hasattr(value, "tolist") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _before(line: dict[str, Any], iteration: int) -> bool:
+    """Whether a line is of an earlier step; one that names no number is."""
+    step = line.get("iter", 0)
+    return not isinstance(step, int | float) or step < iteration

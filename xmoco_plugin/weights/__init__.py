@@ -9,8 +9,8 @@ from .named import (
     check_checkpoint,
     check_named_weights,
     check_scheme,
-    last_checkpoint,
     named_weights,
+    noted_checkpoint,
 )
 from .numbers import check_kinds, check_optimizer, check_weights
 from .reader import read_checkpoint, require_safetensors
@@ -29,8 +29,8 @@ __all__ = [
     "check_scheme",
     "check_weights",
     "fetch",
-    "last_checkpoint",
     "named_weights",
+    "noted_checkpoint",
     "read_checkpoint",
     "require_safetensors",
     "without_orders",

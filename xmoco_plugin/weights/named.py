@@ -40,11 +40,15 @@ def named_weights(cfg: Config) -> Iterator[Named]:
         yield from _named(cfg[name], name, in_model=name == "model")
 
 
-def check_named_weights(cfg: Config) -> None:
+def check_named_weights(cfg: Config, latest: str | Path | None = None) -> None:
     """Reads every file of weights that a run of ``cfg`` would load, before anything is built.
 
     A URL is judged by its form, and its file only where the cache has it already; the loader
     reads it once it is fetched.
+
+    Args:
+        cfg: Of the run.
+        latest: The checkpoint that it goes on from where the config names none.
 
     Raises:
         CheckpointError: A file that is not used, a URL that nothing is fetched from; with where
@@ -53,7 +57,7 @@ def check_named_weights(cfg: Config) -> None:
     resumed = bool(cfg.get("resume"))
     start = cfg.get("load_from")
     if resumed and start is None:
-        start = last_checkpoint(cfg.work_dir)
+        start = latest if latest is not None else noted_checkpoint(cfg.work_dir)
     if start is not None:
         check_checkpoint(start, resumed)
     # Otherwise the host never initializes.
@@ -112,8 +116,8 @@ def check_scheme(checkpoint: str) -> None:
         )
 
 
-def last_checkpoint(folder: str | Path) -> str | None:
-    """The checkpoint that a run's ``last_checkpoint`` names, None where there is no such file.
+def noted_checkpoint(folder: str | Path) -> str | None:
+    """The checkpoint that the host would go on from: the path in ``last_checkpoint``, if any.
 
     Raises:
         CheckpointError: The file holds something else than one path.

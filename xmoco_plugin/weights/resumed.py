@@ -1,7 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What a training goes on from: its state must be one, and gives the host no orders."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from ..untrusted import printable
 from .errors import CheckpointError
 from .numbers import check_optimizer
 
+FORGOTTEN = object()
 HUB = {"log_scalars": Mapping, "runtime_info": Mapping, "resumed_keys": Mapping}
 
 
@@ -38,14 +38,15 @@ def check_resumable(checkpoint: Mapping[Any, Any]) -> None:
 
 
 def without_orders(checkpoint: dict, folder: Path) -> dict:
-    """A checkpoint without what the host would run or delete when it goes on from it.
+    """A checkpoint without what the host would run, read or delete when it goes on from it.
 
-    mmengine runs the config in ``meta['config']`` as Python, and removes the file or folder that
-    ``best_ckpt`` names once a better one is there.
+    mmengine runs the config in ``meta['config']`` as Python, and reads and removes the files whose
+    paths the message hub holds. A run may have been moved or copied, or be anybody's, so of a path
+    only the name counts: it becomes the file of that name beside the checkpoint, or is forgotten.
 
     Args:
         checkpoint: As read; left as it is.
-        folder: Of its file: what was the best of the run lies in there.
+        folder: Of its file, where the run keeps its checkpoints.
 
     Returns:
         A copy of the outer dicts; the weights are the same.
@@ -56,27 +57,31 @@ def without_orders(checkpoint: dict, folder: Path) -> dict:
         checkpoint["meta"] = {key: value for key, value in meta.items() if key != "config"}
     info = hub.get("runtime_info") if isinstance(hub, Mapping) else None
     if isinstance(hub, Mapping) and isinstance(info, Mapping):
-        kept = {key: value for key, value in info.items() if _harmless(key, value, folder)}
+        kept = {key: _harmless(key, value, folder) for key, value in info.items()}
+        kept = {key: value for key, value in kept.items() if value is not FORGOTTEN}
         checkpoint["message_hub"] = {**hub, "runtime_info": kept}
     return checkpoint
 
 
-def _harmless(key: object, value: object, folder: Path) -> bool:
+def _harmless(key: object, value: object, folder: Path) -> object:
+    """The value, a path as that of the file beside the checkpoint; or FORGOTTEN."""
     if not isinstance(key, str):
-        return False
+        return FORGOTTEN
     if key == "keep_ckpt_ids":
-        return isinstance(value, list) and all(type(step) is int for step in value)
-    if not key.startswith("best_ckpt") or value is None:
-        return True
+        whole = isinstance(value, list) and all(type(step) is int for step in value)
+        return value if whole else FORGOTTEN
+    best = key.startswith("best_ckpt")
+    if not (best or key == "last_ckpt") or value is None:
+        return value
     if not isinstance(value, str):
-        return False
-    path = Path(value)
-    inside = os.path.realpath(path.parent) == os.path.realpath(folder)
-    if inside and path.name.startswith("best_") and path.suffix == ".pth" and not path.is_dir():
-        return True
+        return FORGOTTEN
+    file = Path(folder, Path(value).name)
+    ours = file.suffix == ".pth" and file.name.startswith("best_" if best else ("epoch_", "iter_"))
+    if ours and file.is_file() and not file.is_symlink():
+        return str(file)
     print_log(
-        f"The checkpoint calls {printable(value)} the best of its run, which is no best_*.pth "
-        "beside it: the host would remove it for a better one, so it is forgotten.",
+        f"The checkpoint says of its run that {printable(key)} is {printable(value)}, and no such "
+        "file of the run lies beside it: this is forgotten, so that nothing else is removed.",
         "current",
     )
-    return False
+    return FORGOTTEN

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from xmoco_plugin.visualization.report import WorkDir
+from xmoco_plugin.visualization.report.attempt import NotDrawnError
 from xmoco_plugin.visualization.report.bank import Bank
 from xmoco_plugin.visualization.report.neighbours import neighbour_figure
 from xmoco_plugin.visualization.report.network import Network
@@ -104,8 +105,24 @@ def test_too_few_images_for_a_map_are_said(folder_run):
     run, network, model = folder_run
     bank = Bank.collect(network, model, IMAGES)
     bank.indices = bank.indices[:3]
-    with pytest.raises(ValueError, match="t-SNE of 3 images"):
+    with pytest.raises(ValueError, match="of 3 images it says nothing"):
         tsne_figure(run, 0, network, bank)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 8])
+def test_of_few_images_half_are_queries_and_one_alone_is_a_reason(folder_run, count):
+    _, network, model = folder_run
+    whole = network.bank.dataset
+    few = torch.utils.data.DataLoader(
+        [whole[i] for i in range(count)], collate_fn=network.bank.collate_fn
+    )
+    network.bank = network.queries = few
+    if count < 2:
+        with pytest.raises(NotDrawnError, match=f"the set has {count}"):
+            Bank.collect(network, model, IMAGES)
+        return
+    bank = Bank.collect(network, model, IMAGES)
+    assert (len(bank.queries), len(bank.indices)) == (count // 2, count - count // 2)
 
 
 @pytest.mark.parametrize(("side", "kind"), [(32, "png"), (224, "jpeg")])

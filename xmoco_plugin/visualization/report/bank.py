@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import torch
 
 from ..fixed_views import choose_images
+from .attempt import NotDrawnError
 from .network import Network
 
 QUERIES, CLASSES = 20, 10
@@ -38,13 +39,23 @@ class Bank:
             model: that makes the features.
             images: of the bank, at most.
         """
-        queries, query_labels = choose_images(network.queries.dataset, QUERIES, CLASSES)
+        asked_for = QUERIES
+        if not network.queries_apart:  # of few images, half are asked for among the others
+            asked_for = min(QUERIES, len(network.bank.dataset) // 2)
+        if not asked_for or not len(network.bank.dataset) or not len(network.queries.dataset):
+            raise NotDrawnError(
+                f"neighbours are looked for among other images, and the set has "
+                f"{len(network.bank.dataset)}"
+            )
+        queries, query_labels = choose_images(network.queries.dataset, asked_for, CLASSES)
         indices, labels = choose_images(network.bank.dataset, images, CLASSES)
         if not network.queries_apart:
             asked = set(queries)
             kept = [place for place, index in enumerate(indices) if index not in asked]
             indices = [indices[place] for place in kept]
             labels = [labels[place] for place in kept] if labels else []
+        if not indices:
+            raise NotDrawnError(f"no image is left to look for neighbours in: --images {images}")
         return cls(
             indices,
             labels,

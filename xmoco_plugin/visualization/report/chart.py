@@ -16,6 +16,8 @@ MARKERS_SHOWN = 8
 LOG_FROM = 50  # largest over smallest value from which the axis is logarithmic
 LEVEL_LINES = ((0, (5, 3)), (0, (1, 2)))
 
+LARGEST = 1e100  # of what is drawn: the span of an axis must be a number (ours)
+
 
 @dataclass
 class Chart:
@@ -76,6 +78,7 @@ class Chart:
     def _draw_band(self, axes: Axes, run: str, colour: str) -> None:
         width = dict(self.spread.get(run, []))
         band = [(x, y - width[x], y + width[x]) for x, y in self.lines[run] if x in width]
+        band = [place for place in band if np.isfinite(place).all() and max(place) < LARGEST]
         if band:
             x, low, high = zip(*band, strict=True)
             axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -104,6 +107,6 @@ class Chart:
 
 
 def _finite(points: Points) -> np.ndarray:
-    """(P, 2), without what is not a number."""
+    """(P, 2), without what is not a number, or no number that an axis can show."""
     array = np.asarray(points, dtype=float).reshape(-1, 2)
-    return array[np.isfinite(array).all(axis=1)]
+    return array[np.isfinite(array).all(axis=1) & (np.abs(array) < LARGEST).all(axis=1)]

@@ -1,6 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What a run's config changes: of the host's config it inherits, and of another run's."""
 
+import importlib.util
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +11,13 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from ..._config_scope import config_path, configs_folder
+from ..._config_scope import config_path, configs_folder, is_inside
+from ...untrusted import read_text
 
 HOST = "mmpretrain::"
 STATED = re.compile(rf"^differences from ({HOST}\S+(?: \+ {HOST}\S+)*)$", re.M)
 ABSENT = "—"
+LIMIT = 1 << 20  # bytes of an opening.txt (ours)
 # Where and what is started, marks of inheritance: no settings of a method.
 IGNORED = {"work_dir", "launcher", "_scope_", "experiment_name", "load_from", "resume"}
 
@@ -62,16 +66,35 @@ def host_config(config_name: str) -> tuple[str, Config] | None:
     Returns:
         None where this package has no config of that name, or one without a base in the host.
     """
-    file = next(configs_folder().rglob(config_name), None) if config_name else None
+    files = configs_folder().rglob("*.py")
+    file = next((file for file in files if file.name == config_name), None)
     return _merged(host_bases(file) if file is not None else [])
 
 
 def stated_host_config(folder: Path) -> tuple[str, Config] | None:
-    """The same of a run of pretrain.py, whose opening.txt names what its config came from."""
+    """The same of a run of pretrain.py, whose opening.txt names what its config came from.
+
+    Returns:
+        None where it names none, or one that is not in the installed package.
+
+    Raises:
+        FileRefusedError: opening.txt is no regular file, or too large.
+    """
     file = folder / "opening.txt"
-    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    stated = STATED.search(text)
-    return _merged(stated[1].split(" + ")) if stated else None
+    if not os.path.lexists(file):
+        return None
+    stated = STATED.search(read_text(file, LIMIT))
+    names = stated[1].split(" + ") if stated else []
+    return _merged(names) if all(map(is_installed, names)) else None
+
+
+def is_installed(name: str) -> bool:
+    """Whether 'mmpretrain::file' names a config of the installed package, and none elsewhere."""
+    spec = importlib.util.find_spec(HOST.removesuffix("::"))
+    if spec is None or spec.origin is None:
+        return False
+    folder = Path(spec.origin).parent / ".mim" / "configs"
+    return is_inside(folder / name.removeprefix(HOST), folder)
 
 
 def _merged(names: list[str]) -> tuple[str, Config] | None:

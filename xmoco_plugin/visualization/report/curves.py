@@ -3,12 +3,14 @@
 
 from collections.abc import Sequence
 
+from .attempt import attempt
 from .chart import Chart
-from .figure import Section
+from .figure import Figure, Section
 from .scalars import Points
 from .work_dir import WorkDir
 
 MAX_METRICS = 12
+MAX_TERMS = 24  # loss terms, and health values that are new to this file (ours)
 # Of health.jsonl: title, unit, and how to read it. docs/health.md has the definitions.
 HEALTH = {
     "pos_sim_mean": (
@@ -87,7 +89,8 @@ def loss_section(runs: Sequence[WorkDir]) -> Section:
     names = {name for run in runs for name in run.train if "loss" in name}
     names |= {"lr"} & {name for run in runs for name in run.train}
     charts = []
-    for name in sorted(names, key=lambda name: (name == "lr", name != "loss", name)):
+    ordered = sorted(names, key=lambda name: (name == "lr", name != "loss", name))
+    for name in ordered[:MAX_TERMS]:
         title = {"loss": "Total loss", "lr": "Learning rate"}.get(name, name)
         unit = "learning rate" if name == "lr" else "loss"
         lines = {
@@ -100,7 +103,7 @@ def loss_section(runs: Sequence[WorkDir]) -> Section:
         "Loss terms",
         "Weighted, as they are summed. A contrastive loss may rise while the network learns: the "
         "queue's keys get harder. Judge by kNN.",
-        [chart.draw() for chart in charts],
+        draw_all(charts, runs),
     )
 
 
@@ -117,7 +120,7 @@ def knn_section(runs: Sequence[WorkDir]) -> Section:
         charts.append(
             Chart(f"metric {name}", name, unit, lines, runs[0].unit, levels=_levels(runs, name))
         )
-    return Section("knn", "Accuracy while training", intro, [chart.draw() for chart in charts])
+    return Section("knn", "Accuracy while training", intro, draw_all(charts, runs))
 
 
 def health_section(runs: Sequence[WorkDir]) -> Section:
@@ -126,7 +129,8 @@ def health_section(runs: Sequence[WorkDir]) -> Section:
     known = [name for name in HEALTH if name in found]
     drawn_elsewhere = {"nce_uninformed", *SPREAD.values()}
     charts = []
-    for name in known + sorted(found - HEALTH.keys() - drawn_elsewhere):
+    further = sorted(found - HEALTH.keys() - drawn_elsewhere)
+    for name in known + further[:MAX_TERMS]:
         title, unit, note = HEALTH.get(name, (name, "as logged", ""))
         charts.append(
             Chart(
@@ -140,7 +144,13 @@ def health_section(runs: Sequence[WorkDir]) -> Section:
             )
         )
     intro = "Means over each epoch, measured on training batches by HealthHook."
-    return Section("health", "Health of the embedding", intro, [chart.draw() for chart in charts])
+    return Section("health", "Health of the embedding", intro, draw_all(charts, runs))
+
+
+def draw_all(charts: Sequence[Chart], runs: Sequence[WorkDir]) -> list[Figure]:
+    """The charts; one that cannot be drawn is noted as missing."""
+    drawn = [attempt(runs[0], f"the curve of {chart.name}", chart.draw) for chart in charts]
+    return [figure for figure in drawn if figure is not None]
 
 
 def health_points(run: WorkDir, name: str) -> Points:

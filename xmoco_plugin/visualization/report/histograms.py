@@ -10,6 +10,7 @@ from .figure import Figure, Table
 from .svg import add_bar, add_legend, line_style, new_axes, to_svg, whole_numbers
 from .work_dir import WorkDir
 
+MOST = 1e15  # pairs in a histogram: more are no count
 KINDS = {"hist_pos": "positive pairs", "hist_neg": "negative pairs"}
 
 
@@ -37,9 +38,15 @@ def read_histograms(run: WorkDir, kind: str) -> Histograms | None:
         try:
             own = np.array(histogram["edges"], dtype=np.float64)
             counts = np.array(histogram["counts"], dtype=np.float64)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue
-        fits = own.ndim == 1 and counts.shape == (len(own) - 1,) and counts.sum() > 0
+        shaped = own.ndim == 1 and len(own) > 1 and counts.shape == (len(own) - 1,)
+        fits = shaped and bool(
+            np.isfinite(own).all()
+            and (np.diff(own) > 0).all()
+            and (counts >= 0).all()
+            and 0 < counts.sum() < MOST
+        )
         if not fits or (edges is not None and not np.array_equal(own, edges)):
             continue
         edges = own

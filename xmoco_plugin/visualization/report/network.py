@@ -26,6 +26,7 @@ from ...evaluation.features import ModelEmbedder, evaluation_mode
 from ...untrusted import guard_reading, refuse_code_in_data
 from ...weights import check_kinds
 from ..fixed_views import fixed_randomness, fixed_views
+from .buildable import check_buildable, without_first_weights
 
 BATCH = 64
 
@@ -33,13 +34,21 @@ BATCH = 64
 class Network:
     """A run's model and images, built anew from the config in its work dir.
 
+    The config may be a stranger's: what it builds are registered classes, first weights that it
+    names are not read, and no data set is downloaded.
+
     Args:
         cfg: of the run; not changed.
         seed: of whatever a pipeline draws.
+
+    Raises:
+        SettingsRefusedError: the config names something else than registered classes.
+        NotDrawnError: it has no model or no training images.
     """
 
     def __init__(self, cfg: Config, seed: int = 0) -> None:
-        self.cfg, self.seed = copy.deepcopy(cfg), seed
+        check_buildable(cfg)
+        self.cfg, self.seed = copy.deepcopy(without_first_weights(cfg)), seed
         refuse_code_in_data({k: v for k, v in cfg.items() if "dataloader" in k or k == "val_cfg"})
         guard_reading(self.cfg)
         cfg = self.cfg

@@ -1,18 +1,21 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """From work dirs to one HTML file that needs nothing else."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmengine.config import Config
 
 from ...checkpoint import write_text
+from ...untrusted import printable
 from ...version import __version__
+from .attempt import attempt
 from .config_diff import differences, host_config, load_base, stated_host_config
 from .curves import health_section, knn_section, loss_section
-from .figure import Section, Table
+from .figure import Figure, Section, Table
 from .histograms import histogram_figures
 from .pictures import Pictures, Say
 from .similarity import map_figures
@@ -67,7 +70,7 @@ def write_report(
 def facts(runs: Sequence[WorkDir]) -> Table:
     """What the runs are and how far they came."""
     rows = {
-        "config": [run.config_name or "missing" for run in runs],
+        "config": [printable(run.config_name) or "missing" for run in runs],
         "model": [_model_name(run) for run in runs],
         "trained": [_extent(run) for run in runs],
         "kNN before training": [_percent(run.summary.get("knn_before")) for run in runs],
@@ -77,7 +80,7 @@ def facts(runs: Sequence[WorkDir]) -> Table:
             f"{run.summary['seconds']:,.0f}" if "seconds" in run.summary else "not recorded"
             for run in runs
         ],
-        "work dir": [str(run.path) for run in runs],
+        "work dir": [printable(run.path) for run in runs],
     }
     return Table(["", *(run.name for run in runs)], [[k, *v] for k, v in rows.items()])
 
@@ -97,14 +100,20 @@ def _sections(runs: Sequence[WorkDir], pictures: Sequence[Pictures]) -> Iterable
         [
             figure
             for i, run in enumerate(runs)
-            for figure in map_figures(run, i, pictures[i].maps, largest)
+            for figure in _figures(
+                run, "similarity maps", map_figures, run, i, pictures[i].maps, largest
+            )
         ],
     )
     yield Section(
         "histograms",
         "Similarity over time",
         "From the health hook, one histogram an epoch.",
-        [figure for i, run in enumerate(runs) for figure in histogram_figures(run, i)],
+        [
+            figure
+            for i, run in enumerate(runs)
+            for figure in _figures(run, "histograms", histogram_figures, run, i)
+        ],
     )
     yield Section(
         "neighbours",
@@ -128,19 +137,24 @@ def _sections(runs: Sequence[WorkDir], pictures: Sequence[Pictures]) -> Iterable
 
 def _config_part(run: WorkDir, host: tuple[str, Config] | None) -> dict:
     """Differences of a run's config from the host's, found or given, and the config as text."""
-    if run.config is None:
+    config = run.config
+    if config is None:
         return {"run": run, "text": "", "table": None, "base": ""}
-    found = host or host_config(run.config_name) or stated_host_config(run.path)
+    config_text = attempt(run, "the config as text", getattr, config, "pretty_text") or ""
+    found = host or host_config(run.config_name)
     if found is None:
+        found = attempt(run, "the base, of opening.txt", stated_host_config, run.path)
+    if found is None:
+        shown = printable(run.config_name)
         run.missing.append(
-            f"Differences of the config from the host's: this package has no {run.config_name} "
+            f"Differences of the config from the host's: this package has no {shown} "
             "that inherits one of mmpretrain's. Name one with --base mmpretrain::FOLDER/FILE.py."
         )
-        return {"run": run, "text": run.config.pretty_text, "table": None, "base": ""}
-    name, config = found
-    rows = differences(config, run.config)
+        return {"run": run, "text": config_text, "table": None, "base": ""}
+    name, base = found
+    rows = differences(base, config)
     table = Table(["setting", "host", run.name], rows)
-    return {"run": run, "text": run.config.pretty_text, "table": table, "base": name}
+    return {"run": run, "text": config_text, "table": table, "base": name}
 
 
 def _between(runs: Sequence[WorkDir]) -> Table | None:
@@ -161,15 +175,15 @@ def _environments(runs: Sequence[WorkDir]) -> Table:
 
 
 def _model_name(run: WorkDir) -> str:
-    model = (run.config or {}).get("model") or {}
-    backbone = model.get("backbone") or {}
+    model = _dict((run.config or {}).get("model"))
+    backbone = _dict(model.get("backbone"))
     depth = f"-{backbone['depth']}" if "depth" in backbone else ""
     return f"{model.get('type', 'unknown')}, {backbone.get('type', 'unknown')}{depth}"
 
 
 def _extent(run: WorkDir) -> str:
     length = "max_epochs" if run.unit == "epoch" else "max_iters"
-    planned = ((run.config or {}).get("train_cfg") or {}).get(length)
+    planned = _dict((run.config or {}).get("train_cfg")).get(length)
     reached = [run.x(points[-1][0]) for points in run.train.values()]
     reached += [float(n) for n in run.checkpoints] + [float(e["epoch"]) for e in run.health]
     done = f"{max(reached):.4g}" if reached else "nothing known"
@@ -184,3 +198,14 @@ def _last_metric(run: WorkDir) -> str:
 
 def _percent(value: object) -> str:
     return f"{value:.1f} %" if isinstance(value, int | float) else "not recorded"
+
+
+def _figures(
+    run: WorkDir, what: str, draw: Callable[..., list[Figure]], *arguments: Any
+) -> list[Figure]:
+    return attempt(run, what, draw, *arguments) or []
+
+
+def _dict(value: object) -> Mapping:
+    """A part of a config; an empty one where it is something else."""
+    return value if isinstance(value, Mapping) else {}

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from .attempt import attempt as attempted
 from .bank import Bank
 from .figure import Figure
 from .neighbours import neighbour_figure
@@ -38,11 +39,7 @@ class Pictures:
 
         def attempt(what: str, work: Callable[[], T]) -> T | None:
             say(f"{run.name}: {what}")
-            try:
-                return work()
-            except Exception as error:  # any fault of a half-gone run; the report says which
-                run.missing.append(f"{what[0].upper()}{what[1:]}: {_describe(error)}")
-                return None
+            return attempted(run, what, work)
 
         pictures, config, last = cls(), run.config, run.last
         network = None
@@ -67,10 +64,3 @@ class Pictures:
             )
             pictures.tsne = attempt("t-SNE", lambda: tsne_figure(run, number, network, bank))
         return pictures
-
-
-def _describe(error: BaseException) -> str:
-    """The first lines of an error, with its kind where it is not one of ours."""
-    text = " ".join(str(error).split())[:400] or "no message"
-    ours = type(error).__module__.startswith("xmoco_plugin")
-    return text if ours else f"{type(error).__name__}: {text}"

@@ -1,22 +1,24 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What mmengine's LocalVisBackend logged, joined over the resumes of a run."""
 
+import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-
-from ...json_lines import parse_json_lines
+from typing import Any, TypeGuard
 
 Points = list[tuple[float, float]]
 TRAIN_ONLY = {"epoch", "iter", "lr"}  # the keys that tell a training line from a validation's
+MOST = 10**12
 NOT_A_CURVE = {"step", "epoch", "iter", "data_time", "time", "memory"}
 
 
-def read_json_lines(path: Path) -> tuple[list[dict], int]:
-    """What ``parse_json_lines`` finds in a file; a missing one has no lines."""
-    try:
-        return parse_json_lines(path.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return [], 0
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether it is a number, NaN and infinite ones too."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_count(value: Any) -> TypeGuard[float]:
+    """Whether it can be an epoch or a step: a number from 0 to a million million."""
+    return is_number(value) and math.isfinite(value) and 0 <= value <= MOST
 
 
 def merge_parts(parts: Iterable[Sequence[dict]]) -> tuple[dict[str, Points], dict[str, Points]]:
@@ -50,10 +52,11 @@ def _curves(lines: dict[int, dict]) -> dict[str, Points]:
     curves: dict[str, Points] = {}
     for step, entry in sorted(lines.items()):
         for name, value in entry.items():
-            if name not in NOT_A_CURVE and isinstance(value, int | float):
+            if name not in NOT_A_CURVE and is_number(value):
                 curves.setdefault(name, []).append((float(step), float(value)))
     return curves
 
 
 def _is_step(entry: dict) -> bool:
-    return isinstance(entry.get("step"), int)
+    step = entry.get("step")
+    return isinstance(step, int) and is_count(step)

@@ -5,6 +5,7 @@ import numpy as np
 
 from ..fixed_views import fixed_randomness
 from ..run_figure import COLOURS, MARKERS
+from .attempt import NotDrawnError
 from .bank import Bank
 from .figure import Figure
 from .network import Network
@@ -19,7 +20,7 @@ def tsne_figure(run: WorkDir, number: int, network: Network, bank: Bank) -> Figu
 
     Raises:
         ImportError: scikit-learn is not installed.
-        ValueError: too few images to have neighbourhoods.
+        NotDrawnError: too few images to have neighbourhoods.
     """
     try:
         from sklearn.manifold import TSNE
@@ -27,7 +28,7 @@ def tsne_figure(run: WorkDir, number: int, network: Network, bank: Bank) -> Figu
         raise ImportError("t-SNE needs scikit-learn: pip install scikit-learn") from error
     picked = np.unique(np.linspace(0, len(bank.indices) - 1, IMAGES).astype(int))
     if len(picked) < LEAST:
-        raise ValueError(f"t-SNE of {len(picked)} images says nothing")
+        raise NotDrawnError(f"of {len(picked)} images it says nothing: {LEAST} are the least")
     perplexity = min(PERPLEXITY, (len(picked) - 1) / 3)
     with fixed_randomness(SEED):
         tsne = TSNE(perplexity=perplexity, random_state=SEED)

@@ -1,7 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-import json
+import os
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,10 +10,14 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from .scalars import Points, merge_parts, read_json_lines
+from ...json_lines import read_json_lines
+from ...untrusted import FileRefusedError, open_regular, printable, read_json_object, read_text
+from ..stored_maps import read_maps
+from .found_config import find_config
+from .scalars import Points, is_count, is_number, merge_parts
 
-EPOCH_LENGTH = re.compile(r"Epoch\(train\)\s*\[\s*\d+\]\[\s*\d+/(\d+)\]")
-CHECKPOINT = re.compile(r"(?:^|_)(epoch|iter)_(\d+)\.pth$")
+EPOCH_LENGTH = re.compile(r"Epoch\(train\)\s*\[\s*\d+\]\[\s*\d+/(\d{1,9})\]")
+CHECKPOINT = re.compile(r"(?:^|_)(epoch|iter)_(\d{1,9})\.pth$")
 ENVIRONMENT = re.compile(r"^ {4}(\S[^:]*): (.+)$", re.MULTILINE)
 LOG_HEAD = 200_000  # characters: the environment comes first, the first iterations soon after
 
@@ -69,7 +72,7 @@ class WorkDir:
                 f"there is no folder {folder} (looked from {Path.cwd()}): name the work dir of a "
                 "training, where its checkpoints are"
             )
-        run = cls(path, name or path.resolve().name)
+        run = cls(path, printable(name or path.resolve().name))
         logs = _newest_logs(path)
         run._read_config(logs)
         run._read_scalars(logs)
@@ -94,32 +97,13 @@ class WorkDir:
         return list(self.checkpoints.values())[-1] if self.checkpoints else None
 
     def _read_config(self, logs: Sequence[Path]) -> None:
-        # Both are the resolved config; only the first has kept its name. Another *.py may lie
-        # beside it, as the fine-tuning configs of pretrain.py do, and be newer.
-        copies = [log / "vis_data" / "config.py" for log in reversed(logs)]
-        texts = {_content(copy) for copy in copies} - {None}
-        files = sorted(
-            filter(Path.is_file, self.path.glob("*.py")),
-            key=lambda file: (_content(file) in texts, file.stat().st_mtime),
-            reverse=True,
-        )
-        problems: list[str] = []
-        for file in [*files, *filter(Path.is_file, copies)]:
-            try:
-                self.config, self.config_name = Config.fromfile(file), file.name
-                self.missing += [f"The config {p}; {file} is used instead." for p in problems]
-                return
-            except Exception as error:  # a config is a program, cut off or asking for anything
-                problems.append(f"{file.name} cannot be read ({_first_line(error)})")
-        self.missing.append(
-            "The config: "
-            + ("; ".join(problems) or "there is no *.py in the work dir")
-            + ". Without it nothing is computed from checkpoints."
-        )
+        self.config, self.config_name, missing = find_config(self.path, logs)
+        self.missing += missing
 
     def _read_scalars(self, logs: Sequence[Path]) -> None:
         files = [log / "vis_data" / "scalars.json" for log in logs]
-        parts, broken = zip(*map(read_json_lines, files), strict=True) if files else ((), ())
+        read = [self._read_lines(file, str(file.relative_to(self.path))) for file in files]
+        parts, broken = zip(*read, strict=True) if read else ((), ())
         self.train, self.metrics = merge_parts(parts)
         self._guess_epochs([entry for part in parts for entry in part])
         if not self.train:
@@ -140,7 +124,7 @@ class WorkDir:
         places = [
             entry["iter"] / entry["epoch"]
             for entry in entries
-            if isinstance(entry.get("epoch"), int) and isinstance(entry.get("iter"), int)
+            if is_count(entry.get("epoch")) and is_count(entry.get("iter"))
             if entry["epoch"] > 0
         ]
         if places:
@@ -149,31 +133,51 @@ class WorkDir:
             self.unit = "iteration"
 
     def _read_health(self) -> None:
-        file = self.path / "health.jsonl"
-        entries, broken = read_json_lines(file)
-        by_epoch = {e["epoch"]: e for e in entries if isinstance(e.get("epoch"), int | float)}
+        entries, broken = self._read_lines(self.path / "health.jsonl", "health.jsonl")
+        by_epoch = {e["epoch"]: e for e in entries if is_count(e.get("epoch"))}
         self.health = [by_epoch[epoch] for epoch in sorted(by_epoch)]
         if not self.health:
             self.missing.append(
                 "Verdicts, health values and histograms of similarity: there is no health.jsonl "
                 "with an epoch in it. HealthHook writes one line an epoch."
             )
-        elif broken:
+        if broken:
             self.missing.append(f"{broken} cut-off line(s) of health.jsonl were left out.")
+        odd = len(entries) - sum(is_count(e.get("epoch")) for e in entries)
+        if odd:
+            self.missing.append(f"{odd} line(s) of health.jsonl without an epoch were left out.")
 
     def _read_summary(self) -> None:
-        try:
-            summary = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
-            self.summary = summary if isinstance(summary, dict) else {}
-            with np.load(self.path / "summary_maps.npz") as arrays:
-                self.maps = dict(arrays)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-            pass  # RunSummaryHook is an extra; what it would add is computed or left out
+        # RunSummaryHook is an extra: where there is nothing, nothing is missing.
+        file = self.path / "summary.json"
+        if os.path.lexists(file):
+            try:
+                self.summary = _summary(read_json_object(file))
+            except FileRefusedError as error:
+                self.missing.append(f"What summary.json recorded: {error}.")
+        maps = self.path / "summary_maps.npz"
+        if os.path.lexists(maps):
+            try:
+                self.maps = read_maps(maps)
+            except FileRefusedError as error:
+                self.missing.append(f"Maps of summary_maps.npz: {error}.")
+
+    def _read_lines(self, file: Path, name: str) -> tuple[list[dict], int]:
+        """Lines of JSON and how many are broken; none of a file that is not there."""
+        if os.path.lexists(file):
+            try:
+                return read_json_lines(file)
+            except FileRefusedError as error:
+                self.missing.append(f"{name}: {error}.")
+        return [], 0
 
     def _find_checkpoints(self, newest: Path | None) -> None:
         began = _began_anew(newest)
         for file in sorted(self.path.glob("*.pth"), key=lambda file: len(file.name), reverse=True):
             if match := CHECKPOINT.search(file.name):
+                if not file.is_file():
+                    self.missing.append(f"{printable(file.name)}: not a regular file.")
+                    continue
                 if file.stat().st_mtime < began:
                     self.missing.append(
                         f"{file.name}: of an earlier run in this folder, which the newest start "
@@ -193,12 +197,12 @@ class WorkDir:
         lengths = []
         for log in reversed(logs):
             try:
-                with open(log / f"{log.name}.log", encoding="utf-8", errors="replace") as file:
-                    head = file.read(LOG_HEAD)
-            except OSError:
+                with open_regular(log / f"{log.name}.log") as file:
+                    head = file.read(LOG_HEAD).decode("utf-8", "replace")
+            except (FileRefusedError, OSError):
                 continue
             if match := EPOCH_LENGTH.search(head):
-                lengths.append(int(match[1]))
+                lengths.append(max(int(match[1]), 1))
             if not self.environment:
                 system = head.partition("System environment:")[2].partition("-" * 60)[0]
                 found = ENVIRONMENT.findall(system)
@@ -224,23 +228,21 @@ def _began_anew(newest: Path | None) -> float:
     if newest is None:
         return 0.0
     try:
-        with open(newest / f"{newest.name}.log", encoding="utf-8", errors="replace") as file:
-            if "resumed epoch: " in file.read():
-                return 0.0
+        if "resumed epoch: " in read_text(newest / f"{newest.name}.log"):
+            return 0.0
         named = datetime.strptime(newest.name, "%Y%m%d_%H%M%S").timestamp()
         return min(named, (newest / "vis_data" / "config.py").stat().st_mtime)
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # a FileRefusedError too
         return 0.0
 
 
-def _content(file: Path) -> bytes | None:
-    """None where there is no file, or none that may be read."""
-    try:
-        return file.read_bytes()
-    except OSError:
-        return None
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+def _summary(stored: dict[str, Any]) -> dict[str, Any]:
+    """What the report shows of a summary, where it is what the hook writes."""
+    numbers = ("knn_before", "raw_pixels", "largest_class", "seconds")
+    kept = {n: stored[n] for n in numbers if is_number(stored.get(n))}
+    if isinstance(stored.get("metric"), str):
+        kept["metric"] = stored["metric"]
+    odd = [n for n in numbers if n in stored and n not in kept and stored[n] is not None]
+    if odd or stored.get("seconds", 0) is None:
+        raise FileRefusedError(f"{', '.join(odd) or 'seconds'} is no number")
+    return kept
