@@ -235,8 +235,9 @@ def test_names_are_bytes_and_are_written_escaped(run, hostile, checkpoint, capsy
 
 def test_features_that_are_not_finite_are_not_written(run, folder, saved, capsys):
     path, model = saved
-    # Finite weights, whose products overflow in both directions.
+    # Finite weights: the convolution overflows, and infinity times zero is NaN.
     torch.nn.init.constant_(model.backbone.conv.weight, 3e38)
+    torch.nn.init.zeros_(model.backbone.norm.weight)
     content = torch.load(path, weights_only=True)
     torch.save({**content, "state_dict": model.state_dict()}, path)
     assert run(path, folder, "--out", folder.parent / "e.npz") == 2

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.json_lines import read_json_lines
-from xmoco_plugin.untrusted import FileRefusedError, printable, read_text
+from xmoco_plugin.untrusted import FileRefusedError, for_spreadsheet, printable, read_text
 from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.report.attempt import describe
 from xmoco_plugin.visualization.report.config_diff import ABSENT, differences
@@ -161,7 +161,8 @@ def render(header: list, cells: list[list[str]], kind: str) -> str:
     """The table as text, CSV or HTML."""
     text = io.StringIO()
     if kind == "csv":
-        csv.writer(text, lineterminator="\n").writerows([header, *cells])
+        safe = [[_cell(cell) for cell in line] for line in [header, *cells]]
+        csv.writer(text, lineterminator="\n").writerows(safe)
     elif kind == "html":
         page = Environment(autoescape=True).from_string(PAGE)
         text.write(page.render(header=header, rows=cells))
@@ -174,6 +175,15 @@ def render(header: list, cells: list[list[str]], kind: str) -> str:
         wide = sum(max(map(len, c)) + 2 for c in zip(header, *cells, strict=True))
         Console(file=text, width=wide, color_system=None, markup=False).print(grid)
     return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A number as it is, a text so that no spreadsheet runs it."""
+    try:
+        float(text)
+    except ValueError:
+        return for_spreadsheet(text)
+    return text
 
 
 def main() -> None:
