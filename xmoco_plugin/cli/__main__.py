@@ -14,4 +14,4 @@ if __name__ == "__main__":
             sys.path.append(str(FOLDER.parents[1]))
     from runpy import run_path
 
-    sys.exit(run_path(str(FOLDER / "door.py"))["main"](sys.argv[1], sys.argv[2:], "xmoco"))
+    sys.exit(run_path(str(FOLDER / "door.py"))["main"](sys.argv[1:]))

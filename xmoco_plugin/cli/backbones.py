@@ -2,7 +2,6 @@
 """What the tools that judge or use a backbone share: its config, its weights, an option."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +17,11 @@ from xmoco_plugin.checkpoint import (
     state_dict_of,
 )
 from xmoco_plugin.cli import common
+from xmoco_plugin.cli.options.shared import USUAL_SIZE
 from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.export import find_backbone
 from xmoco_plugin.export.record import read_settings
 from xmoco_plugin.views import training_size
-
-USUAL_SIZE = 224  # px, of ImageNet's recipes
-
-
-def temperature(text: str) -> float | None:
-    """A number, or None for "none": what --temperature takes."""
-    return None if text.lower() == "none" else float(text)
-
-
-def add_image_size(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that :func:`image_size` reads."""
-    parser.add_argument(
-        "--image-size",
-        type=positive,
-        metavar="PIXELS",
-        help="side of the centre crop of files; default: that of the training views where the "
-        f"config names it, else {USUAL_SIZE}",
-    )
 
 
 def image_size(args: argparse.Namespace, cfg: Config) -> tuple[int, str]:
@@ -50,26 +32,6 @@ def image_size(args: argparse.Namespace, cfg: Config) -> tuple[int, str]:
     if found is None:
         return USUAL_SIZE, "the usual one: the config names no size of training views"
     return found[0], f"that of the training views ({found[1]} in the config)"
-
-
-def add_loading(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the loader."""
-    parser.add_argument(
-        "--batch-size", type=positive, default=256, help="images at once; default: %(default)s"
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=min(8, os.cpu_count() or 1),
-        help="loader processes; default: %(default)s, one a core and 8 at most",
-    )
-
-
-def positive(text: str) -> int:
-    """An integer from 1."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is smaller than 1")
-    return int(text)
 
 
 def load_config(args: argparse.Namespace) -> Config:

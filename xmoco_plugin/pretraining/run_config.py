@@ -63,7 +63,7 @@ def run_config(
     processes: int = 1,
     load_from: str | None = None,
 ) -> Config:
-    """Everything that ``tools/train.py`` needs, with nothing left to inherit.
+    """Everything that ``xmoco train`` needs, with nothing left to inherit.
 
     Args:
         choices: All of them.
