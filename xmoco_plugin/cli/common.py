@@ -180,7 +180,8 @@ def build_runner(cfg: Config) -> Runner:
         if cfg.launcher != "pytorch":
             raise ValueError(
                 f"--launcher {cfg.launcher} needs an accelerator and this machine has none: start "
-                "the processes with tools/dist_train.sh (--launcher pytorch)."
+                "the processes with tools/dist_train.sh, or with torchrun -m xmoco train CONFIG "
+                "--launcher pytorch."
             )
         # mmengine would select a CUDA device first; it leaves a group that exists alone, and
         # hands DDP the index of a device unless the config says that there is none.
