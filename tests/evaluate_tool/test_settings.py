@@ -153,10 +153,10 @@ def test_the_help_names_protocols_and_defaults(name, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "1000")  # a break within linear-fast would hide it
     assert run_tool(import_tool(name), monkeypatch, "--help") == 0
     said = " ".join(capsys.readouterr().out.split())
-    shared = ["images at once; default: 256", "where the config names it, else 224"]
+    shared = ["images at once, from 1; default: 256", "where the config names it, else 224"]
     protocols = [
         "of knn, linear-fast, svm, low-shot, retrieval; default: knn,linear-fast,retrieval"
     ]
-    protocols += ["those of 10 20 200 that there are images for", "heads; default: 100"]
+    protocols += ["those of 10 20 200 that there are images for", "heads, from 1; default: 100"]
     for words in [*shared, *(protocols if name == "evaluate" else [])]:
         assert words in said
