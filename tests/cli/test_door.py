@@ -181,10 +181,15 @@ def test_a_lacking_stack_is_one_message_with_the_command_that_mends_it(tmp_path)
     assert "Traceback" not in done.stderr
 
 
-def test_a_started_command_is_found_by_its_path_and_shadows_no_module(tmp_path):
+@pytest.mark.parametrize("how", [[], ["-I"], ["through a link"]], ids=str)
+def test_a_started_command_is_found_by_its_path_however_it_is_reached(tmp_path, how, monkeypatch):
+    if how == ["through a link"]:
+        (tmp_path / "link").symlink_to(ROOT)
+        monkeypatch.setattr(processes, "DOOR", tmp_path / "link/xmoco_plugin/cli/__main__.py")
+        how = []
     command = processes.command("test", ["--help"])
     done = subprocess.run(
-        [*command[:1], "-S", "-E", *command[1:]],
+        [*command[:1], "-S", "-E", *how, *command[1:]],
         cwd=tmp_path,
         capture_output=True,
         text=True,
