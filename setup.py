@@ -14,11 +14,13 @@ STACKS = runpy.run_path(str(ROOT / "xmoco_plugin" / "_stack.py"))["STACKS"]
 VERSION = runpy.run_path(str(ROOT / "xmoco_plugin" / "version.py"))["__version__"]
 README = ROOT / "README.md"
 
+COMPLETION = ["shtab>=1.6"]  # xmoco --print-completion
 DEMO = ["scikit-image>=0.25,<0.26"]  # its wheel carries the photographs
 EXPORT = ["safetensors>=0.4", "timm>=1.0"]  # what exported backbones are read by
 EVALUATION = ["joblib>=1.3", "scikit-learn>=1.5"]  # the SVM protocols
 REPORT = ["scikit-learn>=1.5"]  # t-SNE
 TEST = [
+    *COMPLETION,
     *DEMO,
     *EXPORT,
     *EVALUATION,
@@ -88,6 +90,7 @@ setup(
     install_requires=["Jinja2", "matplotlib>=3.7", "numpy", "Pillow"],
     extras_require={
         **{stack: list(needs.values()) for stack, needs in STACKS.items()},
+        "completion": COMPLETION,
         "demo": DEMO,
         "evaluation": EVALUATION,
         "export": EXPORT,
@@ -96,6 +99,7 @@ setup(
         "dev": DEV,
         "transfer": TRANSFER,
     },
+    entry_points={"console_scripts": ["xmoco = xmoco:main"]},
     cmdclass={"build_py": BuildPyWithMim},
     zip_safe=False,
 )

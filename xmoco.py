@@ -5,12 +5,30 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from runpy import run_path
+from typing import Any
+
+
+def door() -> dict[str, Any]:
+    """The names of xmoco_plugin/cli/door.py; the package is found, not imported.
+
+    Raises:
+        ModuleNotFoundError: It is not installed.
+    """
+    package = find_spec("xmoco_plugin")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("No module named 'xmoco_plugin'", name="xmoco_plugin")
+    return run_path(str(Path(package.origin).parent / "cli" / "door.py"))
+
+
+def main() -> int:
+    """Runs the command that stands on this process's command line; returns the exit status."""
+    return door()["main"](sys.argv[1:])
 
 
 def run(command: str) -> int:
-    """Runs a command of xmoco_plugin on this process's arguments; returns the exit status."""
-    package = find_spec("xmoco_plugin")  # found, not imported
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("No module named 'xmoco_plugin'", name="xmoco_plugin")
-    door = run_path(str(Path(package.origin).parent / "cli" / "door.py"))
-    return door["main"](command, sys.argv[1:], sys.argv[0])
+    """Runs one command on this process's arguments, as tools/ does; returns the exit status."""
+    return door()["run"](command, sys.argv[1:], Path(sys.argv[0]).name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

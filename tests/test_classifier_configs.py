@@ -2,7 +2,6 @@
 """configs/linear and configs/semi: what they say, that they start, and that frozen means frozen."""
 
 import copy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from xmoco_plugin.downstream import prepare
 from xmoco_plugin.downstream.errors import DownstreamError
 
 from .tiny_runner import QuietRunner
+from .tool_modules import run_tool
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = [f for room in ("linear", "semi") for f in sorted((CONFIGS / room).glob("*.py"))]
@@ -149,6 +149,5 @@ def test_training_starts_with_the_one_command_of_the_header(tmp_path, monkeypatc
         *("model.head.in_channels=64", "train_cfg.max_epochs=1", "train_dataloader.num_workers=0"),
     ]
     command = [str(CIFAR[0]), "--data-root", str(tmp_path), "--work-dir", str(tmp_path / "work")]
-    monkeypatch.setattr(sys, "argv", ["train.py", *command, "--cfg-options", *options])
-    assert train.common.run(train.main) == 0
+    assert run_tool(train, monkeypatch, *command, "--cfg-options", *options) == 0
     assert list((tmp_path / "work").glob("*.pth"))

@@ -136,8 +136,8 @@ def test_two_nodes_killed_and_resumed_go_on_where_they_were(tmp_path):
 THREADS = """
 import sys
 from pathlib import Path
-from xmoco_plugin.cli import common, train
-status = common.run(train.main)
+from xmoco_plugin.cli import options, start, train
+status = start.run(train, options.parse("train", sys.argv[1:]))
 print([file.read_text().strip() for file in Path('/proc/self/task').glob('*/comm')])
 sys.exit(status)
 """

@@ -3,6 +3,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,19 @@ def test_no_file_is_longer_than_300_lines_and_xmoco_stays_under_150():
     lengths = {f: len(f.read_text().splitlines()) for f in FILES + others}
     assert {f: n for f, n in lengths.items() if n > 300} == {}
     assert lengths[PACKAGE / "algorithms" / "xmoco.py"] < 150
+
+
+def test_what_runs_before_the_hosts_are_there_imports_the_standard_library_alone():
+    cli = PACKAGE / "cli"
+    names = ("door.py", "doctor.py", "__main__.py")
+    for file in [ROOT / "xmoco.py", *(cli / n for n in names), *(cli / "options").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                # Of the folder itself, which is loaded by its path and has no other parent.
+                assert node.level in (0, 1), file
+                found = [node.module] if node.level == 0 else []
+            assert {name.split(".")[0] for name in found} <= sys.stdlib_module_names, file
 
 
 def test_nothing_imports_the_tools_or_benchmarks():

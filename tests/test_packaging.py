@@ -15,6 +15,7 @@ import pytest
 from mmengine.config import Config
 
 import xmoco_plugin
+from xmoco_plugin.cli.options import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 IGNORED = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "work_dirs")
@@ -89,11 +90,9 @@ def test_no_message_or_page_has_pip_fetch_this_package_which_is_on_no_index():
     assert not [file.name for file in files if wrong.search(file.read_text(encoding="utf-8"))]
 
 
-def test_the_readme_names_every_tool():
-    tools = [f.name for f in (ROOT / "tools").glob("*.py") if "__main__" in f.read_text()]
+def test_the_readme_names_every_command():
     readme = (ROOT / "README.md").read_text()
-    # transfer.py is started by transfer.sh, which docs/transfer_configs.md shows.
-    assert [name for name in tools if name not in readme] == ["transfer.py"]
+    assert [word for word in COMMANDS if f"xmoco {word}" not in readme] == []
 
 
 def test_the_wheel_requires_no_stack_unless_an_extra_asks_for_one(wheel):
@@ -133,6 +132,18 @@ def test_a_config_builds_on_the_installed_wheel_by_its_scoped_name(clean_python,
     assert printed[1].startswith(site)
     assert "/.mim/configs/" in printed[1]
     assert printed[2:] == ["XMoCo", "(16,", "64)", "200"]
+
+
+def test_the_installed_command_starts_and_finds_the_installed_package(clean_python, tmp_path):
+    command = clean_python.with_name("xmoco")
+    assert run(command, "--version", cwd=tmp_path).strip() == xmoco_plugin.__version__
+    (tmp_path / "tiny.py").write_text("work_dir = 'x'")
+    for start in (
+        [command],
+        [clean_python, "-m", "xmoco"],
+        [clean_python, "-m", "xmoco_plugin.cli"],
+    ):
+        assert "--data-root" in run(*start, "train", "--help", cwd=tmp_path)
 
 
 def test_the_installed_tools_start_from_the_mim_folder(clean_python, tmp_path):

@@ -72,7 +72,7 @@ def test_a_run_that_reads_no_folder_is_reported_beside_one_that_does(
         (["nothing"], "there is no folder nothing"),
         (["."], "is no work dir of a training"),
         (["run", "run"], "a work dir is named twice"),
-        (["run", "--images", "0"], "--images 0"),
+        (["run", "--images", "0"], "--images: 0: a whole number from 1"),
         (["run", "--base", "nothing.py"], "there is no config 'nothing.py'"),
         (["run", "--out", "no/such/folder/page.html"], "no/such/folder"),
     ],

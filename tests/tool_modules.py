@@ -1,15 +1,15 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """The command lines of xmoco_plugin/cli as modules."""
 
+import argparse
 import importlib
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import ModuleType
 
-from xmoco_plugin.cli import exits
+from xmoco_plugin.cli import options, start
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "tools"
@@ -22,9 +22,16 @@ def import_tool(name: str) -> ModuleType:
 
 def run_tool(tool: ModuleType, monkeypatch, *arguments) -> int:
     """Runs a tool as its command line does; returns the exit status."""
-    name = tool.__name__.rpartition(".")[2]
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
-    return exits.run(tool.main)
+    try:
+        args = parse(tool, *arguments)
+    except SystemExit as end:
+        return end.code
+    return start.run(tool, args)
+
+
+def parse(tool: ModuleType, *arguments) -> argparse.Namespace:
+    """What a tool makes of its command line, before the hosts are there."""
+    return options.parse(tool.__name__.rpartition(".")[2], [*map(str, arguments)])
 
 
 def wait_for_file(file: Path, process: subprocess.Popen, seconds: float) -> None:

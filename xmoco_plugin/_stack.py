@@ -95,7 +95,7 @@ def check_stack() -> None:
     if not faults:
         faults, mend = _import_faults()
     if faults:
-        raise ImportError(_message(stack, faults, mend, remove))
+        raise ImportError(_message(stack, faults, mend, remove), name=__name__)
 
 
 @contextlib.contextmanager

@@ -218,7 +218,7 @@ def test_a_worker_holds_no_list_and_is_sent_no_pixels(folder, tmp_path):
 
 
 def test_a_missing_or_cut_pack_is_named_with_the_way_out(folder, tmp_path):
-    with pytest.raises(PackError, match=r"make one with tools/pack_images\.py"):
+    with pytest.raises(PackError, match=r"make one with xmoco pack pack"):
         dataset(tmp_path / "nothing")
     write_pack(folder, tmp_path / "pack")
     os.truncate(tmp_path / "pack" / "data.bin", 100)

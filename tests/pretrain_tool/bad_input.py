@@ -42,7 +42,6 @@ def _mistakes(scene: Scene) -> Options:
     return {
         "--data": "potos",
         "--modle": "resnet50",
-        "--model": "resnet19",
         "--epochs": 0,
         "--lr": "fast",
         "--labels": "lables",
@@ -62,7 +61,7 @@ def _not_ours(scene: Scene) -> Options:
 
 
 def _not_writable(scene: Scene) -> Options:
-    scene.patch.setattr(scene.tool.options.os, "access", lambda path, mode: not mode & os.W_OK)
+    scene.patch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     return {}
 
 

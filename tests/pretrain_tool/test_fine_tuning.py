@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
 
 import pytest
 import torch
@@ -31,10 +31,10 @@ ELSEWHERE = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS"
 
 
 def carry_out(line: str, options: list) -> subprocess.CompletedProcess:
-    """Runs a printed line in the checkout, with options added, as a shell does."""
+    """Runs a printed line, with options added, as a shell does."""
     done = subprocess.run(
         ["bash", "-c", f"{line} {shlex.join(map(str, options))}"],
-        cwd=ROOT,
+        cwd=tempfile.gettempdir(),
         env=ELSEWHERE,
         capture_output=True,
         text=True,
@@ -47,14 +47,12 @@ def carry_out(line: str, options: list) -> subprocess.CompletedProcess:
 def test_the_lines_of_the_tools_judge_use_and_report(finished, tmp_path):
     out, _ = finished
     text = (out / "next_steps.md").read_text()
-    assert f"run in the checkout: `cd {ROOT}`" in text
-    assert "need `make setup-transfer`" in text
-    [block] = re.findall(r"## Tools\n.*?```bash\n(.*?)```", text, re.DOTALL)
+    assert f"`{shlex.quote(sys.executable)} -m xmoco doctor`" in text
+    [block] = re.findall(r"## xmoco\n.*?```bash\n(.*?)```", text, re.DOTALL)
     lines = block.splitlines()
     names = ["evaluate", "embed", "report"]
-    assert [re.search(r"tools/(\w+)\.py", line)[1] for line in lines] == names
-    # Named from the checkout where it lies there.
-    assert {ROOT / shlex.split(line)[0] for line in lines} == {Path(sys.executable)}
+    assert [re.search(r"-m xmoco (\w+)", line)[1] for line in lines] == names
+    assert {shlex.split(line)[0] for line in lines} == {sys.executable}
     made = dict(evaluate="table", embed="features.npz", report="page.html")
     for name, line in zip(names, lines, strict=True):
         line = line.replace("FOLDER_OF_IMAGES", shlex.quote(str(out)))  # first_batch.png is one
@@ -73,10 +71,9 @@ def test_a_run_without_labels_asks_for_a_labelled_folder(finished, tmp_path):
         cfg.pop(key)
     cfg.dump(tmp_path / "config.py")
     shutil.copy(out / "backbone.pth", tmp_path)
-    text = hand_over(tmp_path, Path(sys.executable).parents[1]).read_text()
-    # The checkout's own Python is named from there.
-    python = f"bin/{Path(sys.executable).name}"
-    assert f"\n{python} tools/evaluate.py {tmp_path}/backbone.pth --data LABELLED_FOLDER\n" in text
+    text = hand_over(tmp_path).read_text()
+    python = shlex.quote(sys.executable)
+    assert f"\n{python} -m xmoco evaluate {tmp_path}/backbone.pth --data LABELLED_FOLDER\n" in text
 
 
 @pytest.mark.slow

@@ -71,9 +71,9 @@ def test_ctrl_c_ends_training_with_one_line_that_says_how_to_go_on(config, image
     assert ends[0].startswith("stopped before the first checkpoint")
 
 
-def test_ctrl_c_while_the_hosts_are_imported_leaves_no_traceback(tmp_path):
+def test_ctrl_c_while_the_hosts_are_imported_leaves_no_traceback(config, tmp_path):
     ready = tmp_path / "ready"
     (tmp_path / "torch.py").write_text(f"import time\nopen({str(ready)!r}, 'w')\ntime.sleep(60)\n")
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    status, printed, said = interrupted([ROOT / "tools" / "train.py", "--help"], path, ready)
+    status, printed, said = interrupted([ROOT / "tools" / "train.py", config], path, ready)
     assert (status, printed, said) == (-signal.SIGINT, "", "")

@@ -3,14 +3,15 @@
 
 import argparse
 import json
-import sys
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
-from ..tool_modules import ROOT, import_tool
+from xmoco_plugin.cli import start
+
+from ..tool_modules import ROOT, import_tool, parse, run_tool
 from ..tools_config import CONFIG
 from .command import run_train
 
@@ -27,8 +28,8 @@ val_evaluator = dict(type='Accuracy')
 
 def merged(tools, monkeypatch, config, *arguments) -> Config:
     train, common = tools
-    monkeypatch.setattr(sys, "argv", ["train.py", str(config), *map(str, arguments)])
-    args = train.parse_args()
+    args = parse(train, config, *arguments)
+    start.read_config_options(args)
     cfg = common.load_config(args.config)
     train.merge(cfg, args)
     return cfg
@@ -103,8 +104,7 @@ def test_a_checkpoint_is_tested_by_the_validation_loop_where_there_is_no_other(
     torch.save({"state_dict": model.state_dict()}, config.parent / "weights.pth")
     out = config.parent / "metrics.json"
     arguments = [config, config.parent / "weights.pth", "--work-dir", config.parent, "--out", out]
-    monkeypatch.setattr(sys, "argv", ["test.py", *map(str, arguments)])
-    assert tools[1].run(import_tool("test").main) == 0
+    assert run_tool(import_tool("test"), monkeypatch, *arguments) == 0
     # Every query is in the bank and finds itself.
     assert json.loads(out.read_text()) == {"accuracy/top1": 100.0}
 

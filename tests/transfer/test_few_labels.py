@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models import ResNet
 from PIL import Image
 
-from ..tool_modules import import_tool, run_tool
+from ..tool_modules import import_tool, parse, run_tool
 from .drawn import CLASSES, draw, edit
 from .hosts import needs_mmdet, needs_mmseg
 from .small import DETECTOR, ROOT, SEGMENTOR, SMALL_DETECTOR, WIDTH
@@ -162,10 +162,7 @@ def test_seeds_may_share_their_images_and_shares_have_iterations_of_their_own(
 @needs_mmdet
 def test_imagenet_weights_are_read_as_the_config_of_that_name_reads_them(tool, data, checkpoint):
     def resolved(config, imagenet):
-        parser = tool.transfer.build_parser("", "")
-        args = parser.parse_args(
-            [str(checkpoint), "det", str(ROOT / config), "--data-root", str(data)]
-        )
+        args = parse(tool.transfer, checkpoint, "det", ROOT / config, "--data-root", data)
         return tool.transfer.resolve(args, imagenet).model
 
     named = resolved(DETECTOR.replace(".py", "_imagenet.py"), False)
@@ -206,7 +203,7 @@ def test_segmentation_reads_lists_of_names(
         (["--share-iters", "5"], "--share-iters has 1 numbers for 5 shares"),
         (["--imagenet", "absent.pth"], "no pretraining checkpoint"),
         (["--data-root", "absent"], "absent"),
-        (["--max-iters", "0"], "a number above 0"),
+        (["--max-iters", "0"], "--max-iters: 0: a whole number from 1"),
     ],
 )
 def test_bad_options_end_with_status_2_and_a_message_before_training(
@@ -214,11 +211,7 @@ def test_bad_options_end_with_status_2_and_a_message_before_training(
 ):
     arguments = [checkpoint, "det", ROOT / DETECTOR, "--data-root", data]
     work = ["--work-dir", tmp_path / "work"]
-    try:
-        status = run_tool(tool, monkeypatch, *arguments, *work, *change)
-    except SystemExit as error:  # argparse's own
-        status = error.code
-    assert status == 2
+    assert run_tool(tool, monkeypatch, *arguments, *work, *change) == 2
     assert message in capsys.readouterr().err
     assert fine_tunings == []
     assert not (tmp_path / "work").exists()

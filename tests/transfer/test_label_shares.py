@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from xmoco_plugin.cli.options import few_labels as options
 from xmoco_plugin.downstream import TrainingSet
 
 from ..tool_modules import import_tool
@@ -39,12 +40,12 @@ def test_a_share_depends_on_seed_and_names_and_on_nothing_else(tool):
     assert first == [10, 15, 22, 28, 34, 65, 71, 78]
 
 
-def test_numbers_are_read_and_what_is_out_of_range_is_named(tool):
-    assert tool.shares("100,1,2.5") == [1.0, 2.5, 100.0]
-    assert tool.positive("10,20") == [10, 20]
+def test_numbers_are_read_and_what_is_out_of_range_is_named():
+    assert options.shares("100,1,2.5") == [1.0, 2.5, 100.0]
+    assert options.positive("10,20") == [10, 20]
     for wrong in ("", "a", "0", "-1,5", "101", "nan", "5,5"):
         with pytest.raises(Exception, match="names no shares: percentages above 0 and up to 100"):
-            tool.shares(wrong)
+            options.shares(wrong)
     for wrong in ("", "0", "1.5", "-3"):
         with pytest.raises(Exception, match="whole numbers above 0"):
-            tool.positive(wrong)
+            options.positive(wrong)

@@ -12,6 +12,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from xmoco_plugin.cli.options.transfer import seeds
+
 from ..free_port import free_port
 from ..tool_modules import import_tool
 from .drawn import draw, edit
@@ -168,13 +170,13 @@ def test_a_schedule_of_any_length_ends_after_it_begins(tool, iters):
     assert all(begin < end for begin, end in parts)
 
 
-def test_seeds_are_one_a_list_or_a_range(tool):
-    assert tool.seeds("3") == [3]
-    assert tool.seeds("0,2,5") == [0, 2, 5]
-    assert tool.seeds("0..4") == [0, 1, 2, 3, 4]
+def test_seeds_are_one_a_list_or_a_range():
+    assert seeds("3") == [3]
+    assert seeds("0,2,5") == [0, 2, 5]
+    assert seeds("0..4") == [0, 1, 2, 3, 4]
     for wrong in ("", "a", "4..0", "1,1"):
         with pytest.raises(Exception, match="names no seeds"):
-            tool.seeds(wrong)
+            seeds(wrong)
 
 
 def test_the_table_has_percent_and_for_several_seeds_mean_and_std(tool):

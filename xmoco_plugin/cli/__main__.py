@@ -8,10 +8,10 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 
 if __name__ == "__main__":
-    if not __package__:  # by its path: its folder, whose names are no top-level modules, is there
-        sys.path.remove(str(FOLDER))
+    if not __package__:  # by its path: its folder may be among the others' and hide their modules
+        sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != FOLDER]
         if find_spec("xmoco_plugin") is None:
             sys.path.append(str(FOLDER.parents[1]))
     from runpy import run_path
 
-    sys.exit(run_path(str(FOLDER / "door.py"))["main"](sys.argv[1], sys.argv[2:], "xmoco"))
+    sys.exit(run_path(str(FOLDER / "door.py"))["main"](sys.argv[1:]))

@@ -2,7 +2,6 @@
 """What the tools that judge or use a backbone share: its config, its weights, an option."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from xmoco_plugin.checkpoint import (
     state_dict_of,
 )
 from xmoco_plugin.cli import common
+from xmoco_plugin.cli.options.shared import USUAL_SIZE
 from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.export import find_backbone
 from xmoco_plugin.untrusted import (
@@ -30,26 +30,8 @@ from xmoco_plugin.untrusted import (
 from xmoco_plugin.views import training_size
 from xmoco_plugin.weights import check_kinds
 
-USUAL_SIZE = 224  # px, of ImageNet's recipes
-LARGEST_SIZE = (
-    4096  # px, that settings may ask for by themselves: the largest that is pretrained on
-)
-
-
-def temperature(text: str) -> float | None:
-    """A number, or None for "none": what --temperature takes."""
-    return None if text.lower() == "none" else float(text)
-
-
-def add_image_size(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that :func:`image_size` reads."""
-    parser.add_argument(
-        "--image-size",
-        type=positive,
-        metavar="PIXELS",
-        help="side of the centre crop of files; default: that of the training views where the "
-        f"config names it, else {USUAL_SIZE}",
-    )
+# Side of views, px, that settings may ask for by themselves: the largest that is pretrained on.
+LARGEST_SIZE = 4096
 
 
 def image_size(args: argparse.Namespace, cfg: Config) -> tuple[int, str]:
@@ -69,29 +51,6 @@ def image_size(args: argparse.Namespace, cfg: Config) -> tuple[int, str]:
             f"{LARGEST_SIZE:,} are taken from a config: name another with --image-size"
         )
     return found[0], f"that of the training views ({found[1]} in the config)"
-
-
-def add_loading(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the loader."""
-    parser.add_argument(
-        "--batch-size", type=positive, default=256, help="images at once; default: %(default)s"
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=min(8, os.cpu_count() or 1),
-        help="loader processes; default: %(default)s, one a core and 8 at most",
-    )
-    parser.add_argument(
-        "--max-pixels", type=positive, help="largest image that is read; default: 128,000,000"
-    )
-
-
-def positive(text: str) -> int:
-    """An integer from 1."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is smaller than 1")
-    return int(text)
 
 
 def load_config(args: argparse.Namespace) -> Config:

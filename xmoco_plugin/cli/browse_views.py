@@ -25,18 +25,6 @@ from xmoco_plugin.visualization.view_steps import Step, save_steps
 OURS = re.compile(r"views_\d{2,}\.png")  # pictures that this tool makes
 
 
-def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="of a pretraining whose pipeline has a MultiView")
-    parser.add_argument("--out", default="views", help="folder for the pictures and the table")
-    parser.add_argument("--number", type=int, default=8, help="of images")
-    parser.add_argument("--runs", type=int, default=400, help="of the pipeline, to count changes")
-    parser.add_argument("--data-root", help="folder of the data, if not the config's")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")
-    return parser.parse_args()
-
-
 def split_pipeline(cfg: Config) -> tuple[list[dict], dict]:
     """What comes before the views in the training pipeline, and MultiView's config.
 
@@ -50,7 +38,7 @@ def split_pipeline(cfg: Config) -> tuple[list[dict], dict]:
         found = ", ".join(str(step.get("type")) for step in pipeline) or "nothing"
         raise ValueError(
             "the training pipeline makes no pairs of views step by step: it has no MultiView, but "
-            f"{found}. Views of TwoViews or TwoViewDataPreprocessor have no steps; tools/report.py "
+            f"{found}. Views of TwoViews or TwoViewDataPreprocessor have no steps; xmoco report "
             "shows them"
         )
     return pipeline[:place], pipeline[place]
@@ -94,11 +82,8 @@ def follow(view: list[dict], sample: dict) -> list[Step]:
     return rows
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Browses."""
-    args = parse_args()
-    if args.number < 1 or args.runs < 1:
-        raise ValueError(f"--number {args.number} --runs {args.runs}: at least one of each")
     cfg = common.load_config(args.config)
     if args.data_root is not None:
         common.set_data_root(cfg, args.data_root, args.config)

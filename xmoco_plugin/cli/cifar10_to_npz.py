@@ -36,10 +36,6 @@ def convert(folder: str, out: Path) -> None:
         print(f"{out / split}.npz: {len(images):,} images, {len(np.unique(labels))} classes")
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Converts."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", help="folder that holds cifar-10-batches-py")
-    parser.add_argument("out", type=Path, help="folder for train.npz and test.npz")
-    args = parser.parse_args()
     convert(args.folder, args.out)

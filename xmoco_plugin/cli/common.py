@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -19,6 +19,7 @@ from mmpretrain.registry import DATASETS
 
 from xmoco_plugin._config_scope import unmark_collate
 from xmoco_plugin.cli.exits import run as run
+from xmoco_plugin.cli.options.shared import no_config
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
 from xmoco_plugin.untrusted import guard_reading, refusal, refuse_code_in_data
 from xmoco_plugin.untrusted.files import ANNOTATION_LIMIT
@@ -30,39 +31,6 @@ UNLABELED = (
 )
 
 
-def add_common_arguments(parser: argparse.ArgumentParser, subfolder: str = "") -> None:
-    """Adds the options that training and testing have in common; see :func:`merge_common`."""
-    default = str(Path("work_dirs", "CONFIG", subfolder))
-    parser.add_argument(
-        "--work-dir",
-        help="folder for logs and checkpoints; default: the config's work_dir"
-        + (f", in there {subfolder}/," if subfolder else "")
-        + f" or {default}",
-    )
-    parser.add_argument(
-        "--data-root", help="folder of the data: replaces data_root of every dataset in the config"
-    )
-    parser.add_argument("--amp", action="store_true", help="compute in mixed precision")
-    parser.add_argument(
-        "--no-pin-memory", action="store_true", help="turn pin_memory off in every dataloader"
-    )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        help="override settings of the config: key=value, also nested (a.b.c=1), lists as "
-        'key="[a,b]" or key=a,b; quotation marks are needed, white space is not allowed',
-    )
-    parser.add_argument(
-        "--launcher",
-        choices=["none", "pytorch", "slurm", "mpi"],
-        default="none",
-        help="job launcher",
-    )
-    # torch.distributed.launch hands on --local-rank, torchrun sets LOCAL_RANK.
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
-
-
 def load_config(path: str) -> Config:
     """Reads a config file.
 
@@ -71,10 +39,7 @@ def load_config(path: str) -> Config:
         DownstreamError: It inherits from a library that is not installed.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"There is no config file {path!r} (looked from {Path.cwd()}). "
-            "The configs of this project are in configs/."
-        )
+        raise FileNotFoundError(no_config(path))
     try:
         return Config.fromfile(path)
     except ImportError as error:
@@ -225,7 +190,8 @@ def build_runner(cfg: Config) -> Runner:
         if cfg.launcher != "pytorch":
             raise ValueError(
                 f"--launcher {cfg.launcher} needs an accelerator and this machine has none: start "
-                "the processes with tools/dist_train.sh (--launcher pytorch)."
+                "the processes with tools/dist_train.sh, or with torchrun -m xmoco train CONFIG "
+                "--launcher pytorch."
             )
         # mmengine would select a CUDA device first; it leaves a group that exists alone, and
         # hands DDP the index of a device unless the config says that there is none.

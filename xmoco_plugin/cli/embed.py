@@ -9,19 +9,17 @@ spreadsheet runs it.
 
 import argparse
 import csv
-import importlib
 import io
 import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmcv.transforms import Compose
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from xmoco_plugin.checkpoint import write_atomic
@@ -57,44 +55,6 @@ class Images(torch.utils.data.Dataset):
             return index, self.pipeline(dict(img_path=self.paths[index]))
         except UnreadableImageError as error:
             return index, str(error)
-
-
-def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("checkpoint", help="checkpoint file of a pretraining")
-    parser.add_argument("folder", help="of images, in any depth")
-    parser.add_argument("--out", type=Path, required=True, help="FILE.npz, .csv or .parquet")
-    parser.add_argument(
-        "--config",
-        help="config with its model; default: the one in the checkpoint, or beside an export",
-    )
-    backbones.add_image_size(parser)
-    parser.add_argument(
-        "--plain-names",
-        action="store_true",
-        help="csv: no ' before a name that a spreadsheet would take for a formula",
-    )
-    parser.add_argument(
-        "--normalize", action="store_true", help="scale every feature to norm 1; default: not"
-    )
-    backbones.add_loading(parser)
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="override settings: key=value"
-    )
-    args = parser.parse_args()
-    if args.workers < 0:
-        parser.error("--workers starts at 0")
-    if args.out.suffix not in WRITERS:
-        parser.error(f"--out {args.out}: its name ends in none of {', '.join(WRITERS)}")
-    if args.out.suffix == ".parquet":
-        try:  # now, not after an hour of extraction
-            importlib.import_module("pyarrow.parquet")
-        except ImportError as error:
-            parser.error(f"--out {args.out} needs pyarrow: pip install pyarrow ({error})")
-    return args
 
 
 def embed(
@@ -168,9 +128,8 @@ def write_parquet(names: list[str], features: np.ndarray, file: Any) -> None:
 WRITERS: dict[str, Callable] = {".npz": write_npz, ".csv": write_csv, ".parquet": write_parquet}
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Extracts and writes."""
-    args = parse_args()
     common.check_checkpoint(args.checkpoint)
     if not args.out.parent.is_dir():
         raise FileNotFoundError(f"--out {args.out}: there is no folder {args.out.parent}")

@@ -9,29 +9,10 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from xmoco_plugin.cli import backbones, common
+from xmoco_plugin.cli.options.eval_knn import SUBFOLDER
 from xmoco_plugin.evaluation.knn_val_loop import KNNValLoop, setting_name
 
-SUBFOLDER = "eval_knn"  # of the training's work dir
 LOOPS = {"val": "KNNValLoop", "test": "KNNTestLoop"}
-
-
-def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config file with a KNNValLoop or KNNTestLoop")
-    parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument(
-        "--k", type=int, nargs="+", help="neighbours; several cost hardly more than one"
-    )
-    parser.add_argument(
-        "--temperature",
-        type=backbones.temperature,
-        nargs="+",
-        help='of the weights exp(cosine / temperature); "none": every neighbour has one vote',
-    )
-    parser.add_argument("--out", help="file for the results (.json)")
-    common.add_common_arguments(parser, SUBFOLDER)
-    return parser.parse_args()
 
 
 def merge(cfg: Config, args: argparse.Namespace) -> str:
@@ -90,9 +71,8 @@ def print_table(rows: list[dict]) -> None:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Judges."""
-    args = parse_args()
     cfg = common.load_config(args.config)
     stage = merge(cfg, args)
     common.check_data(cfg)

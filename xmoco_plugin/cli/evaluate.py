@@ -21,7 +21,6 @@ from mmengine.runner import Runner
 
 from xmoco_plugin.checkpoint import sha256_of
 from xmoco_plugin.cli import backbones, common
-from xmoco_plugin.cli.evaluate_options import parse_args
 from xmoco_plugin.data import NpzImages, labelled_sets, limit_pixels
 from xmoco_plugin.evaluation.features import (
     ModelEmbedder,
@@ -229,9 +228,8 @@ def markdown(facts: dict, rows: list[dict]) -> str:
     return "\n".join([*lines, "", "; ".join(made) + "."])
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Judges."""
-    args = parse_args()
     common.check_checkpoint(args.checkpoint)
     cfg = backbones.load_config(args)
     init_default_scope("mmpretrain")

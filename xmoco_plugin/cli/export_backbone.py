@@ -8,29 +8,6 @@ from xmoco_plugin import export
 from xmoco_plugin.checkpoint import CheckpointError
 
 
-def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", help="file of a pretraining, or weights of these libraries")
-    parser.add_argument("out", help="file to write; its folder must exist")
-    parser.add_argument("--to", required=True, choices=export.TARGETS, help="who will read it")
-    parser.add_argument(
-        "--from",
-        dest="layout",
-        default="auto",
-        choices=export.SOURCES,
-        help="layout of the checkpoint; auto recognizes each of them",
-    )
-    parser.add_argument(
-        "--encoder",
-        choices=["query", "key"],
-        default="query",
-        help="key: the momentum encoder, where the file has one",
-    )
-    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
-    return parser.parse_args()
-
-
 def check_out(source: Path, out: Path, target: str, force: bool) -> None:
     """Checks the name of the file that is to be written.
 
@@ -49,9 +26,8 @@ def check_out(source: Path, out: Path, target: str, force: bool) -> None:
         raise ValueError(f"{out}: detectron2 chooses its reader by the ending; name it .pth.")
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Exports."""
-    args = parse_args()
     source, out = Path(args.checkpoint).expanduser(), Path(args.out).expanduser()
     check_out(source, out, args.to, args.force)
     checkpoint = export.read_weights(source)

@@ -1,9 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Fine-tunes on shares of the labels, from scratch and from weights; a table and a plot.
-
-Scratch is always among the starts; the word scratch in the place of the checkpoint leaves it alone.
-Further options (--amp, --no-pin-memory) are handed to tools/train.py and tools/test.py.
-"""
+"""Fine-tunes on shares of the labels, from scratch and from weights; a table and a plot."""
 
 import argparse
 import copy
@@ -19,53 +15,6 @@ from xmoco_plugin.cli import transfer
 from xmoco_plugin.cli.share_results import NAME, Run, Start, write_results
 from xmoco_plugin.data.labelled_share import hash_share
 from xmoco_plugin.downstream import TrainingSet, leaf_datasets
-
-
-def parse_args() -> tuple[argparse.Namespace, list[str]]:
-    """Parses the command line; returns what it does not know, too."""
-    parser = transfer.build_parser(__doc__, f"work_dirs/{NAME}/CONFIG, with a folder a run")
-    parser.add_argument(
-        "--imagenet", metavar="FILE", help="a third start: weights in torchvision's layout"
-    )
-    parser.add_argument(
-        "--shares",
-        default="1,5,10,25,100",
-        type=shares,
-        help="percent of the training images; default: %(default)s",
-    )
-    parser.add_argument(
-        "--share-iters",
-        type=positive,
-        metavar="N,N,...",
-        help="iterations of each share, the smallest first; default: the same for all",
-    )
-    parser.add_argument(
-        "--same-images",
-        action="store_true",
-        help="every seed trains on the images of the first; default: each draws its own",
-    )
-    return parser.parse_known_args()
-
-
-def shares(text: str) -> list[float]:
-    """Returns the rising percentages that '1,5,100' stands for."""
-    try:
-        chosen = sorted(float(part) for part in text.split(","))
-    except ValueError:
-        chosen = []
-    if not chosen or len(set(chosen)) < len(chosen) or not all(0 < s <= 100 for s in chosen):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} names no shares: percentages above 0 and up to 100, each once, as in 1,5,100"
-        )
-    return chosen
-
-
-def positive(text: str) -> list[int]:
-    """Returns the whole numbers above 0 that '100,200' stands for."""
-    parts = text.split(",")
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers above 0, as in 100,200,600")
-    return [int(part) for part in parts]
 
 
 def read_starts(args: argparse.Namespace, iters: list[int | None]) -> dict[Start, list[Config]]:
@@ -152,8 +101,6 @@ def plan(args: argparse.Namespace, root: Path) -> tuple[TrainingSet, list[Run]]:
         FileNotFoundError: A file or folder that is not there.
     """
     iters = args.share_iters or [args.max_iters] * len(args.shares)
-    if len(iters) != len(args.shares):
-        raise ValueError(f"--share-iters has {len(iters)} numbers for {len(args.shares)} shares.")
     starts = read_starts(args, iters)
     data = TrainingSet.read(training_data(next(iter(starts.values()))[0]))
     drawn = {seed: args.seeds[0] if args.same_images else seed for seed in args.seeds}
@@ -183,7 +130,7 @@ def plan(args: argparse.Namespace, root: Path) -> tuple[TrainingSet, list[Run]]:
     return data, runs
 
 
-def run_all(data: TrainingSet, runs: list[Run], args: argparse.Namespace, extra: list[str]) -> None:
+def run_all(data: TrainingSet, runs: list[Run], args: argparse.Namespace) -> None:
     """Trains and tests what has not been; says which run of how many it is, and the time left.
 
     Raises:
@@ -207,7 +154,7 @@ def run_all(data: TrainingSet, runs: list[Run], args: argparse.Namespace, extra:
             part = Path(training_data(run.config).ann_file)
             part.parent.mkdir(parents=True, exist_ok=True)
             write_text(part, data.part(run.rows))
-        transfer.run_seed(run.config, run.folder, run.seed, args.gpus, extra)
+        transfer.run_seed(run.config, run.folder, run.seed, args.gpus, args.extra)
         write_results(root, runs, args)
 
 
@@ -215,12 +162,11 @@ def _images(count: int) -> str:
     return f"{count} image" if count == 1 else f"{count} images"
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Plans, fine-tunes, prints."""
-    args, extra = parse_args()
     args.work_dir = args.work_dir or str(Path("work_dirs", NAME, Path(args.config).stem))
     root = Path(args.work_dir)
     data, runs = plan(args, root)
-    run_all(data, runs, args, extra)
+    run_all(data, runs, args)
     text = write_results(root, runs, args)
     print(f"\n{text}\n\n{root / NAME}.md, .json, .png, .svg", flush=True)

@@ -7,14 +7,13 @@ kill: it goes on. Class folders become labels, names are kept, and `unpack` give
 
 import argparse
 import sys
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import cv2
 from rich.progress import Progress
 
 from xmoco_plugin.data import Pack, PackError, PackOptions, write_pack
 from xmoco_plugin.untrusted import printable
-from xmoco_plugin.untrusted.image_file import MAX_PIXELS
 
 
 def pack(args: argparse.Namespace) -> None:
@@ -94,30 +93,6 @@ def unpack(args: argparse.Namespace) -> None:
     print(f"{len(opened):,} images in {args.folder}")
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Packs, inspects or unpacks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("pack", help="write FOLDER's images to OUT")
-    command.add_argument("folder", type=Path)
-    command.add_argument("out", type=Path)
-    command.add_argument("--raw", action="store_true", help="store pixels: nothing to decode")
-    command.add_argument("--shorter-side", type=int, help="shrink larger images to this, in pixels")
-    command.add_argument("--quality", type=int, default=95, help="of JPEGs that were shrunk")
-    command.add_argument(
-        "--max-pixels",
-        type=int,
-        default=MAX_PIXELS,
-        help="larger images are left out where they are decoded; default: %(default)s",
-    )
-    command.set_defaults(function=pack)
-    command = commands.add_parser("inspect", help="say what a pack holds")
-    command.add_argument("pack", type=Path)
-    command.add_argument("--verify", action="store_true", help="compare every checksum")
-    command.set_defaults(function=inspect)
-    command = commands.add_parser("unpack", help="write a pack's images to files again")
-    command.add_argument("pack", type=Path)
-    command.add_argument("folder", type=Path)
-    command.set_defaults(function=unpack)
-    args = parser.parse_args()
-    args.function(args)
+    {"pack": pack, "inspect": inspect, "unpack": unpack}[args.what](args)

@@ -281,16 +281,16 @@ def _ask_disk(folder: Path, needed: int, what: str) -> None:
         )
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Pretrains."""
-    args, unknown = options.parse_args(__doc__)
     init_default_scope("mmpretrain")
-    given = options.check(args, unknown)
+    options.check(args)
+    given = args.given
     folder = Path(args.out).expanduser().resolve()
     try:
         with own.RunLock(folder) as lock:
             own.check_files(folder)
-            options.claim(folder, args, given)
+            options.claim(folder, args)
             epochs = prepare(args, given, folder)
             status = train(folder, epochs, given.get("gpus", 1), lock)
             end.finish(folder)

@@ -10,7 +10,7 @@ from xmoco_plugin.untrusted import printable
 from xmoco_plugin.visualization.report import WorkDir, write_report
 
 TREE = {
-    "config.py": "the complete config; tools/train.py runs it to the same result",
+    "config.py": "the complete config; xmoco train runs it to the same result",
     "files.txt": "the images trained on",
     "digests.txt": "what was in them, line by line",
     "scan.txt": "what the data are, and each file that was left out, with the reason",
@@ -62,7 +62,7 @@ def in_doubt(folder: Path) -> str | None:
 def finish(folder: Path) -> None:
     """Writes the report and what leads on, and says what there is."""
     report(folder)
-    steps = own.hand_over(folder, Path(__file__).resolve().parents[2])
+    steps = own.hand_over(folder)
     print(f"\n{folder}")
     for name, meaning in TREE.items():
         if (folder / name).exists():

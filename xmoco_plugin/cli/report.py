@@ -10,23 +10,6 @@ from xmoco_plugin.visualization.report import WorkDir, write_report
 from xmoco_plugin.visualization.report.buildable import check_buildable
 
 
-def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work_dirs", nargs="+", metavar="WORK_DIR", help="of a training")
-    parser.add_argument("--out", help="file to write; default: report.html in the first work dir")
-    parser.add_argument("--data-root", help="where the data are now, if not where the config says")
-    parser.add_argument(
-        "--images", type=int, default=2000, help="among which neighbours are looked for"
-    )
-    parser.add_argument(
-        "--base",
-        help="config to show the differences from: a file, or mmpretrain::FOLDER/FILE.py; default: "
-        "mmpretrain's that the run's config inherits",
-    )
-    return parser.parse_args()
-
-
 def run_names(folders: list[str]) -> list[str]:
     """Names that tell the folders apart: the last part of each path, or as many as it takes.
 
@@ -43,11 +26,8 @@ def run_names(folders: list[str]) -> list[str]:
     return names
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Reports."""
-    args = parse_args()
-    if args.images < 1:
-        raise ValueError(f"--images {args.images}: at least one is needed")
     out = Path(args.out) if args.out else Path(args.work_dirs[0]) / "report.html"
     if args.out and not out.parent.is_dir():
         raise ValueError(f"--out {args.out}: there is no folder {out.parent}")

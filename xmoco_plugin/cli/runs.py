@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from xmoco_plugin.checkpoint import write_text
+from xmoco_plugin.cli.options.runs import COLUMNS
 from xmoco_plugin.json_lines import read_json_lines
 from xmoco_plugin.untrusted import FileRefusedError, for_spreadsheet, printable, read_text
 from xmoco_plugin.visualization.report import WorkDir
@@ -24,7 +25,6 @@ from xmoco_plugin.visualization.report.config_diff import ABSENT, differences
 from xmoco_plugin.visualization.report.scalars import is_count, is_number
 
 SEPARATOR = "; "
-COLUMNS = ["name", "epochs", "best kNN", "verdict", "images/s"]
 PART = re.compile(r"\d{8}_\d{6}$")  # mmengine's folder of one start of a run
 LIMIT = 1 << 20  # bytes of a config (ours)
 WIDTH = 60  # characters of the differences that the text shows
@@ -37,23 +37,6 @@ th,td{padding:4px 10px;border-bottom:1px solid #ccc;text-align:left;vertical-ali
 {% for row in rows %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>
 {% endfor %}</table></html>
 """
-
-
-def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", metavar="DIR", help="work dirs, or folders of them")
-    parser.add_argument(
-        "--sort", metavar="COLUMN", default="name", help=f"{', '.join(COLUMNS)}, or a setting"
-    )
-    parser.add_argument(
-        "--format",
-        choices=["text", "csv", "html"],
-        default="text",
-        help="csv and html show all differences, text the first",
-    )
-    parser.add_argument("--out", help="file to write; default: print")
-    return parser.parse_args()
 
 
 def find_runs(folders: list[str]) -> list[Path]:
@@ -186,9 +169,8 @@ def _cell(text: str) -> str:
     return text
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Lists."""
-    args = parse_args()
     if args.out and (Path(args.out).is_dir() or not Path(args.out).resolve().parent.is_dir()):
         raise ValueError(f"--out {args.out}: it is a folder, or its folder does not exist")
     paths = find_runs(args.folders)

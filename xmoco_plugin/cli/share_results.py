@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""The runs of tools/few_labels.py, and what is written of them: table, JSON, plot."""
+"""The runs of xmoco few-labels, and what is written of them: table, JSON, plot."""
 
 import argparse
 import json
@@ -11,9 +11,8 @@ from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli import transfer
+from xmoco_plugin.cli.options.few_labels import NAME
 from xmoco_plugin.visualization import few_labels_figure, save_few_labels_figure
-
-NAME = "few_labels"  # of the files with the results
 
 
 class Start(NamedTuple):

@@ -8,20 +8,9 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from xmoco_plugin.cli import common
+from xmoco_plugin.cli.options.test import SUBFOLDER
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.weights import check_named_weights
-
-SUBFOLDER = "test"  # of the training's work dir
-
-
-def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("--out", help="file for the metrics (.json, .yaml or .pkl)")
-    common.add_common_arguments(parser, SUBFOLDER)
-    return parser.parse_args()
 
 
 def merge(cfg: Config, args: argparse.Namespace) -> None:
@@ -55,9 +44,8 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
     common.merge_common(cfg, args, loader_defaults, SUBFOLDER)
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Tests."""
-    args = parse_args()
     cfg = common.load_config(args.config)
     merge(cfg, args)
     common.check_data(cfg)

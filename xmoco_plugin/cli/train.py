@@ -17,40 +17,6 @@ from xmoco_plugin.untrusted import FileRefusedError, last_checkpoint, printable,
 from xmoco_plugin.weights import check_named_weights
 
 
-def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config file")
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        metavar="auto|CHECKPOINT",
-        help="go on from this checkpoint, or from the newest in the work dir",
-    )
-    parser.add_argument(
-        "--config-as-data",
-        action="store_true",
-        help="of a run of pretrain.py: read its FOLDER/config.py and run nothing in it, and train "
-        "in FOLDER, wherever it lies now",
-    )
-    parser.add_argument(
-        "--no-validate", action="store_true", help="train without the validation loop"
-    )
-    parser.add_argument(
-        "--auto-scale-lr",
-        action="store_true",
-        help="scale the learning rate by actual / original batch size",
-    )
-    parser.add_argument(
-        "--no-persistent-workers",
-        action="store_true",
-        help="start the dataloaders' workers anew every epoch",
-    )
-    common.add_common_arguments(parser)
-    return parser.parse_args()
-
-
 def merge(cfg: Config, args: argparse.Namespace) -> None:
     """Writes the command line into `cfg`.
 
@@ -88,9 +54,8 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
             loader.persistent_workers = False
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Trains."""
-    args = parse_args()
     if args.config_as_data:
         cfg = run_settings(Path(args.config).absolute().parent).config
     else:

@@ -1,8 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Fine-tunes a pretraining checkpoint in mmdet or mmseg, tests it, and prints its row of a table.
-
-Further options (--amp, --no-pin-memory) are handed to tools/train.py and tools/test.py.
-"""
+"""Fine-tunes a checkpoint in mmdet or mmseg, tests it, and prints its row of a table."""
 
 import argparse
 import copy
@@ -15,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import sha256_of
 from xmoco_plugin.cli import common, exits, processes
@@ -46,49 +43,11 @@ PATHS = {
 }
 
 
-def build_parser(description: str, work_dir: str) -> argparse.ArgumentParser:
-    """Returns the options of a fine-tuning; `work_dir` is the default that the help names."""
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("checkpoint", help="pretraining checkpoint, or the word scratch")
-    parser.add_argument("task", choices=sorted(SCOPES), help="detection or segmentation")
-    parser.add_argument("config", help="config of configs/detection or configs/segmentation")
-    parser.add_argument(
-        "--seeds", default="0", type=seeds, help="0, or 0,1,2, or 0..4; default: %(default)s"
-    )
-    parser.add_argument("--gpus", type=int, default=1, help="processes on this machine")
-    parser.add_argument("--work-dir", help=f"default: {work_dir}")
-    parser.add_argument("--data-root", help="folder of the data")
-    for stage in ("train", "val"):
-        for kind in PATHS:
-            parser.add_argument(f"--{stage}-{kind}", help="below --data-root, or absolute")
-    parser.add_argument(
-        "--max-iters", type=int, help="train so long, with the schedule stretched to fit"
-    )
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="override settings: key=value"
-    )
-    return parser
-
-
-def seeds(text: str) -> list[int]:
-    """Returns the seeds that '3', '0,1,2' or '0..4' stands for."""
-    first, dots, last = text.partition("..")
-    try:
-        chosen = (
-            list(range(int(first), int(last) + 1)) if dots else [int(s) for s in text.split(",")]
-        )
-    except ValueError:
-        chosen = []
-    if not chosen or len(set(chosen)) != len(chosen):
-        raise argparse.ArgumentTypeError(f"{text!r} names no seeds: 0, or 0,1,2, or 0..4")
-    return chosen
-
-
 def resolve(args: argparse.Namespace, imagenet: bool = False) -> Config:
     """Returns the config with every option in it, its data and checkpoint looked at.
 
     Args:
-        args: The options of :func:`build_parser`.
+        args: The options of `options.transfer`.
         imagenet: The checkpoint has torchvision's layout.
 
     Raises:
@@ -257,16 +216,14 @@ def _percent(task: str, pattern: str, metrics: dict) -> float | None:
     return None
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Fine-tunes, tests, prints."""
-    default = "work_dirs/transfer/CONFIG/HASH, with a folder a seed"
-    args, extra = build_parser(__doc__, default).parse_known_args()
     cfg = resolve(args)
     stem = Path(args.config).stem
     digest = "-" if args.checkpoint == "scratch" else sha256_of(cfg.pretrained)[:8]
     start = "scratch" if args.checkpoint == "scratch" else digest
     root = Path(args.work_dir or Path("work_dirs", "transfer", stem, start))
-    runs = {s: run_seed(cfg, root / f"seed_{s}", s, args.gpus, extra) for s in args.seeds}
+    runs = {s: run_seed(cfg, root / f"seed_{s}", s, args.gpus, args.extra) for s in args.seeds}
     label = "scratch" if args.checkpoint == "scratch" else Path(args.checkpoint).name
     text = table(args.task, label, digest, stem, runs)
     (root / "table.md").write_text(text + "\n")

@@ -40,7 +40,7 @@ class Pack:
     """A finished pack, open for reading. It is pickled as its path: processes share the pages.
 
     Args:
-        path: folder that ``tools/pack_images.py`` wrote.
+        path: folder that ``xmoco pack`` wrote.
 
     Attributes:
         facts: contents of ``pack.json``.
@@ -134,7 +134,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise PackError(
             f"{partial} is not finished: run the same pack command again, it goes on"
             if partial.is_dir()
-            else f"no pack in {path}: make one with tools/pack_images.py pack FOLDER {path}"
+            else f"no pack in {path}: make one with xmoco pack pack FOLDER {path}"
         )
     try:
         facts = read_json_object(file)

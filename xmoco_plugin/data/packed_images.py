@@ -8,7 +8,7 @@ from .row_dataset import RowDataset
 
 @DATASETS.register_module()
 class PackedImages(RowDataset):
-    """Images of a pack that ``tools/pack_images.py`` wrote: one file, memory-mapped.
+    """Images of a pack that ``xmoco pack`` wrote: one file, memory-mapped.
 
     Neither the process nor its workers hold a list of the images: what they look at are pages of
     the files, shared by all. Encoded images come as ``img_bytes`` for ``LoadImageOrSkip``, which
@@ -18,7 +18,7 @@ class PackedImages(RowDataset):
     Args:
         data_root (str): Folder of the pack.
         verify (bool): Compare each image's checksum when it is read; a wrong one is an unreadable
-            image. Costs about 0.1 ms for 100 kB. Defaults to False: ``tools/pack_images.py
+            image. Costs about 0.1 ms for 100 kB. Defaults to False: ``xmoco pack
             inspect --verify`` does it once for all.
         kwargs: Of mmpretrain's BaseDataset (``pipeline``, ``classes``, ``indices``, ...).
 

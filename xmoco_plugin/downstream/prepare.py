@@ -113,7 +113,7 @@ def _fill_checkpoint(cfg: Config) -> None:
         if not init.checkpoint:
             raise DownstreamError(
                 "no pretraining checkpoint is named. Name one: --cfg-options pretrained=FILE, or "
-                "bash tools/transfer.sh FILE ...; the configs that end in _scratch need none."
+                "xmoco transfer FILE ...; the configs that end in _scratch need none."
             )
         if not isinstance(init.checkpoint, str):
             raise DownstreamError(

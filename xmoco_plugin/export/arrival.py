@@ -143,7 +143,7 @@ def read_backbone(path: str | Path, prefix: str | None = None) -> tuple[str, dic
         raise CheckpointError(
             f"{path} has no backbone under {prefix or 'backbone.'!r}: its keys begin with "
             f"{', '.join(firsts[:8]) or 'nothing'}. Name its prefix (init_cfg.prefix), or bring it "
-            "into our layout: tools/export_backbone.py CKPT OUT --to mmpretrain."
+            "into our layout: xmoco export CKPT OUT --to mmpretrain."
         )
     return prefix, found, len(state) - len(found)
 

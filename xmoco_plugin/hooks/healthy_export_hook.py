@@ -20,7 +20,7 @@ class HealthyExportHook(Hook):
 
     ``backbone.pth`` is for mmpretrain, mmdet and mmseg; ``backbone.safetensors``, in timm's names,
     stands beside it where other libraries have such a backbone. Both are made from the checkpoint
-    that the host has just written, as ``tools/export_backbone.py`` makes them, once
+    that the host has just written, as ``xmoco export`` makes them, once
     :class:`HealthHook` has given its verdict:
 
     - a 'collapsing' epoch is never exported;

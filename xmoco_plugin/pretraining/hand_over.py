@@ -14,7 +14,7 @@ from .run_folder import run_settings
 CHANNELS = {18: [64, 128, 256, 512], 34: [64, 128, 256, 512]}
 WIDE = [256, 512, 1024, 2048]
 DETECTOR = """# Faster R-CNN on the backbone of this run, for a folder in COCO format.
-# bash tools/transfer.sh {weights_line} det {file_line} --data-root FOLDER
+# xmoco transfer {weights_line} det {file_line} --data-root FOLDER
 _base_ = "xmoco_plugin::detection/faster-rcnn_r18-fpn_small.py"
 custom_imports = dict(imports=["xmoco_plugin"], allow_failed_imports=False)
 
@@ -22,7 +22,7 @@ pretrained = {weights}
 model = dict(backbone=dict(depth={depth}), neck=dict(in_channels={channels}))
 """
 SEGMENTOR = """# FCN on the backbone of this run, for a folder in mmseg's layout.
-# bash tools/transfer.sh {weights_line} seg {file_line} --data-root FOLDER
+# xmoco transfer {weights_line} seg {file_line} --data-root FOLDER
 _base_ = "xmoco_plugin::segmentation/fcn_r18_small.py"
 custom_imports = dict(imports=["xmoco_plugin"], allow_failed_imports=False)
 
@@ -36,18 +36,19 @@ model = dict(
 STEPS = """# What to do with this run
 
 `backbone.pth` holds the weights of the last checkpoint that was not held back; its record names
-epoch and verdict (docs/health.md). Lines with `tools/` are run in the checkout: `cd {checkout}`
+epoch and verdict (docs/health.md).
 
-## Tools
+## xmoco
 
 ```bash
-{python} tools/evaluate.py {pth_quoted} {labels}
-{python} tools/embed.py {pth_quoted} FOLDER_OF_IMAGES --out {folder_quoted}/features.npz
-{python} tools/report.py {folder_quoted}
+{python} -m xmoco evaluate {pth_quoted} {labels}
+{python} -m xmoco embed {pth_quoted} FOLDER_OF_IMAGES --out {folder_quoted}/features.npz
+{python} -m xmoco report {folder_quoted}
 ```
 
 A table of protocols; features of any images; `report.html` anew, or of several runs side by side.
-Detection and segmentation need `make setup-transfer` once.
+Detection and segmentation need mmdet or mmseg and mmcv's ops: `{python} -m xmoco doctor` says what
+is missing, and what brings it.
 
 ## mmpretrain
 
@@ -70,7 +71,7 @@ OTHERS = """
 `finetune_mmdet.py` inherits mmdet's Faster R-CNN and stops unless every weight arrives:
 
 ```bash
-{python} tools/transfer.py {pth_quoted} det {folder_quoted}/finetune_mmdet.py \\
+{python} -m xmoco transfer {pth_quoted} det {folder_quoted}/finetune_mmdet.py \\
   --data-root FOLDER_IN_COCO_FORMAT
 ```
 
@@ -85,7 +86,7 @@ model = dict(
 ## mmseg
 
 ```bash
-{python} tools/transfer.py {pth_quoted} seg {folder_quoted}/finetune_mmseg.py \\
+{python} -m xmoco transfer {pth_quoted} seg {folder_quoted}/finetune_mmseg.py \\
   --data-root FOLDER_IN_MMSEG_LAYOUT
 ```
 
@@ -111,16 +112,15 @@ model = timm.create_model("resnet{depth}", num_classes=0, checkpoint_path={safet
 """
 NO_OTHERS = """
 Fine-tuning configs, torchvision's and timm's lines are written for ResNets. For others:
-`{python} tools/export_backbone.py {pth_quoted} OUT --to timm` and docs/transfer.md.
+`{python} -m xmoco export {pth_quoted} OUT --to timm` and docs/transfer.md.
 """
 
 
-def hand_over(folder: Path, checkout: Path) -> Path | None:
+def hand_over(folder: Path) -> Path | None:
     """Write what leads on from a run's ``backbone.pth``.
 
     Args:
-        folder: Of the run, with ``config.py``.
-        checkout: Folder that holds ``tools/``; the lines are for the Python that runs this.
+        folder: Of the run, with ``config.py``. The lines are for the Python that runs this.
 
     Returns:
         ``next_steps.md``; None where no epoch was exported.
@@ -134,13 +134,9 @@ def hand_over(folder: Path, checkout: Path) -> Path | None:
     depth = backbone.get("depth") if backbone["type"] == "ResNet" else None
     if depth and (backbone.get("norm_cfg") or {}).get("type") == "SplitBN":
         backbone.pop("norm_cfg")  # at test time it is BN
-    python = Path(sys.executable)
-    if python.is_relative_to(checkout):
-        python = python.relative_to(checkout)
     config = shlex.quote(str(folder / "config.py"))
     texts = dict(
-        python=shlex.quote(str(python)),
-        checkout=shlex.quote(str(checkout)),
+        python=shlex.quote(sys.executable),
         # The config of a run with --labels names its labelled sets.
         labels=f"--config {config}" if cfg.get("val_cfg") else "--data LABELLED_FOLDER",
         pth=str(weights),

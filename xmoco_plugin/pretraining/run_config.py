@@ -66,7 +66,7 @@ def run_config(
     load_from: str | None = None,
     max_pixels: int | None = None,
 ) -> Config:
-    """Everything that ``tools/train.py`` needs, with nothing left to inherit.
+    """Everything that ``xmoco train`` needs, with nothing left to inherit.
 
     Args:
         choices: All of them.

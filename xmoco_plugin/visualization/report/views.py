@@ -33,6 +33,6 @@ def views_figure(run: WorkDir, number: int, network: Network) -> Figure | None:
     body = Markup('<div class="pair-grid">{}</div>').format(Markup("").join(cells))
     caption = (
         "Each pair is one image as the network gets it twice, its normalisation undone. "
-        "Of a pipeline with MultiView tools/browse_views.py shows every step."
+        "Of a pipeline with MultiView xmoco views shows every step."
     )
     return Figure(f"views-{number}", f"{run.name}: two views", body, caption, wide=True)

@@ -1,0 +1,131 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Pretrains on your images: looks at them, chooses the settings, trains, hands the backbone on.
+
+The same command again goes on where it stopped. What it chooses and why: docs/own_data.md.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from .parser import describe_unknown, option_names
+from .shared import refuse
+
+NUMBERS: dict[str, tuple[type, float, float, str]] = {
+    "epochs": (int, 1, 1_000_000, "passes over the images"),
+    "batch_size": (int, 2, 1_000_000, "images a step and process"),
+    "image_size": (int, 32, 4096, "side of the views, px"),
+    "queue_len": (int, 1, 100_000_000, "keys in the queue"),
+    "momentum": (float, 1e-6, 1, "update rate of the key encoder"),
+    "lr": (float, 1e-9, 1000, "learning rate"),
+    "crop_scale": (float, 1e-3, 1, "smallest share of an image that a view is cut from"),
+    "workers": (int, 0, 1024, "processes that load images"),
+    "seed": (int, 0, 2**31, "of all that is drawn"),
+    "gpus": (int, 1, 1024, "processes on this machine, a GPU each"),
+    "max_pixels": (int, 1, 10**10, "largest image that is read, height times width"),
+    "max_unpacked": (float, 1e-3, 1e6, "GB that may come out of an archive"),
+    "max_members": (int, 1, 10**9, "files that an archive may list"),
+}
+DEFAULTS = {
+    "seed": "0",
+    "gpus": "1",
+    "max_pixels": "128,000,000",
+    "max_unpacked": "10, or 20 times the archive's size",
+    "max_members": "5,000,000",
+}  # the others are chosen by the data
+LOCK = ".pretrain.lock"  # what another command that holds the folder has put there
+KNOWN_ONLY = True  # other words are mistakes, said with all others
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument("--data", nargs="+", default=[], metavar="FOLDER|FILE", help="your images")
+    parser.add_argument("--out", default="", help="folder of the run")
+    parser.add_argument(
+        "--model",
+        help="resnet18, resnet50, vit-small, or mmpretrain's backbones; default: by the number of "
+        "images",
+    )
+    parser.add_argument(
+        "--labels", help="labelled images for kNN: a folder for each class; default: no kNN"
+    )
+    parser.add_argument(
+        "--init", help="checkpoint whose backbone to start from; default: random weights"
+    )
+    for name, (_, low, high, meaning) in NUMBERS.items():
+        default = DEFAULTS.get(name, "chosen, and said with the reason")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar="N",
+            help=f"{meaning}, {low:,} to {high:,}; default: {default}",
+        )
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Puts the numbers among the options into `args.given`.
+
+    Raises:
+        SystemExit: Every mistake that shows without the hosts was said at once.
+    """
+    found = describe_unknown(args.extra, option_names(parser))
+    if not args.data:
+        found.append("--data: name the folder of your images, or several.")
+    found += [
+        f"--data {source}: there is no such file or folder (looked from {Path.cwd()})."
+        for source in args.data
+        if not Path(source).expanduser().exists()
+    ]
+    found += filter(None, [check_out(args.out)])
+    if args.labels and not Path(args.labels).expanduser().is_dir():
+        found.append(f"--labels {args.labels}: there is no such folder (looked from {Path.cwd()}).")
+    if args.init and not Path(args.init).expanduser().exists():
+        found.append(f"--init: There is no checkpoint {args.init}.")
+    args.given = {}
+    for name in NUMBERS:
+        found += read_number(name, getattr(args, name), args.given)
+    del args.extra
+    if found:
+        refuse(parser, all_of(found))
+
+
+def all_of(found: list[str]) -> str:
+    """One message for several mistakes."""
+    if len(found) == 1:
+        return found[0]
+    return f"{len(found)} options need a change:\n" + "\n".join(f"  - {f}" for f in found)
+
+
+def read_number(name: str, text: str | None, given: dict[str, Any]) -> list[str]:
+    """Puts a number into `given`; returns what is wrong with it."""
+    kind, low, high, meaning = NUMBERS[name]
+    if text is None:
+        return []
+    try:
+        given[name] = kind(text)
+        if not low <= given[name] <= high:
+            raise ValueError
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        option = f"--{name.replace('_', '-')} {text}"
+        return [f"{option}: {meaning}; {what} from {low:,} to {high:,}."]
+    return []
+
+
+def check_out(out: str) -> str | None:
+    """Why a folder cannot be that of a run, in a sentence; None where it can."""
+    if not out:
+        return "--out: name a folder for the run; it is made if it is not there."
+    folder = Path(out).expanduser()
+    if folder.exists() and not folder.is_dir():
+        return f"--out {out}: it is a file. Name a folder."
+    others = [p for p in folder.iterdir() if p.name != LOCK] if folder.is_dir() else []
+    file = folder / "options.json"
+    if file in others and not file.is_file():
+        return f"--out {out}: {file} is not a regular file. Name another folder."
+    if others and not file.is_file():
+        return f"--out {out}: it is not empty, and not a run of this tool. Name a new folder."
+    parent = next(p for p in [folder, *folder.absolute().parents] if p.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return f"--out {out}: no permission to write into {parent}."
+    return None

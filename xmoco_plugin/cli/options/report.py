@@ -1,0 +1,26 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Writes what a run, or several side by side, has learnt into one HTML file: docs/report.md."""
+
+import argparse
+
+from .parser import whole
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument("work_dirs", nargs="+", metavar="WORK_DIR", help="of a training")
+    parser.add_argument("--out", help="file to write; default: report.html in the first work dir")
+    parser.add_argument(
+        "--data-root", help="where the data are now; default: where the config says"
+    )
+    parser.add_argument(
+        "--images",
+        type=whole(1),
+        default=2000,
+        help="among which neighbours are looked for, from 1; default: %(default)s",
+    )
+    parser.add_argument(
+        "--base",
+        help="config to show the differences from: a file, or mmpretrain::FOLDER/FILE.py; default: "
+        "mmpretrain's that the run's config inherits",
+    )

@@ -1,0 +1,38 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Trains the model of a config: mmpretrain's options, and --data-root."""
+
+import argparse
+
+from .shared import add_common_arguments
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="auto|CHECKPOINT",
+        help="go on from this checkpoint, or from the newest in the work dir; default: begin anew",
+    )
+    parser.add_argument(
+        "--config-as-data",
+        action="store_true",
+        help="of a run of pretrain: read its FOLDER/config.py and run nothing in it, and train in "
+        "FOLDER, wherever it lies now; default: the config is run, as any program",
+    )
+    parser.add_argument(
+        "--no-validate", action="store_true", help="train without the validation loop"
+    )
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate by actual / original batch size",
+    )
+    parser.add_argument(
+        "--no-persistent-workers",
+        action="store_true",
+        help="start the dataloaders' workers anew every epoch",
+    )
+    add_common_arguments(parser)
