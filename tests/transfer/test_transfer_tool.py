@@ -150,7 +150,7 @@ def test_bad_input_ends_with_status_2_and_a_message_before_training(data, tmp_pa
     common = ["det", DETECTOR, "--data-root", wrong, "--work-dir", tmp_path / "work"]
     for start, message in (
         (tmp_path / "p.pth", "class lists differ"),
-        (tmp_path / "absent.pth", "no pretraining checkpoint"),
+        (tmp_path / "absent.pth", "absent.pth. The word scratch in its place starts"),
     ):
         done = transfer(start, *common)
         assert done.returncode == 2, done.stderr[-8000:]

@@ -72,7 +72,9 @@ def check_files(args: argparse.Namespace, parser: argparse.ArgumentParser) -> No
     if checkpoint in (None, "scratch") or "://" in checkpoint:
         return
     if not Path(checkpoint).expanduser().exists():
-        refuse(parser, f"There is no checkpoint {checkpoint}.")
+        fine_tunes = hasattr(args, "task")
+        hint = " The word scratch in its place starts from random weights." if fine_tunes else ""
+        refuse(parser, f"There is no checkpoint {checkpoint}.{hint}")
 
 
 def no_config(path: str) -> str:
