@@ -1,0 +1,43 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""The site: Markdown pages, options and classes as they are in the code. `make docs` builds it."""
+
+import runpy
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+
+project = "xmoco_plugin"
+author = "xmoco_plugin contributors"
+copyright = author
+release = runpy.run_path(str(HERE.parent / "xmoco_plugin" / "version.py"))["__version__"]
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "command_options",
+    "config_table",
+]
+exclude_patterns = ["_ext", "_build"]
+source_suffix = {".md": "markdown"}
+
+# Headings are link targets by the names that GitHub gives them, so that a link works in both.
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence"]
+
+# The hosts' classes are documented elsewhere.
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_typehints = "none"
+autodoc_class_signature = "separated"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # an attribute is described once, where the class lists it
+
+html_theme = "furo"
+html_title = f"xmoco_plugin {release}"
+html_static_path = ["_static"]
+html_show_sphinx = False
+html_copy_source = False
