@@ -43,9 +43,7 @@ TRANSFER = [
 ]
 DEV = [*TEST, "build", "mypy", "ruff"]
 # Sphinx and the parser go together from Python 3.11 on only; on 3.10 there is no site.
-DOCS = [
-    f"{name}; python_version >= '3.11'" for name in ("furo", "myst-parser>=5", "sphinx>=9,<10")
-]
+DOCS = [f"{name}; python_version >= '3.11'" for name in ("furo", "myst-parser>=5", "sphinx>=9,<10")]
 
 
 class BuildPyWithMim(build_py):

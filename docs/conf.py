@@ -5,6 +5,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
@@ -41,3 +43,16 @@ html_title = f"xmoco_plugin {release}"
 html_static_path = ["_static"]
 html_show_sphinx = False
 html_copy_source = False
+
+
+def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]):
+    """Lets ``|`` in a docstring be the bar of a formula, which Sphinx takes for a substitution."""
+    for i, line in enumerate(lines):
+        parts = line.split("``")  # every other part is code
+        parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+        lines[i] = "``".join(parts)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", keep_bars)

@@ -89,13 +89,6 @@ def test_no_message_or_page_has_pip_fetch_this_package_which_is_on_no_index():
     assert not [file.name for file in files if wrong.search(file.read_text(encoding="utf-8"))]
 
 
-def test_the_readme_names_every_tool():
-    tools = [f.name for f in (ROOT / "tools").glob("*.py") if "__main__" in f.read_text()]
-    readme = (ROOT / "README.md").read_text()
-    # transfer.py is started by transfer.sh, which docs/transfer_configs.md shows.
-    assert [name for name in tools if name not in readme] == ["transfer.py"]
-
-
 def test_the_wheel_requires_no_stack_unless_an_extra_asks_for_one(wheel):
     with zipfile.ZipFile(wheel) as archive:
         metadata = next(name for name in archive.namelist() if name.endswith("METADATA"))

@@ -34,6 +34,6 @@ class HealthRecord:
 
 
 def read_health(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``health.jsonl`` that are whole; docs/health.md says what is in them."""
+    """The lines of a ``health.jsonl`` that are whole; docs/judge_a_run.md says what is in them."""
     lines, _ = parse_json_lines(path.read_text(encoding="utf-8", errors="replace"))
     return [line for line in lines if isinstance(line.get("iter"), int)]

@@ -35,7 +35,8 @@ model = dict(
 STEPS = """# What to do with this run
 
 `backbone.pth` holds the weights of the last checkpoint that was not held back; its record names
-epoch and verdict (docs/health.md). Lines with `tools/` are run in the checkout: `cd {checkout}`
+epoch and verdict (docs/judge_a_run.md). Lines with `tools/` are run in the checkout:
+`cd {checkout}`
 
 ## Tools
 
@@ -110,7 +111,7 @@ model = timm.create_model("resnet{depth}", num_classes=0, checkpoint_path={safet
 """
 NO_OTHERS = """
 Fine-tuning configs, torchvision's and timm's lines are written for ResNets. For others:
-`{python} tools/export_backbone.py {pth_quoted} OUT --to timm` and docs/transfer.md.
+`{python} tools/export_backbone.py {pth_quoted} OUT --to timm` and docs/export.md.
 """
 
 

@@ -9,7 +9,7 @@ from .scalars import Points
 from .work_dir import WorkDir
 
 MAX_METRICS = 12
-# Of health.jsonl: title, unit, and how to read it. docs/health.md has the definitions.
+# Of health.jsonl: title, unit, and how to read it. docs/judge_a_run.md has the definitions.
 HEALTH = {
     "pos_sim_mean": (
         "Similarity of positive pairs",
