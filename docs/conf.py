@@ -32,8 +32,9 @@ myst_enable_extensions = ["colon_fence"]
 # The hosts' classes are documented elsewhere.
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "none"
-autodoc_class_signature = "separated"
+autodoc_inherit_docstrings = False  # "Initialize BaseModule" says nothing
 autodoc_preserve_defaults = True
+toc_object_entries_show_parents = "hide"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # an attribute is described once, where the class lists it
@@ -41,6 +42,8 @@ napoleon_use_ivar = True  # an attribute is described once, where the class list
 html_theme = "furo"
 html_title = f"xmoco_plugin {release}"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
+highlight_language = "text"  # of blocks that name none
 html_show_sphinx = False
 html_copy_source = False
 

@@ -2,6 +2,7 @@
 """The directive `command-options`: usage and options of a command, from its parser."""
 
 import argparse
+import re
 from typing import Any
 
 import parsers
@@ -33,7 +34,8 @@ def _describe(parser: argparse.ArgumentParser, called: str) -> list[nodes.Node]:
     # As wide wherever the site is built.
     parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
     formatter = parser._get_formatter()
-    usage = parser.format_usage().removeprefix("usage: ").rstrip()
+    # Without the word and as much less of the indent below it.
+    usage = re.sub(r"^usage: |^ {7}", "", parser.format_usage().rstrip(), flags=re.MULTILINE)
     listed = nodes.definition_list()
     for action in parser._actions:
         if action.dest == "help" or action.help == argparse.SUPPRESS:
