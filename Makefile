@@ -60,9 +60,11 @@ test-gpu: setup-test ## run the tests that need a CUDA device
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m gpu $(PYTEST_ARGS)
 
 docs: $(SETUP_DOCS) ## build the site of docs/ into docs/_build, with warnings as errors and its links checked
-	@# Sphinx has no release for Python 3.10 beside the Markdown parser that is pinned.
+	@# Sphinx has no release for Python 3.10 beside the Markdown parser that is pinned. Built anew as a
+	@# whole: of pages that have not changed, it would not repeat the warnings.
+	@rm -rf $(SITE)
 	@if $(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
-	  OMP_NUM_THREADS=1 $(VENV)/bin/python -m sphinx -q -W --keep-going -b html docs $(SITE) && \
+	  OMP_NUM_THREADS=1 $(VENV)/bin/python -m sphinx -q -E -W --keep-going -b html docs $(SITE) && \
 	  $(VENV)/bin/python docs/_ext/check_site.py $(SITE); \
 	else echo "The site needs Python 3.11 or later and is not built."; fi
 
