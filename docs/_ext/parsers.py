@@ -25,6 +25,9 @@ COMMANDS = {
     "few-labels": "few_labels",
     "pack": "pack_images",
     "views": "browse_views",
+    "eval-knn": "eval_knn",
+    "test": "test",
+    "cifar10-to-npz": "cifar10_to_npz",
     "doctor": "doctor",
 }
 

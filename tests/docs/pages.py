@@ -72,9 +72,8 @@ def commands_of(page: Path) -> list[list[str]]:
     for line in lines:
         for part in re.split(r"&&|;|\|\|", line):
             words = _words(part)
-            start = next((i for i, word in enumerate(words) if _is_ours(word)), None)
-            # `report.py xmoco mocov2` names a folder.
-            if start is not None and (words[start] != "xmoco" or start == 0):
+            start = next((i for i in range(len(words)) if _starts_ours(words, i)), None)
+            if start is not None:
                 found.append(words[start:])
     return found
 
@@ -88,5 +87,7 @@ def _words(line: str) -> list[str]:
         return []
 
 
-def _is_ours(word: str) -> bool:
-    return word == "xmoco" or bool(re.fullmatch(r"(tools|benchmarks)/\w+\.(py|sh)", word))
+def _starts_ours(words: list[str], i: int) -> bool:
+    if words[i] == "xmoco":  # further behind it names a folder
+        return i == 0 or words[i - 1] == "-m"
+    return bool(re.fullmatch(r"(tools|benchmarks)/\w+\.(py|sh)", words[i]))
