@@ -24,11 +24,13 @@ SETUP := $(VENV)/.installed-demo
 SETUP_TEST := $(VENV)/.installed-dev
 SETUP_TRANSFER := $(VENV)/.installed-transfer
 SETUP_BENCH := $(VENV)/.installed-bench
+SETUP_DOCS := $(VENV)/.installed-docs
+SITE := docs/_build
 SETUP_OFFICIAL := $(VENV_OFFICIAL)/.installed-test
 SETUP_OFFICIAL_TRANSFER := $(VENV_OFFICIAL)/.installed-transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test test-gpu test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
+.PHONY: help demo bench docs test test-gpu test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +59,16 @@ test-official-transfer: $(SETUP_OFFICIAL_TRANSFER) ## run the tests of fine-tuni
 test-gpu: setup-test ## run the tests that need a CUDA device
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m gpu $(PYTEST_ARGS)
 
-check: format-check lint types test ## format, lint, types and tests
+docs: $(SETUP_DOCS) ## build the site of docs/ into docs/_build, with warnings as errors and its links checked
+	@# Sphinx has no release for Python 3.10 beside the Markdown parser that is pinned. Built anew as a
+	@# whole: of pages that have not changed, it would not repeat the warnings.
+	@rm -rf $(SITE)
+	@if $(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	  OMP_NUM_THREADS=1 $(VENV)/bin/python -m sphinx -q -E -W --keep-going -b html docs $(SITE) && \
+	  $(VENV)/bin/python docs/_ext/check_site.py $(SITE); \
+	else echo "The site needs Python 3.11 or later and is not built."; fi
+
+check: format-check lint types docs test ## format, lint, types, the site and the tests
 
 format: setup-test ## rewrite the sources in the house's format
 	$(VENV)/bin/ruff format .
@@ -104,6 +115,11 @@ $(SETUP_BENCH): $(SETUP)
 	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --no-deps $(PEERS)
 	@touch $@
 
+$(SETUP_DOCS): $(SETUP)
+	@echo "Installing what the site is built with into $(VENV)."
+	@$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) -e '.[onedl,docs]'
+	@touch $@
+
 $(SETUP_OFFICIAL): $(OFFICIAL) setup.py | python
 	@echo "Installing the official stack into $(VENV_OFFICIAL): 2 to 4 minutes, about 5 GB where torch brings CUDA."
 	@$(PYTHON) -m venv --clear $(VENV_OFFICIAL)
@@ -124,5 +140,5 @@ python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { echo "$$($(PYTHON) --version): the pinned versions are for Python 3.10 to 3.12. Name one: make PYTHON=/path/to/python3"; exit 1; }
 
 clean: ## remove what make installed and what the tools cached (work_dirs stays)
-	rm -rf $(VENV) $(VENV_OFFICIAL) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_OFFICIAL) build dist $(SITE) *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

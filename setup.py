@@ -44,6 +44,8 @@ TRANSFER = [
     "tqdm",
 ]
 DEV = [*TEST, "build", "mypy", "ruff"]
+# Sphinx and the parser go together from Python 3.11 on only; on 3.10 there is no site.
+DOCS = [f"{name}; python_version >= '3.11'" for name in ("furo", "myst-parser>=5", "sphinx>=9,<10")]
 
 
 class BuildPyWithMim(build_py):
@@ -92,6 +94,7 @@ setup(
         **{stack: list(needs.values()) for stack, needs in STACKS.items()},
         "completion": COMPLETION,
         "demo": DEMO,
+        "docs": DOCS,
         "evaluation": EVALUATION,
         "export": EXPORT,
         "report": REPORT,

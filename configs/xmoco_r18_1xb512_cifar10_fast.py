@@ -1,5 +1,5 @@
 # XMoCo, ResNet-18 for small images, CIFAR-10, 200 epochs: images on the GPU, bf16, and the encoders as CUDA graphs.
-# Source:   xmoco_r18_1xb512_cifar10_resident.py; each switch is ours (docs/performance.md)
+# Source:   xmoco_r18_1xb512_cifar10_resident.py; each switch is ours (docs/faster.md)
 # Command:  python tools/train.py configs/xmoco_r18_1xb512_cifar10_fast.py --data-root data/cifar10
 # Hardware: 1 GPU with bf16. Hours and result: not yet run
 _base_ = "xmoco_r18_1xb512_cifar10_resident.py"

@@ -1,5 +1,5 @@
 # XMoCo, ResNet-18 for small images, CIFAR-10, 200 epochs: the training images lie on the GPU, which makes the views.
-# Source:   xmoco_r18_1xb512_cifar10.py; the same draws as its CPU views (docs/performance.md)
+# Source:   xmoco_r18_1xb512_cifar10.py; the same draws as its CPU views (docs/lab/performance.md)
 # Command:  python tools/train.py configs/xmoco_r18_1xb512_cifar10_resident.py --data-root data/cifar10
 # Hardware: 1 GPU. Hours and result: not yet run
 _base_ = "xmoco_r18_1xb512_cifar10.py"

@@ -1,5 +1,5 @@
 # XMoCo, ResNet-50, ImageNet-1K, 200 epochs, both views made on the GPU from images decoded once.
-# Source:   xmoco_r50_8xb32.py; the same draws as its CPU views (docs/performance.md)
+# Source:   xmoco_r50_8xb32.py; the same draws as its CPU views (docs/lab/performance.md)
 # Command:  bash tools/dist_train.sh configs/xmoco_r50_8xb32_deviceviews.py 8 --data-root data/imagenet
 # Hardware: 8 GPUs. Hours and result: not yet run
 _base_ = "xmoco_r50_8xb32.py"

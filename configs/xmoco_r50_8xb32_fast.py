@@ -1,5 +1,5 @@
 # XMoCo, ResNet-50, ImageNet-1K, 200 epochs: bf16, channels_last, compiled encoders, fused SGD, device views made ahead.
-# Source:   xmoco_r50_8xb32_deviceviews.py; each switch is ours (docs/performance.md)
+# Source:   xmoco_r50_8xb32_deviceviews.py; each switch is ours (docs/faster.md)
 # Command:  bash tools/dist_train.sh configs/xmoco_r50_8xb32_fast.py 8 --data-root data/imagenet
 # Hardware: 8 GPUs with bf16. Hours and result: not yet run
 _base_ = "xmoco_r50_8xb32_deviceviews.py"

@@ -15,7 +15,6 @@ import pytest
 from mmengine.config import Config
 
 import xmoco_plugin
-from xmoco_plugin.cli.options import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 IGNORED = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "work_dirs")
@@ -88,11 +87,6 @@ def test_no_message_or_page_has_pip_fetch_this_package_which_is_on_no_index():
         files += [file for file in (ROOT / folder).rglob("*") if file.suffix in (".py", ".sh")]
     wrong = re.compile(r"pip install\s+['\"]?xmoco.plugin\b")
     assert not [file.name for file in files if wrong.search(file.read_text(encoding="utf-8"))]
-
-
-def test_the_readme_names_every_command():
-    readme = (ROOT / "README.md").read_text()
-    assert [word for word in COMMANDS if f"xmoco {word}" not in readme] == []
 
 
 def test_the_wheel_requires_no_stack_unless_an_extra_asks_for_one(wheel):

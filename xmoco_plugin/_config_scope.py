@@ -68,7 +68,7 @@ def mmseg_config_path(name: str) -> str | None:
 def unmark_collate(loader: dict[str, Any]) -> None:
     """Takes the mark `_scope_`, which inherited dicts have, out of a dataloader's collate function.
 
-    The Runner would hand it to the function, as all that is in there (docs/hosts.md).
+    The Runner would hand it to the function, as all that is in there (docs/dev/hosts.md).
     """
     if isinstance(loader.get("collate_fn"), dict):
         loader["collate_fn"].pop("_scope_", None)

@@ -2,7 +2,7 @@
 # Source:   MoCo v2 views (arXiv 2003.04297) for small images, half-width ResNet-18; values are ours
 # Command:  python tools/train.py configs/demo/xmoco_r18_1xb128_patches.py   (make demo)
 # Hardware: 2 CPU cores. Hours: 0.1
-# Expected: see docs/results.md
+# Expected: see docs/lab/results.md
 _base_ = [
     "mmpretrain::_base_/default_runtime.py",
     "../_base_/xmoco_runtime.py",

@@ -3,7 +3,7 @@
 #           ResNet-18 of quarter width at half resolution; values are ours
 # Command:  python tools/train.py configs/demo/xmoco_r18_1xb64_cifar10-short.py --data-root data/cifar10
 # Hardware: 1 CPU core. Hours: 0.1
-# Expected: see docs/evaluation.md
+# Expected: see docs/lab/evaluation.md
 _base_ = "../xmoco_r18_1xb512_cifar10.py"
 
 epochs = 5

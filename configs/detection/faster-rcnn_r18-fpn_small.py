@@ -1,7 +1,7 @@
 # Faster R-CNN, ResNet-18 FPN, a small set in COCO format (tens to some thousands of images).
 # Source:   mmdet's Faster R-CNN with smaller images and heads; the values are ours
 # Command:  bash tools/transfer.sh CKPT det configs/detection/faster-rcnn_r18-fpn_small.py --data-root FOLDER
-# Hardware: 2 CPU cores, or 1 GPU. Hours: see docs/transfer_configs.md
+# Hardware: 2 CPU cores, or 1 GPU. Hours: see docs/lab/results.md
 # Expected: depends on the set
 _base_ = [
     "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",

@@ -2,7 +2,7 @@
 # Source:   protocol of arXiv 1911.05722; crop and flip: mmpretrain's CIFAR-10; lr and batch are ours
 # Command:  python tools/train.py configs/linear/linear_r18_1xb256_cifar10.py --data-root data/cifar10 --cfg-options pretrained=CKPT
 # Hardware: 1 GPU. Hours: not yet run
-# Expected: not yet run for the full recipe; short runs: docs/evaluation.md
+# Expected: not yet run for the full recipe; short runs: docs/lab/evaluation.md
 _base_ = [
     "mmpretrain::_base_/schedules/cifar10_bs128.py",
     "mmpretrain::_base_/default_runtime.py",

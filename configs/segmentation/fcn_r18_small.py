@@ -1,7 +1,7 @@
 # FCN, ResNet-18 with output stride 16, for a small set in mmseg's layout.
 # Source:   mmseg's FCN with smaller images and heads; the values are ours
 # Command:  bash tools/transfer.sh CKPT seg configs/segmentation/fcn_r18_small.py --data-root FOLDER
-# Hardware: 2 CPU cores, or 1 GPU. Hours: see docs/transfer_configs.md
+# Hardware: 2 CPU cores, or 1 GPU. Hours: see docs/lab/results.md
 # Expected: depends on the set
 _base_ = [
     "mmseg::_base_/models/fcn_r50-d8.py",

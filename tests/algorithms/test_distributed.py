@@ -202,7 +202,7 @@ def copies_on_a_rank(rank, size, one, both):
 
 
 def test_a_step_holds_copies_of_the_key_images_only_while_they_travel_and_are_encoded():
-    """The counts in docs/performance.md."""
+    """The counts in docs/lab/performance.md."""
     one = [("query", 0), ("key", 1), ("end", 0)]
     assert copies_of_views_in_a_step(False, one) == (one, 2)
     both = [("query", 0), ("query", 0), ("key", 1), ("key", 1), ("end", 0)]

@@ -62,7 +62,7 @@ def test_two_processes_together_are_one(runs, name):
 
 @pytest.mark.parametrize("name", ["simclr-r50", "barlowtwins-r50"])
 def test_hosts_whose_own_gradient_shrinks_with_the_number_of_processes(runs, name):
-    # docs/hosts.md: the terms' gradient does not shrink, so that they weigh more beside it.
+    # docs/dev/hosts.md: the terms' gradient does not shrink, so that they weigh more beside it.
     single, ranks = runs[0][name]["host"], [rank[name]["host"] for rank in runs[1]]
     for n, expected in single.items():
         scale = max(1.0, expected.abs().max())

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Bad input for tools/pretrain.py, by the names that docs/own_data.md has for it."""
+"""Bad input for tools/pretrain.py, by the names that docs/troubleshooting.md has for it."""
 
 import os
 import shutil

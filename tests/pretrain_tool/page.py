@@ -1,17 +1,19 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""docs/own_data.md, taken apart."""
+"""What docs/ says of pretraining on own images, taken apart."""
 
 import re
 
 from ..tool_modules import TOOLS
 
-HOME = "/home/me"  # the page's name for the folder that a command is run in
+HOME = "/home/me"  # the pages' name for the folder that a command is run in
+PAGES = ("own_images.md", "troubleshooting.md")
 
 
 def section(title: str) -> str:
-    """What stands under a heading of the page."""
-    page = (TOOLS.parent / "docs" / "own_data.md").read_text()
-    [found] = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.M)
+    """What stands under a heading that one of the pages has."""
+    heading = rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)"
+    pages = [(TOOLS.parent / "docs" / name).read_text() for name in PAGES]
+    [found] = [text for page in pages for text in re.findall(heading, page, re.DOTALL | re.M)]
     return found
 
 

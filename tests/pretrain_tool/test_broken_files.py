@@ -36,7 +36,7 @@ def copy(finished, tmp_path, tool, monkeypatch):
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "train.py").write_text("print('trains')\n")
-    monkeypatch.setattr(tool, "TOOLS", tools)
+    monkeypatch.setattr(tool.processes, "DOOR", tools)
     monkeypatch.setattr(tool.end, "report", lambda folder: None)
     return folder
 

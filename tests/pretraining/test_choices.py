@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""The rules of docs/own_data.md, on sets for which their outcome was worked out by hand."""
+"""The rules of docs/choose_settings.md, on sets for which their outcome was worked out by hand."""
 
 import numpy as np
 import pytest

@@ -29,7 +29,7 @@ from .small import (
     WIDTH,
 )
 
-# The pretraining of docs/transfer_configs.md, shrunken.
+# A pretraining as docs/own_images.md has it by config, shrunken.
 PRETRAIN = f"""
 _base_ = [{str(ROOT / "configs/xmoco_r50_1xb64_folder.py")!r}]
 model = dict(

@@ -18,7 +18,7 @@ class RegularizedDenseCL(DenseCL):
         dense_pair: also compare the dense pair, as the host enqueues it: the mean over places of
             the dense embeddings, with the queue of such keys. The two pairs' terms are then
             weighted as the host weights its two losses, by ``loss_lambda``.
-        *args, **kwargs: of ``DenseCL``, with ``head=dict(type='RegularizedHead', head=..., ...)``.
+        args, kwargs: of ``DenseCL``, with ``head=dict(type='RegularizedHead', head=..., ...)``.
     """
 
     def __init__(self, *args, dense_pair: bool = False, **kwargs) -> None:

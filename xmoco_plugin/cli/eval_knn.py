@@ -42,7 +42,7 @@ def merge(cfg: Config, args: argparse.Namespace) -> str:
             cfg[f"{other}_{part}"] = None
     cfg.optim_wrapper = cfg.param_scheduler = cfg.auto_scale_lr = cfg.load_from = None
     cfg.custom_hooks, cfg.resume = [], False
-    # Its save_best dies after a validation outside training (docs/hosts.md).
+    # Its save_best dies after a validation outside training (docs/dev/hosts.md).
     cfg.default_hooks = {**cfg.get("default_hooks", {}), "checkpoint": None}
     loader_defaults = dict(pin_memory=True, collate_fn=dict(type="default_collate"))
     common.merge_common(cfg, args, loader_defaults, SUBFOLDER)

@@ -55,7 +55,7 @@ def in_doubt(folder: Path) -> str | None:
         return None
     return (
         f"warning: no epoch was found to learn: backbone.pth is the best there is, of one that is "
-        f"{printable(str(verdict))}. docs/health.md says what to change."
+        f"{printable(str(verdict))}. docs/judge_a_run.md says what to change."
     )
 
 

@@ -17,7 +17,7 @@ SCOPES = {"mmdet": "detection", "mmseg": "segmentation"}
 STAGES = ("train", "val", "test")
 INSTALL = (
     "In a checkout: make setup-transfer. Elsewhere: install mmcv with its compiled ops, mmdet and "
-    "mmseg (docs/transfer_configs.md)."
+    "mmseg (docs/detector.md)."
 )
 
 

@@ -47,7 +47,7 @@ class StepHealth:
     """Numbers of one training step, on the device.
 
     Attributes:
-        values: scalars by name; docs/health.md says what they are.
+        values: scalars by name; docs/judge_a_run.md says what they are.
         histograms: (2, 40) counts of positive and negative similarities.
         embeddings: (N, D) queries of the global batch, or None.
         negatives: K of a query.

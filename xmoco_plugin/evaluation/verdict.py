@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Is it learning? What the numbers of one epoch say; docs/health.md derives every threshold."""
+"""Is it learning? What the numbers of an epoch say; docs/judge_a_run.md derives each threshold."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 # Nats below a guess: a query's own key is twice as likely as by chance. Two groups of images that
 # are told apart, and nothing else, give just this.
 TWICE = math.log(2)
-HALF = 0.5  # of the views, found by raw pixels; ours, between what was measured (docs/health.md)
+HALF = 0.5  # of the views, found by raw pixels; ours, amid what was measured (docs/lab/health.md)
 BLIND = 10.0  # points: where chance alone moves kNN by more, it is no judge (ours)
 USUAL_TEMPERATURE = 0.2  # MoCo v2's: the scale of similarities where a method has none of its own
 
@@ -77,7 +77,7 @@ def judge(
     """The verdict on one epoch.
 
     Args:
-        values: its means, by the names of docs/health.md; what is absent is not judged.
+        values: its means, by the names of docs/judge_a_run.md; what is absent is not judged.
         temperature: of the contrastive loss, None where there is none.
         early: why nothing can be said yet, None where it can.
         accuracy: where it was measured before training and since.

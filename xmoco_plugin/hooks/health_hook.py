@@ -34,8 +34,8 @@ class HealthHook(Hook):
     the last time go to its log and to every visualizer backend as ``health/<name>``. After every
     pass over the data (an epoch) one line gives the verdict - 'learning', 'collapsing', 'not
     learning' or 'too early' - and is appended with numbers and histograms to ``health.jsonl`` in
-    the work dir; other hooks find it in the message hub under :data:`VERDICT`. docs/health.md says
-    what the numbers mean and where the thresholds come from.
+    the work dir; other hooks find it in the message hub under :data:`VERDICT`. docs/judge_a_run.md
+    says what the numbers mean and where the thresholds come from.
 
     Works with every algorithm whose head gets embeddings or similarities, see
     :class:`EmbeddingCapture`; what an algorithm has not (a queue, a temperature, a momentum

@@ -35,7 +35,7 @@ class HealthRecord:
 
 
 def read_health(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``health.jsonl`` that are whole; docs/health.md says what is in them.
+    """The lines of a ``health.jsonl`` that are whole; docs/judge_a_run.md says what is in them.
 
     Raises:
         FileRefusedError: It is no regular file, or too large.

@@ -3,7 +3,7 @@
 
 import torch
 
-# Shorter queues take the plain form. Measured: 1,024 to 8,192 are alike (docs/performance.md).
+# Shorter queues take the plain form. Measured: 1,024 to 8,192 are alike (docs/lab/performance.md).
 CHUNK_SIZE = 4096
 
 

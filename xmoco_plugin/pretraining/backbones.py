@@ -52,7 +52,7 @@ def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
     """
     short = name.lower()
     if short in RESNETS:
-        # Blocks start as identities, as a detector's do (docs/results.md).
+        # Blocks start as identities, as a detector's do (docs/lab/results.md).
         return dict(
             type="ResNet",
             depth=RESNETS[short],

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Settings of a run, chosen from its data and machine, each with the reason; docs/own_data.md."""
+"""Settings of a run, chosen from data and machine, with the reasons; docs/choose_settings.md."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ from .backbones import is_mocov3_vit
 LONG = 20_000  # steps from which a run is taken as long: MoCo v2's own settings (ours)
 LONG_RATE = 0.03  # SGD's for a batch of 256: MoCo v2's
 # AdamW's for a batch of 32, and no more for larger ones (ours): 300 steps of SGD at 0.03 trained a
-# network's stem and little else (docs/results.md).
+# network's stem and little else (docs/lab/results.md).
 SHORT_RATE = 1e-3
 VIT_RATE = 2.4e-3 / 16  # for a batch of 256: MoCo v3's for 4096
 PRESENTATIONS = {"gpu": 20_000_000, "cpu": 30_000}  # of an image, over the run (ours)
@@ -167,7 +167,10 @@ class Chooser:
             why = f"MoCo v2's {LONG_RATE} for a batch of 256, scaled linearly"
             self._take("lr", round(LONG_RATE * batch / 256, 6), why)
         else:
-            why = "a short run: SGD at MoCo v2's rate trains little but the stem (docs/results.md)"
+            why = (
+                "a short run: SGD at MoCo v2's rate trains little but the stem "
+                "(docs/lab/results.md)"
+            )
             self._take("optimizer", "AdamW", why)
             why = f"{SHORT_RATE:g} for a batch of 32 or more, less for less (ours)"
             self._take("lr", round(min(batch / 32, 1) * SHORT_RATE, 6), why)
@@ -194,7 +197,7 @@ def outlook(images: int) -> str | None:
     return (
         f"{images:,} images are few: the network learns their colours and textures, hardly shapes. "
         "Expect at most a slightly better start than random weights, and compare with ImageNet "
-        "weights (docs/results.md has measurements). Unlabelled images of the same kind, even "
+        "weights (docs/lab/results.md has measurements). Unlabelled images of the same kind, even "
         "thousands of poor ones, help more than any setting."
     )
 

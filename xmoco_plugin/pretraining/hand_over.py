@@ -36,7 +36,7 @@ model = dict(
 STEPS = """# What to do with this run
 
 `backbone.pth` holds the weights of the last checkpoint that was not held back; its record names
-epoch and verdict (docs/health.md).
+epoch and verdict (docs/judge_a_run.md).
 
 ## xmoco
 
@@ -112,7 +112,7 @@ model = timm.create_model("resnet{depth}", num_classes=0, checkpoint_path={safet
 """
 NO_OTHERS = """
 Fine-tuning configs, torchvision's and timm's lines are written for ResNets. For others:
-`{python} -m xmoco export {pth_quoted} OUT --to timm` and docs/transfer.md.
+`{python} -m xmoco export {pth_quoted} OUT --to timm` and docs/export.md.
 """
 
 

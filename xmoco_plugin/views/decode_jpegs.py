@@ -52,7 +52,7 @@ def decode_jpegs(
     if device.type == "cuda":
         # torchvision takes memory that the current stream has given back, and writes to it from
         # another without waiting for kernels that still read it. The host waits, since nvJPEG's
-        # hardware need not keep to the order of streams either (docs/hosts.md).
+        # hardware need not keep to the order of streams either (docs/dev/hosts.md).
         torch.cuda.current_stream(device).synchronize()
     try:
         decoded: list[torch.Tensor | None] = list(io.decode_jpeg(files, mode=_RGB, device=device))

@@ -1,7 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Pretrains on your images: looks at them, chooses the settings, trains, hands the backbone on.
 
-The same command again goes on where it stopped. What it chooses and why: docs/own_data.md.
+The same command again goes on where it stopped. What it chooses and why: docs/choose_settings.md.
 """
 
 import argparse

@@ -11,7 +11,7 @@ from .work_dir import WorkDir
 
 MAX_METRICS = 12
 MAX_TERMS = 24  # loss terms, and health values that are new to this file (ours)
-# Of health.jsonl: title, unit, and how to read it. docs/health.md has the definitions.
+# Of health.jsonl: title, unit, and how to read it. docs/judge_a_run.md has the definitions.
 HEALTH = {
     "pos_sim_mean": (
         "Similarity of positive pairs",
