@@ -33,10 +33,9 @@ def copy(finished, tmp_path, tool, monkeypatch):
         if (folder / name).exists():
             (folder / name).unlink()
             shutil.copy(out / name, folder / name)
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "train.py").write_text("print('trains')\n")
-    monkeypatch.setattr(tool.processes, "DOOR", tools)
+    door = tmp_path / "door.py"
+    door.write_text("print('trains')\n")
+    monkeypatch.setattr(tool.processes, "DOOR", door)
     monkeypatch.setattr(tool.end, "report", lambda folder: None)
     return folder
 
