@@ -1,0 +1,293 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Runs the parts of gpu_run.sh one after the other, each in its own time, and writes the page.
+
+Needs nothing but the standard library: what is broken on the machine shows in its part alone.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import gpu_page
+import gpu_parcel
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+DOCS = ROOT / "docs" / "performance.md"
+MINUTES = 9.0
+# Seconds to spare for writing, for killing, and for a machine that is slow to let go.
+SPARE = 8.0
+GRACE = 2.0  # between asking a part to end and ending it
+
+
+class Part(NamedTuple):
+    """Of the run; seconds of nine minutes, in proportion of others. None: all that is left."""
+
+    name: str
+    title: str
+    seconds: float | None
+
+
+PARTS = (
+    Part("tests", "a. Tests that need a GPU", 120),
+    Part("step", "b. The step, views that are there already", 120),
+    Part("jpegs", "c. From JPEGs to updated weights", 90),
+    Part("views", "d. Views of decoded images", 60),
+    Part("loss", "e. The loss head", 30),
+    Part("cifar", "f. CIFAR-10, ResNet-18", None),
+)
+
+
+class Run:
+    """One call: its record on disk, and the processes that it has started."""
+
+    def __init__(self, args: argparse.Namespace, out: Path, scratch: Path) -> None:
+        self.args, self.out, self.scratch = args, out, scratch
+        self.began = time.monotonic()
+        self.end = self.began + 60 * args.minutes - min(SPARE, 6 * args.minutes)
+        self.env = dict(os.environ)
+        # What is compiled once is not compiled again: neither by Python nor by torch.
+        self.env.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.env.update(
+            TORCHINDUCTOR_CACHE_DIR=str(scratch / "inductor"),
+            TRITON_CACHE_DIR=str(scratch / "triton"),
+            PYTHONUNBUFFERED="1",
+        )
+        self.env.setdefault("OMP_NUM_THREADS", "1")
+        self.inputs: list[str] = ["--rehearse"] * args.rehearse
+        self.record: dict[str, Any] = dict(
+            rehearsal=args.rehearse,
+            minutes=args.minutes,
+            machine={},
+            parcel=None,
+            data="",
+            parts=[],
+        )
+        self.process: subprocess.Popen | None = None
+
+    def save(self) -> None:
+        """Writes the record and its page; whole, or as they were."""
+        self.record["seconds"] = round(time.monotonic() - self.began, 1)
+        for name, text in (
+            ("gpu_run.json", json.dumps(self.record, indent=1) + "\n"),
+            ("gpu_run.md", gpu_page.page(self.record)),
+        ):
+            temporary = self.out / f".{name}.{os.getpid()}"
+            temporary.write_text(text)
+            temporary.replace(self.out / name)
+
+    def run(self, name: str, limit: float, seen: Callable[[list[dict]], None]) -> dict:
+        """A part in a process group of its own; its rows are handed over while it runs.
+
+        Returns:
+            Its status, seconds and limit, and the last lines of what it printed if it failed.
+        """
+        rows, log = self.scratch / f"{name}.jsonl", self.out / "gpu_run.log"
+        command = [sys.executable, str(HERE / "gpu_parts.py"), name, "--rows", str(rows)]
+        command += ["--seconds", f"{max(limit - GRACE - 2, 1):.0f}", *self.inputs]
+        start, read = time.monotonic(), 0
+        with log.open("ab") as file:
+            file.write(f"\n=== {name}, at most {limit:.0f} s\n".encode())
+            file.flush()
+            begin = file.tell()
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=self.env,
+                cwd=ROOT,
+                start_new_session=True,
+            )
+            code: int | None = None
+            while code is None and time.monotonic() - start < limit - GRACE:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    code = self.process.wait(0.2)
+                read = _hand_over(rows, read, seen)
+            self.stop()
+            _hand_over(rows, read, seen)
+        taken = time.monotonic() - start
+        status = "cut off" if code is None else "done" if code == 0 else "failed"
+        with log.open("rb") as file:
+            file.seek(begin)
+            lines = file.read().decode(errors="replace").splitlines()
+        end = [line[:300] for line in lines if line.strip()][-8:] if status != "done" else []
+        return dict(status=status, seconds=round(taken, 1), limit=round(limit, 1), end=end)
+
+    def stop(self) -> None:
+        """Ends what is left of the part, its children too; waits for nothing that will not end."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 1.0)):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, number)
+                if process.poll() is None:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(patience)
+
+
+def _hand_over(file: Path, read: int, seen: Callable[[list[dict]], None]) -> int:
+    """Hands the whole lines from a place of the file on over; returns the place after them."""
+    if not file.exists():
+        return read
+    with file.open("rb") as lines:
+        lines.seek(read)
+        new = lines.read()
+    new = new[: new.rfind(b"\n") + 1]
+    if new:
+        seen([json.loads(line) for line in new.splitlines()])
+    return read + len(new)
+
+
+def look(run: Run) -> None:
+    """Fills in the machine.
+
+    Raises:
+        SystemExit: there is no GPU, or the stack is not there.
+    """
+    found: dict[str, Any] = {}
+
+    def seen(new: list[dict]) -> None:
+        for line in new:  # of this part alone facts, not results
+            found.update(line["row"])
+
+    result = run.run("machine", min(90, run.end - time.monotonic()), seen)
+    cuda = found.pop("cuda", None)
+    if cuda is False and not run.args.rehearse:
+        raise SystemExit(
+            f"no CUDA device: torch {found['torch']} sees none. Call this where there is one, or "
+            "rehearse it on a CPU: --rehearse."
+        )
+    if result["status"] != "done":
+        raise SystemExit(_why(run, result))
+    if found.get("commit") == "unknown" and run.record["parcel"]:
+        found["commit"] = f"{run.record['parcel']['commit']} (of the parcel)"
+    run.record["machine"] = found
+    run.save()
+
+
+def _why(run: Run, result: dict) -> str:
+    last = result["end"][-1] if result["end"] else "it printed nothing"
+    if run.record["parcel"]:
+        return f"the stack cannot be imported with the parcel's wheels ({result['status']}): {last}"
+    return (
+        f"no parcel in {run.args.parcel}, and this Python cannot import the stack itself ({last}): "
+        "where there is a package registry run 'make gpu-parcel', and carry that folder here."
+    )
+
+
+def limits(run: Run, parts: list[Part]) -> Iterator[tuple[Part, float]]:
+    """Each part with the seconds that it gets, asked for when its turn comes."""
+    for part in parts:
+        left = run.end - time.monotonic()
+        share = left if part.seconds is None else part.seconds * run.args.minutes / MINUTES
+        yield part, min(share, left)
+
+
+def go(args: argparse.Namespace, out: Path, scratch: Path) -> int:
+    """Installs, runs all parts, writes; returns the exit status: 0 if each part was done."""
+    run = Run(args, out, scratch)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for entry in run.record["parts"]:
+            if entry["status"] == "running":
+                entry["status"] = "cut off"
+        run.save()
+        run.stop()
+        shutil.rmtree(scratch, ignore_errors=True)
+        os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
+    run.save()
+    prepare(run)
+    look(run)
+    for part, limit in limits(run, [p for p in PARTS if args.only is None or p.name in args.only]):
+        entry: dict[str, Any] = dict(
+            name=part.name, title=part.title, status="running", seconds=0.0, limit=limit
+        )
+        entry |= dict(rows=[], notes=[], end=[])
+        run.record["parts"].append(entry)
+        if limit < 2 * GRACE + 3:
+            entry["status"] = "not begun: no time was left"
+            run.save()
+            continue
+
+        def seen(new: list[dict], entry: dict = entry) -> None:
+            entry["rows"] += [x["row"] for x in new if "row" in x]
+            entry["notes"] += [x["note"] for x in new if "note" in x]
+            run.save()
+
+        print(f"{part.title}: at most {limit:.0f} s", flush=True)
+        entry |= run.run(part.name, limit, seen)
+        run.save()
+        print(f"  {entry['status']}, {entry['seconds']:.0f} s", flush=True)
+    print(f"{out / 'gpu_run.md'}\n{out / 'gpu_run.json'}")
+    return int(any(entry["status"] != "done" for entry in run.record["parts"]))
+
+
+def prepare(run: Run) -> None:
+    """Installs from the parcel what is not there, and finds the data."""
+    args, paths = run.args, [str(ROOT)]
+    data, images = args.data, args.images
+    if args.parcel.exists():
+        run.record["parcel"] = gpu_parcel.read(args.parcel)
+        site = gpu_parcel.install(args.parcel, run.scratch / "site")
+        paths.insert(0, str(site))
+        data = data or gpu_parcel.unpack(args.parcel, run.scratch / "cifar10")
+        images = images or gpu_parcel.photos(args.parcel)
+    if images is None:
+        images = gpu_parcel.draw_photos(run.scratch / "photos", 8 if args.rehearse else 64)
+    run.record["data"] = (
+        f"CIFAR-10: {'none' if data is None else '--data' if args.data else 'a JPEG-90 copy'}; JPEGs: "
+        + (
+            "--images"
+            if args.images
+            else "the parcel's"
+            if args.parcel in images.parents
+            else "noise"
+        )
+    )
+    run.env["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, [run.env.get("PYTHONPATH")])])
+    run.inputs += ["--images", str(images)] + (["--data", str(data)] if data else [])
+
+
+def main() -> None:
+    """Runs, or merges."""
+    parser = argparse.ArgumentParser(prog="gpu_run.sh", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="default: 9")
+    parser.add_argument("--rehearse", action="store_true", help="on a CPU, with tiny sizes")
+    parser.add_argument("--only", nargs="+", choices=[p.name for p in PARTS], help="these parts")
+    parser.add_argument("--parcel", type=Path, default=ROOT / "gpu-parcel")
+    parser.add_argument("--data", type=Path, help="CIFAR-10: folder of train.npz and test.npz")
+    parser.add_argument("--images", type=Path, help="folder of JPEGs")
+    parser.add_argument("--merge", type=Path, metavar="FILE", help="put its figures into the docs")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="default: docs/performance.md")
+    args = parser.parse_args()
+    try:
+        if args.merge is not None:
+            record = json.loads(args.merge.read_text())
+            args.docs.write_text(gpu_page.merge(args.docs.read_text(), record))
+            return
+        out = Path(os.environ.get("OUT") or ROOT / "work_dirs" / "gpu_run")
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+            sys.exit(go(args, out, Path(scratch)))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"gpu_run.sh: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

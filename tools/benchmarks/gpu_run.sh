@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# All that only a GPU can tell, in one call of at most MINUTES (default 9): docs/performance.md.
+# Usage: gpu_run.sh [MINUTES] [--rehearse] [--parcel FOLDER] [--data FOLDER] [--images FOLDER]
+#        gpu_run.sh --merge FILE.json
+# Results lie in $OUT, else in work_dirs/gpu_run.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$here/../python.sh"
+command -v "$python" >/dev/null || python=python3
+minutes=9
+[[ ${1:-} =~ ^[0-9]+(\.[0-9]+)?$ ]] && { minutes=$1; shift; }
+# It ends itself in time; this is for the case that it cannot.
+limit=$(awk "BEGIN { print 60 * $minutes }")
+exec timeout --kill-after=3 "$limit" "$python" "$here/gpu_run.py" --minutes "$minutes" "$@"
