@@ -88,6 +88,7 @@ def _shrink(cfg: Config) -> None:
     cfg.val_cfg.k = 5
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.val_cfg.bank_dataloader):
         loader.update(batch_size=16, num_workers=0, persistent_workers=False)
+        loader.dataset.indices = 32
 
 
 def _noise(folder: str) -> None:

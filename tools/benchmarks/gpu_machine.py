@@ -108,6 +108,7 @@ def tests(part: Any) -> None:
     import pytest
 
     words = ["-m", "gpu", "-p", "no:cacheprovider", "--rootdir", str(ROOT), *files()]
+    words.append("--continue-on-collection-errors")  # one file that fails is not all of them
     if _version("pytest-timeout"):
         words += ["--timeout", str(max(int(part.left()) - 5, 1))]
     if _version("pytest-xdist") and not part.rehearsal:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import gpu_parcel
+import gpu_pictures
 from packaging.markers import default_environment
 from packaging.metadata import Metadata
 from packaging.tags import compatible_tags, cpython_tags
@@ -29,7 +30,36 @@ PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)]
 PLATFORMS += ["manylinux2014_x86_64", "manylinux1_x86_64", "linux_x86_64"]
 LIMIT_MB = 60.0
 # Of the machine, with what these need.
-THERE = ["torch", "torchvision", "numpy", "opencv-python", "matplotlib", "rich", "contourpy", "cycler", "filelock", "fonttools", "fsspec", "jinja2", "kiwisolver", "markdown-it-py", "markupsafe", "mdurl", "mpmath", "networkx", "packaging", "pillow", "pygments", "pyparsing", "python-dateutil", "setuptools", "six", "sympy", "triton", "typing-extensions"]
+THERE = {
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python",
+    "matplotlib",
+    "rich",
+    "contourpy",
+    "cycler",
+    "filelock",
+    "fonttools",
+    "fsspec",
+    "jinja2",
+    "kiwisolver",
+    "markdown-it-py",
+    "markupsafe",
+    "mdurl",
+    "mpmath",
+    "networkx",
+    "packaging",
+    "pillow",
+    "pygments",
+    "pyparsing",
+    "python-dateutil",
+    "setuptools",
+    "six",
+    "sympy",
+    "triton",
+    "typing-extensions",
+}
 
 
 class Group(NamedTuple):
@@ -45,14 +75,35 @@ GROUPS = (
     Group("the stack", ("onedl-mmengine", "onedl-mmcv", "onedl-mmpretrain"), True, True),
     Group(
         "what the stack needs",
-        tuple(
-            ["addict", "click", "einops", "importlib-metadata", "markdown", "mat4py", "model-index", "modelindex", "ordered-set", "platformdirs", "pyyaml", "tabulate", "termcolor", "yapf", "zipp"]
+        (
+            "addict",
+            "click",
+            "einops",
+            "importlib-metadata",
+            "markdown",
+            "mat4py",
+            "model-index",
+            "modelindex",
+            "ordered-set",
+            "platformdirs",
+            "pyyaml",
+            "tabulate",
+            "termcolor",
+            "yapf",
+            "zipp",
         ),
         True,
     ),
     Group(
         "the tests",
-        tuple(["execnet", "iniconfig", "pluggy", "pytest", "pytest-timeout", "pytest-xdist"]),
+        (
+            "execnet",
+            "iniconfig",
+            "pluggy",
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+        ),
         True,
     ),
     Group("kornia", ("kornia", "kornia-rs")),
@@ -135,9 +186,14 @@ def faults(folder: Path) -> list[str]:
         names[name] = number
         if not kinds & tags:
             found.append(f"{wheel.name} is not for Python {PYTHON} on Linux")
-    machine = {**default_environment(), "python_version": PYTHON, "python_full_version": "3.12.3"}
+    machine: dict[str, str] = {k: str(v) for k, v in default_environment().items()}
     machine |= dict(
-        sys_platform="linux", platform_system="Linux", platform_machine="x86_64", extra=""
+        python_version=PYTHON,
+        python_full_version=f"{PYTHON}.3",
+        sys_platform="linux",
+        platform_system="Linux",
+        platform_machine="x86_64",
+        extra="",
     )
     for wheel in every:
         for need in metadata(wheel).requires_dist or []:
@@ -158,67 +214,6 @@ def metadata(wheel: Path) -> Metadata:
     with zipfile.ZipFile(wheel) as archive:
         name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
         return Metadata.from_email(archive.read(name), validate=False)
-
-
-def mosaics(data: Path, out: Path) -> list[Path]:
-    """CIFAR-10 as JPEGs of quality 90 without subsampling, a fifth of its bytes; and its labels.
-
-    Raises:
-        SystemExit: the folder has no archives of 32 px.
-    """
-    import numpy as np
-    from PIL import Image
-
-    labels = {}
-    for split in ("train", "test"):
-        try:
-            with np.load(data / f"{split}.npz", allow_pickle=False) as archive:
-                images, labels[split] = archive["images"], archive["labels"]
-        except (OSError, KeyError, ValueError) as error:
-            raise SystemExit(
-                f"no CIFAR-10 in {data}: {error}. It holds train.npz and test.npz with images and "
-                "labels, as tools/cifar10_to_npz.py writes them."
-            ) from error
-        if images.shape[1:] != (gpu_parcel.TILE, gpu_parcel.TILE, 3):
-            raise SystemExit(f"{data / split}.npz has images of {images.shape[1:]}, not of 32 px")
-        rows, columns, tile = gpu_parcel.ROWS, gpu_parcel.COLUMNS, gpu_parcel.TILE
-        for i, start in enumerate(range(0, len(images), rows * columns)):
-            part = np.zeros((rows * columns, tile, tile, 3), np.uint8)
-            taken = images[start : start + rows * columns]
-            part[: len(taken)] = taken
-            sheet = part.reshape(rows, columns, tile, tile, 3).transpose(0, 2, 1, 3, 4)
-            picture = Image.fromarray(sheet.reshape(rows * tile, columns * tile, 3))
-            picture.save(out / f"{split}_{i:03d}.jpg", quality=90, subsampling=0)
-    np.savez_compressed(out / "labels.npz", **labels)
-    return sorted(out.iterdir())
-
-
-def pictures(images: Path | None, out: Path, count: int = 64) -> list[Path]:
-    """So many JPEGs of a folder, evenly spaced; else crops of scikit-image's photographs."""
-    import numpy as np
-    from PIL import Image
-
-    if images is not None:
-        found = sorted(f for f in images.rglob("*") if f.suffix.lower() in (".jpg", ".jpeg"))
-        if not found:
-            raise SystemExit(f"no .jpg or .jpeg in {images}")
-        for i, file in enumerate(found[:: max(len(found) // count, 1)][:count]):
-            shutil.copyfile(file, out / f"{i:04d}.jpg")
-        return sorted(out.iterdir())
-    from skimage import data
-
-    draw = np.random.default_rng(0)
-    names = ("astronaut", "chelsea", "coffee", "rocket", "stereo_motorcycle")
-    for i in range(count):
-        loaded = getattr(data, names[i % len(names)])()
-        photo = Image.fromarray(loaded[0] if isinstance(loaded, tuple) else loaded)
-        width, height = gpu_parcel.SIZE
-        scale = max(width / photo.width, height / photo.height) * draw.uniform(1, 1.2)
-        photo = photo.resize((int(photo.width * scale) + 1, int(photo.height * scale) + 1))
-        left, top = draw.integers(photo.width - width + 1), draw.integers(photo.height - height + 1)
-        box = (int(left), int(top), int(left) + width, int(top) + height)
-        photo.crop(box).save(out / f"{i:04d}.jpg", quality=90)
-    return sorted(out.iterdir())
 
 
 def make(args: argparse.Namespace) -> Parcel:
@@ -245,8 +240,14 @@ def make(args: argparse.Namespace) -> Parcel:
         if args.data is None:
             parcel.left_out.append("CIFAR-10 (name its folder: make gpu-parcel DATA=FOLDER)")
         else:
-            parcel.add("CIFAR-10, a JPEG-90 copy", mosaics(args.data, fresh("data")), "cifar10")
-        parcel.add("photographs", pictures(args.images, fresh("pictures")), "photos")
+            parcel.add(
+                "CIFAR-10, a JPEG-90 copy",
+                gpu_pictures.mosaics(args.data, fresh("data")),
+                "cifar10",
+            )
+        parcel.add(
+            "photographs", gpu_pictures.photographs(args.images, fresh("pictures")), "photos"
+        )
         for group in (*(g for g in GROUPS if not g.needed), *extra):
             parcel.add(group.name, wheels(group, fresh(group.name)), "wheels")
         found = faults(parcel.folder / "wheels")

@@ -1,8 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""The parcel of gpu_run.sh, where it is opened: wheels, CIFAR-10 as JPEG mosaics, photographs.
-
-Needs nothing but the standard library until there are pictures to read. gpu_pack.py makes one.
-"""
+"""The parcel of gpu_run.sh where it is opened, by the standard library; gpu_pack.py makes it."""
 
 import importlib.metadata
 import importlib.util
@@ -16,9 +13,6 @@ from typing import Any
 
 CONTENTS = "parcel.json"
 STACK = ("mmengine", "mmcv", "mmpretrain")
-# A mosaic: so many tiles, whose sides are multiples of a JPEG's blocks, so that none bleeds.
-ROWS, COLUMNS, TILE = 50, 40, 32
-SIZE = (500, 375)  # of the photographs, as ImageNet's are on average
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -91,56 +85,7 @@ def install(folder: Path, site: Path) -> Path:
     return site
 
 
-def unpack(folder: Path, out: Path) -> Path | None:
-    """Writes train.npz and test.npz from the parcel's mosaics; None where it has none."""
-    source = folder / "cifar10"
-    if not source.is_dir():
-        return None
-    import numpy as np
-
-    out.mkdir(parents=True, exist_ok=True)
-    with np.load(source / "labels.npz", allow_pickle=False) as labels:
-        for split in labels.files:
-            np.savez(
-                out / f"{split}.npz",
-                images=tiles(source, split, len(labels[split])),
-                labels=labels[split],
-            )
-    return out
-
-
-def tiles(folder: Path, split: str, count: int):
-    """(count, 32, 32, 3) uint8 RGB out of a split's mosaics."""
-    import numpy as np
-    from PIL import Image
-
-    parts = []
-    for file in sorted(folder.glob(f"{split}_*.jpg")):
-        pixels = np.asarray(Image.open(file).convert("RGB"))
-        shaped = pixels.reshape(ROWS, TILE, COLUMNS, TILE, 3).transpose(0, 2, 1, 3, 4)
-        parts.append(shaped.reshape(-1, TILE, TILE, 3))
-    return np.concatenate(parts)[:count]
-
-
 def photos(folder: Path) -> Path | None:
     """The parcel's photographs, if it has any."""
     source = folder / "photos"
     return source if source.is_dir() else None
-
-
-def draw_photos(out: Path, count: int) -> Path:
-    """JPEGs of smooth noise, where no photographs were given: as large, and about as many bytes."""
-    import numpy as np
-    from PIL import Image
-
-    out.mkdir(parents=True, exist_ok=True)
-    draw = np.random.default_rng(0)
-    for i in range(count):
-        coarse = draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-        smooth = np.asarray(
-            Image.fromarray(coarse).resize(SIZE, Image.Resampling.BICUBIC), np.int16
-        )
-        grain = draw.integers(-24, 25, (SIZE[1], SIZE[0], 1))
-        pixels = np.clip(smooth + grain, 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(out / f"{i:04d}.jpg", quality=90)
-    return out

@@ -5,10 +5,8 @@ Needs nothing but the standard library: what is broken on the machine shows in i
 """
 
 import argparse
-import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from typing import Any, NamedTuple
 
 import gpu_page
 import gpu_parcel
+from gpu_process import Process
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -28,7 +27,7 @@ DOCS = ROOT / "docs" / "performance.md"
 MINUTES = 9.0
 # Seconds to spare for writing, for killing, and for a machine that is slow to let go.
 SPARE = 8.0
-GRACE = 2.0  # between asking a part to end and ending it
+MARGIN = 4.0  # a part is told to be done so long before it is ended
 
 
 class Part(NamedTuple):
@@ -50,7 +49,7 @@ PARTS = (
 
 
 class Run:
-    """One call: its record on disk, and the processes that it has started."""
+    """One call: its record on disk, and what its parts are told."""
 
     def __init__(self, args: argparse.Namespace, out: Path, scratch: Path) -> None:
         self.args, self.out, self.scratch = args, out, scratch
@@ -74,7 +73,7 @@ class Run:
             data="",
             parts=[],
         )
-        self.process: subprocess.Popen | None = None
+        self.process = Process(out / "gpu_run.log")
 
     def save(self) -> None:
         """Writes the record and its page; whole, or as they were."""
@@ -87,68 +86,12 @@ class Run:
             temporary.write_text(text)
             temporary.replace(self.out / name)
 
-    def run(self, name: str, limit: float, seen: Callable[[list[dict]], None]) -> dict:
-        """A part in a process group of its own; its rows are handed over while it runs.
-
-        Returns:
-            Its status, seconds and limit, and the last lines of what it printed if it failed.
-        """
-        rows, log = self.scratch / f"{name}.jsonl", self.out / "gpu_run.log"
+    def part(self, name: str, limit: float, seen: Callable[[list[dict]], None]) -> dict:
+        """Runs a part; see ``Parts.run``."""
+        rows = self.scratch / f"{name}.jsonl"
         command = [sys.executable, str(HERE / "gpu_parts.py"), name, "--rows", str(rows)]
-        command += ["--seconds", f"{max(limit - GRACE - 2, 1):.0f}", *self.inputs]
-        start, read = time.monotonic(), 0
-        with log.open("ab") as file:
-            file.write(f"\n=== {name}, at most {limit:.0f} s\n".encode())
-            file.flush()
-            begin = file.tell()
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                env=self.env,
-                cwd=ROOT,
-                start_new_session=True,
-            )
-            code: int | None = None
-            while code is None and time.monotonic() - start < limit - GRACE:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    code = self.process.wait(0.2)
-                read = _hand_over(rows, read, seen)
-            self.stop()
-            _hand_over(rows, read, seen)
-        taken = time.monotonic() - start
-        status = "cut off" if code is None else "done" if code == 0 else "failed"
-        with log.open("rb") as file:
-            file.seek(begin)
-            lines = file.read().decode(errors="replace").splitlines()
-        end = [line[:300] for line in lines if line.strip()][-8:] if status != "done" else []
-        return dict(status=status, seconds=round(taken, 1), limit=round(limit, 1), end=end)
-
-    def stop(self) -> None:
-        """Ends what is left of the part, its children too; waits for nothing that will not end."""
-        process, self.process = self.process, None
-        if process is None:
-            return
-        for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 1.0)):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, number)
-                if process.poll() is None:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(patience)
-
-
-def _hand_over(file: Path, read: int, seen: Callable[[list[dict]], None]) -> int:
-    """Hands the whole lines from a place of the file on over; returns the place after them."""
-    if not file.exists():
-        return read
-    with file.open("rb") as lines:
-        lines.seek(read)
-        new = lines.read()
-    new = new[: new.rfind(b"\n") + 1]
-    if new:
-        seen([json.loads(line) for line in new.splitlines()])
-    return read + len(new)
+        command += ["--seconds", f"{max(limit - MARGIN, 1):.0f}", *self.inputs]
+        return self.process.run(command, rows, limit, seen, self.env)
 
 
 def look(run: Run) -> None:
@@ -163,7 +106,7 @@ def look(run: Run) -> None:
         for line in new:  # of this part alone facts, not results
             found.update(line["row"])
 
-    result = run.run("machine", min(90, run.end - time.monotonic()), seen)
+    result = run.part("machine", min(90, run.end - time.monotonic()), seen)
     cuda = found.pop("cuda", None)
     if cuda is False and not run.args.rehearse:
         raise SystemExit(
@@ -192,7 +135,9 @@ def limits(run: Run, parts: list[Part]) -> Iterator[tuple[Part, float]]:
     """Each part with the seconds that it gets, asked for when its turn comes."""
     for part in parts:
         left = run.end - time.monotonic()
-        share = left if part.seconds is None else part.seconds * run.args.minutes / MINUTES
+        # A rehearsal is there to try all of it, on a machine of whatever speed.
+        free = part.seconds is None or run.args.rehearse
+        share = left if free else part.seconds * run.args.minutes / MINUTES
         yield part, min(share, left)
 
 
@@ -205,22 +150,23 @@ def go(args: argparse.Namespace, out: Path, scratch: Path) -> int:
             if entry["status"] == "running":
                 entry["status"] = "cut off"
         run.save()
-        run.stop()
-        shutil.rmtree(scratch, ignore_errors=True)
+        run.process.stop()
+        clear(scratch)
         os._exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, interrupt)
     run.save()
-    prepare(run)
+    install(run)
     look(run)
+    find_data(run)
     for part, limit in limits(run, [p for p in PARTS if args.only is None or p.name in args.only]):
         entry: dict[str, Any] = dict(
             name=part.name, title=part.title, status="running", seconds=0.0, limit=limit
         )
         entry |= dict(rows=[], notes=[], end=[])
         run.record["parts"].append(entry)
-        if limit < 2 * GRACE + 3:
+        if limit < 2 * MARGIN:
             entry["status"] = "not begun: no time was left"
             run.save()
             continue
@@ -231,37 +177,41 @@ def go(args: argparse.Namespace, out: Path, scratch: Path) -> int:
             run.save()
 
         print(f"{part.title}: at most {limit:.0f} s", flush=True)
-        entry |= run.run(part.name, limit, seen)
+        entry |= run.part(part.name, limit, seen)
         run.save()
         print(f"  {entry['status']}, {entry['seconds']:.0f} s", flush=True)
     print(f"{out / 'gpu_run.md'}\n{out / 'gpu_run.json'}")
     return int(any(entry["status"] != "done" for entry in run.record["parts"]))
 
 
-def prepare(run: Run) -> None:
-    """Installs from the parcel what is not there, and finds the data."""
-    args, paths = run.args, [str(ROOT)]
-    data, images = args.data, args.images
-    if args.parcel.exists():
-        run.record["parcel"] = gpu_parcel.read(args.parcel)
-        site = gpu_parcel.install(args.parcel, run.scratch / "site")
-        paths.insert(0, str(site))
-        data = data or gpu_parcel.unpack(args.parcel, run.scratch / "cifar10")
-        images = images or gpu_parcel.photos(args.parcel)
+def install(run: Run) -> None:
+    """Lets the parts import what the parcel brings, and this checkout."""
+    paths = [str(ROOT)]
+    if run.args.parcel.exists():
+        run.record["parcel"] = gpu_parcel.read(run.args.parcel)
+        paths.insert(0, str(gpu_parcel.install(run.args.parcel, run.scratch / "site")))
+    there = run.env.get("PYTHONPATH")
+    run.env["PYTHONPATH"] = os.pathsep.join([*paths, *([there] if there else [])])
+
+
+def find_data(run: Run) -> None:
+    """Tells the parts where CIFAR-10 and JPEGs are: those named, the parcel's, or noise."""
+    import gpu_pictures  # needs numpy and Pillow, which are there by now
+
+    args, parcel = run.args, run.args.parcel
+    data = args.data or gpu_pictures.unpack(parcel, run.scratch / "cifar10")
+    images = args.images or gpu_parcel.photos(parcel)
+    cifar = "none" if data is None else "--data" if args.data else "a JPEG-90 copy"
+    jpegs = "--images" if args.images else "the parcel's" if images else "smooth noise"
+    run.record["data"] = f"CIFAR-10: {cifar}; JPEGs: {jpegs}"
     if images is None:
-        images = gpu_parcel.draw_photos(run.scratch / "photos", 8 if args.rehearse else 64)
-    run.record["data"] = (
-        f"CIFAR-10: {'none' if data is None else '--data' if args.data else 'a JPEG-90 copy'}; JPEGs: "
-        + (
-            "--images"
-            if args.images
-            else "the parcel's"
-            if args.parcel in images.parents
-            else "noise"
-        )
-    )
-    run.env["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, [run.env.get("PYTHONPATH")])])
+        images = gpu_pictures.draw_photos(run.scratch / "photos", 8 if args.rehearse else 64)
     run.inputs += ["--images", str(images)] + (["--data", str(data)] if data else [])
+
+
+def clear(scratch: Path) -> None:
+    """Begins to remove the folder; a slow disk does not make the call longer."""
+    subprocess.Popen(["rm", "-rf", str(scratch)], start_new_session=True)
 
 
 def main() -> None:
@@ -283,8 +233,11 @@ def main() -> None:
             return
         out = Path(os.environ.get("OUT") or ROOT / "work_dirs" / "gpu_run")
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-            sys.exit(go(args, out, Path(scratch)))
+        scratch = Path(tempfile.mkdtemp(prefix="gpu_run_"))
+        try:
+            sys.exit(go(args, out, scratch))
+        finally:
+            clear(scratch)
     except (OSError, ValueError) as error:
         raise SystemExit(f"gpu_run.sh: {error}") from error
 

@@ -19,7 +19,7 @@ PEAK_TFLOPS = {
     "NVIDIA A100": 312,
     "NVIDIA L40S": 362,
 }
-# Seconds that must be left for a way to begin: with the compiler, which a cache may help, and without.
+# Seconds that must be left for a way to begin: where it may compile, and where a cache has that.
 COMPILING, PLAIN = 25, 6
 
 
@@ -55,7 +55,7 @@ def step(part: Any) -> None:
     work, peak = flops_of_image(sizes, device), peak_flops()
     part.note(f"{work / 1e9:.1f} GFLOP an image; batches of {sizes.batch}, {sizes.size} px")
     choices = ways(sizes, cuda)
-    for name in part.within(COMPILING if cuda else 0, list(choices)):
+    for name in part.within(COMPILING, list(choices)):
         with part.attempt(model=name, batch=sizes.batch) as row:
             row.update(timed(*choices[name], sizes, device))
             if peak:
@@ -91,7 +91,7 @@ def jpegs(part: Any) -> None:
     known = models(part.sizes, cuda)
     steps: dict[str, Callable] = {}
     there = [w for w, (name, _) in step_benchmark.WAYS.items() if name in known]
-    for way in part.within(PLAIN if cuda else 0, there):
+    for way in part.within(PLAIN, there):
         name, config = step_benchmark.WAYS[way]
         with part.attempt(way=way, workers=part.sizes.workers) as row:
             if name not in steps:

@@ -2,6 +2,7 @@
 """Parts of gpu_run.sh: views of images that are decoded already, and the loss head."""
 
 import argparse
+import functools
 import itertools
 import warnings
 from collections.abc import Callable
@@ -143,9 +144,8 @@ def timed_heads(
     del runs
     if device == "cuda":
         for name, head in heads.items():
-            peak = measure.peak_memory(
-                lambda head=head: loss_benchmark.step(head, n, k, device), device
-            )
+            prepare = functools.partial(loss_benchmark.step, head, n, k, device)
+            peak = measure.peak_memory(prepare, device)
             row[f"{name} MB"] = peak / 1e6
     row["time ratio"], row["its rounds"] = measure.ratio(seconds["chunks"], seconds["mmpretrain"])
     return row
