@@ -3,6 +3,7 @@
 
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,8 @@ def machine(part: Any) -> None:
 
     facts = measure.environment(part.device) | dict(plugin=xmoco_plugin.__version__)
     facts["memory GB"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9)
+    if Path("/dev/shm").exists():  # where the workers' batches lie
+        facts["/dev/shm GB"] = round(shutil.disk_usage("/dev/shm").total / 1e9, 1)
     facts |= {name: found for name in VERSIONS if (found := _version(name))}
     if part.device == "cuda":
         properties = torch.cuda.get_device_properties(0)

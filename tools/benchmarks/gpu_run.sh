@@ -5,10 +5,11 @@
 # Results lie in $OUT, else in work_dirs/gpu_run.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-source "$here/../python.sh"
-command -v "$python" >/dev/null || python=python3
+root=$(cd "$here/../.." && pwd)
+# What PYTHON names, else what `make setup` made here, else the machine's.
+python=${PYTHON:-$root/.venv/bin/python}
+[[ -n ${PYTHON:-} || -x $python ]] || python=python3
 minutes=9
 [[ ${1:-} =~ ^[0-9]+(\.[0-9]+)?$ ]] && { minutes=$1; shift; }
 # It ends itself in time; this is for the case that it cannot.
-limit=$(awk "BEGIN { print 60 * $minutes }")
-exec timeout --kill-after=3 "$limit" "$python" "$here/gpu_run.py" --minutes "$minutes" "$@"
+exec timeout --kill-after=3 "${minutes}m" "$python" "$here/gpu_run.py" --minutes "$minutes" "$@"
