@@ -83,6 +83,21 @@ def test_the_step_is_timed_plain_and_with_each_switch(load, tmp_path):
     assert all(row["images/s"] > 0 for row in rows.values()), rows
 
 
+def test_the_ways_of_a_gpu_can_be_built_and_what_compiles_comes_last(load):
+    ways = load("gpu_step").ways(load("gpu_parts").REHEARSAL, True)
+    built = {name: build() for name, (build, _) in ways.items()}
+    compiled = [name for name, model in built.items() if model.backbone._compiled_call_impl]
+    assert list(built)[-3:] == compiled
+    assert [name for name in compiled if built[name]._graphs] == ["ours, all, as CUDA graphs"]
+    half = [name for name, (_, cfg) in ways.items() if cfg.get("dtype") == "bfloat16"]
+    assert half == [
+        "ours + bf16",
+        "ours + all but compiling",
+        "ours, all (fast)",
+        "ours, all, as CUDA graphs",
+    ]
+
+
 def test_a_step_from_jpegs_says_how_long_nothing_of_the_step_is_done(load, tmp_path, pictures):
     load("gpu_step").jpegs(part(load, tmp_path, images=pictures))
     rows = {row["way"]: row for row in rows_of(tmp_path)}
