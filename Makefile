@@ -41,13 +41,13 @@ demo: setup ## install, then pretrain on an embedded set of real images (DEMO_AR
 	$(VENV)/bin/python tools/train.py $(DEMO_CONFIG) $(DEMO_ARGS)
 
 bench: $(SETUP_BENCH) ## time loss, shuffle, step, growth, kNN, loader and, with BENCH_IMAGES=FOLDER of JPEGs, views on this machine
-	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/loss.py --out $(BENCH_OUT)/loss
-	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/comm.py --out $(BENCH_OUT)/comm
-	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/step.py --out $(BENCH_OUT)/step $(if $(BENCH_IMAGES),--images $(BENCH_IMAGES))
-	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/growth.py --out $(BENCH_OUT)/growth
-	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/knn.py --out $(BENCH_OUT)/knn
-	OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/resident.py --out $(BENCH_OUT)/resident
-	$(if $(BENCH_IMAGES),OMP_NUM_THREADS=1 $(VENV)/bin/python tools/benchmarks/views.py $(BENCH_IMAGES) --out $(BENCH_OUT)/views,@echo "views: not timed, name a folder of JPEGs: make bench BENCH_IMAGES=FOLDER")
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/loss.py --out $(BENCH_OUT)/loss
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/comm.py --out $(BENCH_OUT)/comm
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/step.py --out $(BENCH_OUT)/step $(if $(BENCH_IMAGES),--images $(BENCH_IMAGES))
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/growth.py --out $(BENCH_OUT)/growth
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/knn.py --out $(BENCH_OUT)/knn
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/resident.py --out $(BENCH_OUT)/resident
+	$(if $(BENCH_IMAGES),OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/views.py $(BENCH_IMAGES) --out $(BENCH_OUT)/views,@echo "views: not timed, name a folder of JPEGs: make bench BENCH_IMAGES=FOLDER")
 
 test: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the tests (PYTEST_ARGS="..." for pytest; TRANSFER=0: without fine-tuning)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python $(PYTEST)

@@ -81,6 +81,7 @@ setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
     python_requires=">=3.10",
+    py_modules=["xmoco"],
     packages=find_packages(include=["xmoco_plugin", "xmoco_plugin.*"]),
     package_data={"xmoco_plugin.visualization.report": ["page.*"]},
     # No stack here: pip would lay a second one over the one that is installed. See _stack.py.

@@ -33,7 +33,7 @@ def _entry(rank: int, function, size: int, folder: str, args: tuple) -> None:
     try:
         torch.save(function(rank, size, *args), Path(folder, f"{rank}.pt"))
         dist.barrier()
-        # As in tools/exits.py: a Runner outlives its use in reference cycles, DDP in it holds the
+        # As in cli/exits.py: a Runner outlives its use in reference cycles, DDP in it holds the
         # group, and gloo's threads would run on while the interpreter takes itself apart.
         gc.collect()
     finally:

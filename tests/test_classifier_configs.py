@@ -15,6 +15,7 @@ from PIL import Image
 
 import xmoco_plugin  # noqa: F401
 from xmoco_plugin.checkpoint import CheckpointError
+from xmoco_plugin.cli import train
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.downstream.errors import DownstreamError
 
@@ -140,9 +141,6 @@ def test_a_checkpoint_that_lacks_backbone_keys_stops_before_the_first_step(tmp_p
 
 
 def test_training_starts_with_the_one_command_of_the_header(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(CONFIGS.parent / "tools"))
-    import train
-
     cfg = small(CIFAR[0], tmp_path)
     save_backbone(cfg, tmp_path / "pretrained.pth")
     options = [

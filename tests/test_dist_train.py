@@ -136,7 +136,7 @@ def test_two_nodes_killed_and_resumed_go_on_where_they_were(tmp_path):
 THREADS = """
 import sys
 from pathlib import Path
-import common, train
+from xmoco_plugin.cli import common, train
 status = common.run(train.main)
 print([file.read_text().strip() for file in Path('/proc/self/task').glob('*/comm')])
 sys.exit(status)
@@ -149,11 +149,10 @@ def test_no_thread_of_the_process_group_outlives_a_run(tmp_path):
     config = draw(tmp_path)
     rank = dict(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
     address = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
     options = ["--launcher", "pytorch", "--work-dir", "work", "--data-root", "images"]
     done = subprocess.run(
         [sys.executable, "-c", THREADS, config, *options],
-        env=os.environ | rank | address | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env=os.environ | rank | address | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -11,7 +11,8 @@ from torch import nn
 
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.export import TARGETS, read_weights
-from xmoco_plugin.export.record import model_text, read_settings
+from xmoco_plugin.export.record import model_text
+from xmoco_plugin.untrusted import read_settings
 
 from .export.backbones import run_tool, save, xmoco
 

@@ -1,8 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""The command lines of tools/, which is no package, as modules."""
+"""The command lines of xmoco_plugin/cli as modules."""
 
 import importlib
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -10,31 +9,22 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+from xmoco_plugin.cli import exits
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "tools"
 
 
 def import_tool(name: str) -> ModuleType:
-    """The module `name` of tools/."""
-    sys.path.insert(0, str(TOOLS))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(TOOLS))
-
-
-def load_tool(name: str) -> ModuleType:
-    """Imports tools/`name`.py; the standard library has a `test` of its own."""
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", TOOLS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module of the command `name`."""
+    return importlib.import_module(f"xmoco_plugin.cli.{name}")
 
 
 def run_tool(tool: ModuleType, monkeypatch, *arguments) -> int:
     """Runs a tool as its command line does; returns the exit status."""
-    monkeypatch.setattr(sys, "argv", [f"{tool.__name__}.py", *map(str, arguments)])
-    return tool.common.run(tool.main)
+    name = tool.__name__.rpartition(".")[2]
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+    return exits.run(tool.main)
 
 
 def wait_for_file(file: Path, process: subprocess.Popen, seconds: float) -> None:

@@ -1,13 +1,13 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Runs a benchmark of tools/benchmarks."""
+"""Runs a benchmark of benchmarks/."""
 
 import os
 import subprocess
 import sys
 
-from ..tool_modules import TOOLS
+from ..tool_modules import ROOT
 
-BENCHMARKS = TOOLS / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 def run(name: str, *arguments) -> None:

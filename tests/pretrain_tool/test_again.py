@@ -82,10 +82,10 @@ def test_an_image_with_other_content_is_named_and_a_touched_one_is_not(
 
 
 def fake_training(folder: Path, body: str) -> Path:
-    """A tools folder whose train.py does something else."""
+    """A program to start in place of the commands' door; it does something else."""
     folder.mkdir()
-    (folder / "train.py").write_text(f"import os, sys, time\n{body}")
-    return folder
+    (folder / "door.py").write_text(f"import os, sys, time\n{body}")
+    return folder / "door.py"
 
 
 def test_a_second_start_is_refused_while_the_first_or_its_training_lives(
@@ -100,10 +100,9 @@ def test_a_second_start_is_refused_while_the_first_or_its_training_lives(
     )
     # The first start: it holds the folder, starts a training that hangs, and is stopped.
     first = f"""
-import sys, pathlib
-sys.path.insert(0, {str(TOOLS)!r})
-import pretrain
-pretrain.TOOLS = pathlib.Path({str(hangs)!r})
+import pathlib
+from xmoco_plugin.cli import pretrain
+pretrain.processes.DOOR = pathlib.Path({str(hangs)!r})
 out = pathlib.Path({str(out)!r})
 with pretrain.own.RunLock(out) as lock:
     pretrain.train(out, 1, 1, lock)
@@ -149,7 +148,7 @@ while f"process {{os.getpid()}} on " not in open({str(lock_file)!r}).read():
     assert time.monotonic() < end
 sys.exit(7)
 """
-    monkeypatch.setattr(tool, "TOOLS", fake_training(tmp_path / "tools", body))
+    monkeypatch.setattr(tool.processes, "DOOR", fake_training(tmp_path / "tools", body))
     with tool.own.RunLock(tmp_path) as lock:
         assert tool.train(tmp_path, EPOCHS, 1, lock) == 7
 
@@ -158,7 +157,7 @@ def test_an_interrupted_start_takes_its_training_with_it(tool, monkeypatch, tmp_
     monkeypatch.setattr(run_lock, "PATIENCE", 30)
     ready = tmp_path / "ready"
     body = f"open({str(ready)!r}, 'w')\ntime.sleep(600)\n"
-    monkeypatch.setattr(tool, "TOOLS", fake_training(tmp_path / "tools", body))
+    monkeypatch.setattr(tool.processes, "DOOR", fake_training(tmp_path / "tools", body))
 
     def interrupt():
         while not ready.is_file():
@@ -258,8 +257,8 @@ def test_a_run_killed_after_its_last_checkpoint_makes_the_end_once_more(
     (copy / "health.jsonl").write_text("\n".join(lines[:-1]) + "\n")
     said = tmp_path / "said"
     body = f"open({str(said)!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
-    monkeypatch.setattr(tool, "TOOLS", fake_training(tmp_path / "tools", body))
-    expected = f"{copy / 'config.py'} --resume {copy / f'epoch_{EPOCHS - 1}.pth'}\n"
+    monkeypatch.setattr(tool.processes, "DOOR", fake_training(tmp_path / "tools", body))
+    expected = f"train {copy / 'config.py'} --resume {copy / f'epoch_{EPOCHS - 1}.pth'}\n"
     with tool.own.RunLock(copy) as lock:
         assert tool.train(copy, EPOCHS, 1, lock) == 0
         assert said.read_text() == expected

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
-from ..tool_modules import ROOT, load_tool
+from ..tool_modules import ROOT, import_tool
 from ..tools_config import CONFIG
 from .command import run_train
 
@@ -104,7 +104,7 @@ def test_a_checkpoint_is_tested_by_the_validation_loop_where_there_is_no_other(
     out = config.parent / "metrics.json"
     arguments = [config, config.parent / "weights.pth", "--work-dir", config.parent, "--out", out]
     monkeypatch.setattr(sys, "argv", ["test.py", *map(str, arguments)])
-    assert tools[1].run(load_tool("test").main) == 0
+    assert tools[1].run(import_tool("test").main) == 0
     # Every query is in the bank and finds itself.
     assert json.loads(out.read_text()) == {"accuracy/top1": 100.0}
 

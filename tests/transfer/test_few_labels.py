@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models import ResNet
 from PIL import Image
 
-from ..tool_modules import import_tool, load_tool, run_tool
+from ..tool_modules import import_tool, run_tool
 from .drawn import CLASSES, draw, edit
 from .hosts import needs_mmdet, needs_mmseg
 from .small import DETECTOR, ROOT, SEGMENTOR, SMALL_DETECTOR, WIDTH
@@ -269,7 +269,7 @@ def test_two_shares_from_two_starts_are_fine_tuned_and_end_in_a_table(
     tool, monkeypatch, tmp_path, capfd
 ):
     def here(name, arguments, gpus, extra):  # in this process: importing mmdet takes most of it
-        assert run_tool(load_tool(name), monkeypatch, *arguments, *extra) == 0
+        assert run_tool(import_tool(name), monkeypatch, *arguments, *extra) == 0
 
     monkeypatch.setattr(tool.transfer, "_run", here)
     data = draw(tmp_path / "data", train=12, val=2)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from xmoco_plugin.export.record import read_settings
+from xmoco_plugin.untrusted import read_settings
 from xmoco_plugin.views import training_size
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -1,7 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Where exported weights are from, and what their file cannot say: a record of plain values."""
 
-import ast
 import json
 import re
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import sha256_of
+from ..untrusted import read_settings
 from ..version import __version__
 
 # The heads of a ViT leave no trace in its shapes, and these libraries differ in their number.
@@ -20,28 +20,6 @@ HEADS_OF_MMPRETRAIN = {
     **dict.fromkeys(("l", "large"), 16),
 }
 HEADS_OF_FAIR = {"vit_small": 12, "vit_base": 12, "vit_conv_small": 12, "vit_conv_base": 12}
-
-
-def read_settings(text: str) -> dict[str, Any]:
-    """The literal settings in a config's text, which is parsed and never executed.
-
-    Args:
-        text: Python source such as mmengine stores in ``meta['cfg']``.
-
-    Returns:
-        Values by name; what is no literal is None. Empty where the text is no Python.
-    """
-    try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError):
-        return {}
-    return {
-        target.id: _literal(node.value)
-        for node in body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
 
 
 def model_text(settings: Mapping[str, Any]) -> str:
@@ -155,18 +133,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, set)):
         return [_plain(item) for item in value]
     return value if isinstance(value, (str, bool, int, float, type(None))) else str(value)
-
-
-def _literal(node: ast.expr) -> Any:
-    """The value of an expression of literals and dict(...) calls; None for anything else."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
-        return {word.arg: _literal(word.value) for word in node.keywords if word.arg}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return [_literal(item) for item in node.elts]
-    if isinstance(node, ast.Dict):
-        pairs = zip(node.keys, node.values, strict=True)
-        return {ast.unparse(k).strip("'"): _literal(v) for k, v in pairs if k is not None}
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xmoco_plugin
 
-OUR_FOLDERS = (str(Path(xmoco_plugin.__file__).parent), str(Path(__file__).resolve().parent))
+OUR_FOLDER = str(Path(xmoco_plugin.__file__).parent)
 MISSPELT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
 
@@ -27,7 +27,7 @@ def user_message(error: BaseException | None) -> str | None:
                 "--cfg-options: it may be misspelt, or inherited where a dict that names another "
                 "type lacks _delete_=True."
             )
-        ours = bool(frames) and frames[-1].filename.startswith(OUR_FOLDERS)
+        ours = bool(frames) and frames[-1].filename.startswith(OUR_FOLDER)
         if type(error).__module__.startswith("xmoco_plugin") or (
             ours and isinstance(error, (ValueError, FileNotFoundError))
         ):

@@ -2,15 +2,13 @@
 """Judges a checkpoint's backbone by weighted kNN, with the loop that the config trains with."""
 
 import argparse
-import sys
 import time
 
-import backbones
-import common
 import mmengine
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from xmoco_plugin.cli import backbones, common
 from xmoco_plugin.evaluation.knn_val_loop import KNNValLoop, setting_name
 
 SUBFOLDER = "eval_knn"  # of the training's work dir
@@ -114,7 +112,3 @@ def main() -> None:
     if args.out:
         facts = {"config": args.config, "checkpoint": args.checkpoint, "seconds": seconds}
         mmengine.dump({**facts, **images, "results": rows}, args.out, indent=1)
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

@@ -7,10 +7,8 @@ import io
 import os
 import re
 import statistics
-import sys
 from pathlib import Path
 
-import common
 from jinja2 import Environment
 from rich.console import Console
 from rich.table import Table
@@ -187,7 +185,3 @@ def main() -> None:
         write_text(args.out, text)
     else:
         print(text, end="")
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

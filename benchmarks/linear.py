@@ -8,16 +8,12 @@ images train, the --choose next ones choose the full protocol's rate, all test i
 
 import argparse
 import math
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import backbones
 import measure as bench
 import torch
 from mmengine.config import Config, ConfigDict
@@ -28,6 +24,7 @@ from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
 
 from xmoco_plugin import config_path
+from xmoco_plugin.cli import backbones
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.evaluation.features import ModelEmbedder, collect_features, evaluation_mode
 from xmoco_plugin.evaluation.linear_probe import linear_probe, standardizer, train_heads, with_ones

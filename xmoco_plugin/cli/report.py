@@ -2,11 +2,9 @@
 """Writes what a run, or several side by side, has learnt into one HTML file: docs/report.md."""
 
 import argparse
-import sys
 from pathlib import Path
 
-import common
-
+from xmoco_plugin.cli import common
 from xmoco_plugin.visualization.report import WorkDir, write_report
 
 
@@ -64,7 +62,3 @@ def main() -> None:
         for line in run.missing:
             print(f"{run.name}: missing: {line}")
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

@@ -9,7 +9,7 @@ if (($# < 3)) || [[ $1 != det && $1 != seg ]]; then
 fi
 task=$1 data=$(realpath "$2") out=$3
 shift 3
-tools=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")/../tools" && pwd)
 configs=$tools/../configs
 source "$tools/python.sh"
 seeds=${SEEDS:-0..2} iters=${MAX_ITERS:-200} size=${SIZE:-256}

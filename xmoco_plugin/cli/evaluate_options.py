@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from functools import partial
 
-import backbones
 from mmengine.config import DictAction
 
+from xmoco_plugin.cli import backbones
 from xmoco_plugin.evaluation.average_precision import RULES
 from xmoco_plugin.evaluation.protocols import KS, PROTOCOLS, RECALLS, Settings
 

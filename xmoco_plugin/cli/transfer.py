@@ -11,21 +11,18 @@ import os
 import re
 import statistics
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import common
-import exits
 from mmengine.config import Config, DictAction
 from mmengine.runner import find_latest_checkpoint
 
 from xmoco_plugin.checkpoint import sha256_of
+from xmoco_plugin.cli import common, exits, processes
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
 
 Key = TypeVar("Key")
-TOOLS = Path(__file__).resolve().parent
 SCOPES = {"det": "mmdet", "seg": "mmseg"}
 # Columns of the table, and the names that the hosts' metrics give them (COCO, VOC, LVIS; mmseg).
 COLUMNS = {
@@ -244,11 +241,8 @@ def spread(values: Sequence[float]) -> str:
 
 
 def _run(tool: str, arguments: list[str], gpus: int, extra: list[str]) -> None:
-    if gpus > 1:
-        command = ["bash", str(TOOLS / f"dist_{tool}.sh"), *arguments, str(gpus), *extra]
-    else:
-        command = [sys.executable, str(TOOLS / f"{tool}.py"), *arguments, *extra]
-    environment = {**os.environ, "PYTHON": sys.executable, exits.PARENT: "transfer.py"}
+    command = processes.command(tool, [*arguments, *extra], gpus)
+    environment = {**os.environ, exits.PARENT: "transfer.py"}
     status = subprocess.run(command, env=environment).returncode
     if status:
         raise SystemExit(status)
@@ -275,7 +269,3 @@ def main() -> None:
     text = table(args.task, label, digest, stem, runs)
     (root / "table.md").write_text(text + "\n")
     print(f"\n{text}", flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

@@ -40,7 +40,7 @@ def report(folder: Path) -> None:
 def finish(folder: Path) -> None:
     """Writes the report and what leads on, and says what there is."""
     report(folder)
-    steps = own.hand_over(folder, Path(__file__).resolve().parents[1])
+    steps = own.hand_over(folder, Path(__file__).resolve().parents[2])
     print(f"\n{folder}")
     for name, meaning in TREE.items():
         if (folder / name).exists():

@@ -9,7 +9,6 @@ import argparse
 import sys
 from pathlib import Path, PurePath
 
-import common
 import cv2
 from rich.progress import Progress
 
@@ -107,7 +106,3 @@ def main() -> None:
     command.set_defaults(function=unpack)
     args = parser.parse_args()
     args.function(args)
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

@@ -2,15 +2,14 @@
 """Trains the model of a config: mmpretrain's options, and --data-root."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
-import common
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import find_latest_checkpoint
 
+from xmoco_plugin.cli import common
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import ProgressHook
 
@@ -109,7 +108,3 @@ def how_to_go_on(cfg: Config, began: float) -> str:
     if not pointer.is_file() or (not cfg.get("resume") and pointer.stat().st_mtime < began):
         return "stopped before the first checkpoint; the same command begins anew"
     return f"stopped; the same command with --resume goes on from {pointer.read_text().strip()}"
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

@@ -7,10 +7,10 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple
 
-import transfer
 from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import write_text
+from xmoco_plugin.cli import transfer
 from xmoco_plugin.visualization import few_labels_figure, save_few_labels_figure
 
 NAME = "few_labels"  # of the files with the results

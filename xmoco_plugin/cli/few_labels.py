@@ -12,12 +12,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import common
-import transfer
 from mmengine.config import Config, ConfigDict
-from share_results import NAME, Run, Start, write_results
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
+from xmoco_plugin.cli import transfer
+from xmoco_plugin.cli.share_results import NAME, Run, Start, write_results
 from xmoco_plugin.data.labelled_share import hash_share
 from xmoco_plugin.downstream import TrainingSet, leaf_datasets
 
@@ -225,7 +224,3 @@ def main() -> None:
     run_all(data, runs, args, extra)
     text = write_results(root, runs, args)
     print(f"\n{text}\n\n{root / NAME}.md, .json, .png, .svg", flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

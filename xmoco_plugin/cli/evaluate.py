@@ -13,16 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import backbones
-import common
 import mmengine
 import torch
-from evaluate_options import parse_args
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from xmoco_plugin.checkpoint import sha256_of
+from xmoco_plugin.cli import backbones, common
+from xmoco_plugin.cli.evaluate_options import parse_args
 from xmoco_plugin.data import NpzImages, labelled_sets
 from xmoco_plugin.evaluation.features import (
     ModelEmbedder,
@@ -265,7 +264,3 @@ def row(
 def minutes_since(start: float) -> float:
     """Minutes since a reading of the performance counter."""
     return round((time.perf_counter() - start) / 60, 3)
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

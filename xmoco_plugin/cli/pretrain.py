@@ -14,10 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import common
-import exits
-import pretrain_end as end
-import pretrain_options as options
 import torch
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
@@ -27,11 +23,13 @@ from rich.table import Table
 
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import read_checkpoint, write_text
+from xmoco_plugin.cli import common, exits, processes
+from xmoco_plugin.cli import pretrain_end as end
+from xmoco_plugin.cli import pretrain_options as options
 from xmoco_plugin.json_lines import parse_json_lines
 from xmoco_plugin.pretraining import choices as rules
 from xmoco_plugin.visualization.report.config_diff import differences, host_config
 
-TOOLS = Path(__file__).resolve().parent
 SHOWN = 20  # files that were left out; all of them are in scan.txt
 
 
@@ -232,11 +230,8 @@ def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock) -> int:
             before.sort(key=lambda path: int(path.stem.removeprefix("epoch_")))
             resume = ["--resume", str(before[-1])] if before else []
     config = str(folder / "config.py")
-    if gpus > 1:
-        command = ["bash", str(TOOLS / "dist_train.sh"), config, str(gpus), *resume]
-    else:
-        command = [sys.executable, str(TOOLS / "train.py"), config, *resume]
-    environment = {**os.environ, "PYTHON": sys.executable, exits.PARENT: "pretrain.py"}
+    command = processes.command("train", [config, *resume], gpus)
+    environment = {**os.environ, exits.PARENT: "pretrain.py"}
     with subprocess.Popen(command, env=environment, pass_fds=lock.handles) as training:
         try:
             lock.note(training.pid)
@@ -288,7 +283,3 @@ def main() -> None:
         raise KeyboardInterrupt("stopped; the same command goes on") from None
     if status:
         raise SystemExit(status)
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

@@ -1,8 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What train.py and test.py share: options, data folders, devices."""
 
-from exits import run as run  # isort: skip  (first: Ctrl-C while the hosts are imported, and a lacking stack)
-
 import argparse
 import difflib
 import inspect
@@ -21,6 +19,7 @@ from mmpretrain.registry import DATASETS
 
 from xmoco_plugin._config_scope import unmark_collate
 from xmoco_plugin.checkpoint import read_checkpoint
+from xmoco_plugin.cli.exits import run as run
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
 
 UNLABELED = (

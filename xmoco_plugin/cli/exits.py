@@ -1,34 +1,15 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """How a tool ends: well, by an error that its user can mend, by Ctrl-C, or by a fault."""
 
-import contextlib
 import faulthandler
 import gc
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
+import torch
 
-@contextlib.contextmanager
-def silent_interrupt() -> Iterator[None]:
-    """Lets Ctrl-C end the process as the system does, while hosts are imported: no traceback."""
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-with silent_interrupt():
-    import xmoco_plugin  # noqa: F401  # isort: skip  (first: it says in plain words what the stack lacks)
-    import torch
-    from user_errors import user_message
+from xmoco_plugin.cli.user_errors import user_message
 
 USER_ERROR = 2  # exit status, as argparse's own
 STOPPED = 130  # as a shell's after Ctrl-C

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import backbones
-import common
 import numpy as np
 import torch
 from mmcv.transforms import Compose
@@ -20,6 +18,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from xmoco_plugin.checkpoint import write_atomic
+from xmoco_plugin.cli import backbones, common
 from xmoco_plugin.data import UnlabeledFolder
 from xmoco_plugin.data.decode_image import UnreadableImageError
 from xmoco_plugin.data.labelled_sets import file_pipeline
@@ -148,7 +147,3 @@ def main() -> None:
         print(f"left out: {line}", file=sys.stderr)
     left = f"; {len(bad):,} left out" if bad else ""
     print(f"{args.out}: {len(names):,} images x {features.shape[1]} numbers{left}", flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

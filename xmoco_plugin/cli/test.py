@@ -2,13 +2,12 @@
 """Runs the test loop of a config on a checkpoint, or its validation loop where it has no other."""
 
 import argparse
-import sys
 
-import common
 import mmengine
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from xmoco_plugin.cli import common
 from xmoco_plugin.downstream import prepare
 
 SUBFOLDER = "test"  # of the training's work dir
@@ -66,7 +65,3 @@ def main() -> None:
     metrics = common.build_runner(cfg).test()
     if args.out:
         mmengine.dump(metrics, args.out)
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

@@ -1,14 +1,11 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What the tools that judge or use a backbone share: its config, its weights, an option."""
 
-import xmoco_plugin  # noqa: F401  # isort: skip  (first: it says in plain words what the stack lacks)
-
 import argparse
 import os
 from pathlib import Path
 from typing import Any
 
-import common
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmpretrain.registry import MODELS
@@ -20,9 +17,10 @@ from xmoco_plugin.checkpoint import (
     read_checkpoint,
     state_dict_of,
 )
+from xmoco_plugin.cli import common
 from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.export import find_backbone
-from xmoco_plugin.export.record import read_settings
+from xmoco_plugin.untrusted import read_settings
 from xmoco_plugin.views import training_size
 
 USUAL_SIZE = 224  # px, of ImageNet's recipes

@@ -6,10 +6,8 @@ are pickles, which mmpretrain's CIFAR10 reads after checking their MD5 sums.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-import common
 import numpy as np
 from mmpretrain.datasets import CIFAR10
 
@@ -45,7 +43,3 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder for train.npz and test.npz")
     args = parser.parse_args()
     convert(args.folder, args.out)
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

@@ -2,10 +2,7 @@
 """Writes a checkpoint's backbone as another library reads it: weights only, and where from."""
 
 import argparse
-import sys
 from pathlib import Path
-
-import common
 
 from xmoco_plugin import export
 from xmoco_plugin.checkpoint import CheckpointError
@@ -82,7 +79,3 @@ def report(source: Path, out: Path, file: export.BackboneFile) -> None:
             f"note:     {heads or 'an unknown number of'} attention heads; the weights do not show "
             f"it, so build the model with num_heads={heads or '...'}"
         )
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))

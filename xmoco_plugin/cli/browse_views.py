@@ -3,15 +3,14 @@
 
 import argparse
 import re
-import sys
 from pathlib import Path
 
-import common
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
+from xmoco_plugin.cli import common
 from xmoco_plugin.data.transform_audit import (
     WatchedTransform,
     count_changes,
@@ -126,7 +125,3 @@ def main() -> None:
     (out / "transforms.txt").write_text(text + "\n", encoding="utf-8")
     print(text)
     print(f"{len(samples)} pictures and transforms.txt in {out}")
-
-
-if __name__ == "__main__":
-    sys.exit(common.run(main))
