@@ -6,6 +6,10 @@ DEMO_CONFIG := configs/demo/xmoco_r18_1xb128_patches.py
 DEMO_ARGS ?=
 BENCH_IMAGES ?=
 BENCH_OUT := work_dirs/benchmarks
+# For gpu-parcel: CIFAR-10 (train.npz and test.npz), JPEGs, further packages.
+DATA ?=
+IMAGES ?=
+EXTRA ?=
 PYTEST_ARGS ?=
 # The tests of fine-tuning need mmcv's compiled ops; TRANSFER=0 leaves both out.
 TRANSFER ?= 1
@@ -30,7 +34,7 @@ SETUP_OFFICIAL := $(VENV_OFFICIAL)/.installed-test
 SETUP_OFFICIAL_TRANSFER := $(VENV_OFFICIAL)/.installed-transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench docs test test-gpu test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
+.PHONY: help demo bench docs gpu-parcel test test-gpu test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +59,9 @@ test-official: $(SETUP_OFFICIAL) ## run the tests on the official OpenMMLab stac
 
 test-official-transfer: $(SETUP_OFFICIAL_TRANSFER) ## run the tests of fine-tuning on the official stack
 	OMP_NUM_THREADS=1 $(VENV_OFFICIAL)/bin/python $(PYTEST) tests/transfer tests/export
+
+gpu-parcel: setup ## collect in gpu-parcel/, at most 60 MB, what a GPU machine without a registry lacks (DATA=FOLDER of CIFAR-10)
+	$(VENV)/bin/python benchmarks/gpu_pack.py gpu-parcel $(if $(DATA),--data $(DATA)) $(if $(IMAGES),--images $(IMAGES)) $(if $(EXTRA),--extra $(EXTRA))
 
 test-gpu: setup-test ## run the tests that need a CUDA device
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m gpu $(PYTEST_ARGS)

@@ -43,6 +43,16 @@ def our_loss(chunk_size: int | None, terms: bool = False) -> Callable:
     return lambda q, k, queue: sum(head.loss(q, k, queue.detach().clone()).values())
 
 
+def heads(chunk_size: int) -> dict[str, Callable]:
+    """Those that are compared."""
+    return {
+        "mmpretrain": host_loss(),
+        "plain": our_loss(None),
+        "chunks": our_loss(chunk_size),
+        "chunks + terms": our_loss(chunk_size, terms=True),
+    }
+
+
 def step(loss: Callable, n: int, length: int, device: str) -> Callable[[], None]:
     """Computes loss and gradient of inputs of one size; has run on small ones."""
     if n > 2:
@@ -77,12 +87,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    losses = {
-        "mmpretrain": host_loss(),
-        "plain": our_loss(None),
-        "chunks": our_loss(args.chunk_size),
-        "chunks + terms": our_loss(args.chunk_size, terms=True),
-    }
+    losses = heads(args.chunk_size)
     sizes = [(n, k) for n in args.batch for k in args.queue if n * k <= args.max_pairs]
     # Memory first: processes are forked before torch has threads.
     peaks = {

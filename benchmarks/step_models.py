@@ -4,6 +4,7 @@
 import argparse
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import mmpretrain
@@ -63,33 +64,67 @@ def model_of(cfg: Config, args: argparse.Namespace, **changes) -> ConfigDict:
     return model
 
 
+def built(file: str | Path, args: argparse.Namespace, terms: bool = True, **changes) -> nn.Module:
+    """The model of a config in the sizes that are measured."""
+    cfg = Config.fromfile(file)
+    if not terms:
+        cfg.model.head.update(consistency=None, uniformity=None)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        return MODELS.build(model_of(cfg, args, **changes))
+
+
 def models(args: argparse.Namespace, cuda: bool) -> dict[str, tuple[Callable, dict]]:
     """How to build each, and its optimizer wrapper."""
-
-    def built(file: str | Path, terms: bool = True, **changes) -> nn.Module:
-        cfg = Config.fromfile(file)
-        if not terms:
-            cfg.model.head.update(consistency=None, uniformity=None)
-        with DefaultScope.overwrite_default_scope("mmpretrain"):
-            return MODELS.build(model_of(cfg, args, **changes))
-
-    def ours(terms: bool, **changes) -> nn.Module:
-        return built(config_path("xmoco_r50_8xb32.py"), terms, **changes)
-
-    def fast(terms: bool) -> nn.Module:
-        return built(config_path("xmoco_r50_8xb32_fast.py"), terms)
-
+    host, plain, fast = (
+        partial(built, file, args)
+        for file in (
+            HOST,
+            config_path("xmoco_r50_8xb32.py"),
+            config_path("xmoco_r50_8xb32_fast.py"),
+        )
+    )
     fast_wrapper = Config.fromfile(config_path("xmoco_r50_8xb32_fast.py")).optim_wrapper
-    choices = {"mmpretrain": (lambda: built(HOST), PLAIN)}
+    choices: dict[str, tuple[Callable, dict]] = {"mmpretrain": (host, PLAIN)}
     if installed("lightly"):
         choices["lightly"] = (lambda: LightlyMoCo(args.depth, args.queue), PLAIN)
-    choices["ours, no terms"] = (lambda: ours(False), PLAIN)
-    choices["ours"] = (lambda: ours(True), PLAIN)
-    choices["ours, channels_last"] = (lambda: ours(True, channels_last=True), PLAIN)
+    choices["ours, no terms"] = (partial(plain, terms=False), PLAIN)
+    choices["ours"] = (plain, PLAIN)
+    choices["ours, channels_last"] = (partial(plain, channels_last=True), PLAIN)
     if cuda:
-        choices["mmpretrain AMP"] = (lambda: built(HOST), AMP)
-        choices["ours, fast, no terms"] = (lambda: fast(False), fast_wrapper)
-        choices["ours, fast"] = (lambda: fast(True), fast_wrapper)
+        choices["mmpretrain AMP"] = (host, AMP)
+        choices["ours, fast, no terms"] = (partial(fast, terms=False), fast_wrapper)
+        choices["ours, fast"] = (fast, fast_wrapper)
+    return choices
+
+
+def switches(args: argparse.Namespace, cuda: bool) -> dict[str, tuple[Callable, dict]]:
+    """Ours with each switch of the fast step alone, then with all; what compiles comes last.
+
+    Without a GPU the compiler is torch's capture alone, and bf16, which the host's wrapper has for
+    accelerators only, is left out.
+    """
+    plain = partial(built, config_path("xmoco_r50_8xb32.py"), args)
+    bf16 = dict(type="AmpOptimWrapper", dtype="bfloat16", loss_scale=dict(enabled=False))
+    fused = {**PLAIN, "optimizer": {**SGD, "fused": True}}
+    choices: dict[str, tuple[Callable, dict]] = {
+        "ours + channels_last": (partial(plain, channels_last=True), PLAIN),
+        "ours + fused SGD": (plain, fused),
+    }
+    if cuda:
+        every = {**fused, **bf16}
+        choices["ours + bf16"] = (plain, {**PLAIN, **bf16})
+        choices["ours + all but compiling"] = (partial(plain, channels_last=True), every)
+        choices["ours, all (fast)"] = models(args, cuda)["ours, fast"]
+    choices["ours + compiling"] = (
+        partial(plain, compile_encoders=True if cuda else dict(backend="eager")),
+        PLAIN,
+    )
+    if cuda:
+        graphs = dict(mode="reduce-overhead", dynamic=False)
+        choices["ours, all, as CUDA graphs"] = (
+            partial(plain, channels_last=True, compile_encoders=graphs),
+            every,
+        )
     return choices
 
 

@@ -108,15 +108,7 @@ def peers(device: str) -> dict[str, Way]:
             lambda files: default_collate([lightly(Image.open(f).convert("RGB")) for f in files])
         )
     if installed("kornia"):
-        import kornia.augmentation as K
-
-        views = K.AugmentationSequential(
-            K.RandomResizedCrop((224, 224), scale=(0.2, 1.0)),
-            K.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
-            K.RandomGrayscale(p=0.2),
-            K.RandomGaussianBlur((23, 23), (0.1, 2.0), p=0.5),
-            K.RandomHorizontalFlip(),
-        )
+        views = kornia_views()
 
         def squashed(files: list[Path]) -> list[torch.Tensor]:
             images = [cv2.resize(decode_image(f.read_bytes()), SQUASHED) for f in files]
@@ -129,6 +121,19 @@ def peers(device: str) -> dict[str, Way]:
 
         ways[f"DALI, on {device}"] = two_views(BATCH, torch.get_num_threads(), device)
     return ways
+
+
+def kornia_views() -> Callable[[torch.Tensor], torch.Tensor]:
+    """A view of each image of a stack (n, 3, H, W) in [0, 1], on its device."""
+    import kornia.augmentation as K
+
+    return K.AugmentationSequential(
+        K.RandomResizedCrop((224, 224), scale=(0.2, 1.0)),
+        K.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+        K.RandomGrayscale(p=0.2),
+        K.RandomGaussianBlur((23, 23), (0.1, 2.0), p=0.5),
+        K.RandomHorizontalFlip(),
+    )
 
 
 def ours(device: str) -> dict[str, Way]:

@@ -14,6 +14,7 @@ model = dict(
 train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
+    pin_memory=False,  # the batches are on the GPU already
     collate_fn=dict(type="resident_collate"),
     dataset=dict(type="ResidentImages", pipeline=[dict(type="PackInputs")]),
 )

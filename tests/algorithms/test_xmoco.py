@@ -5,8 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.host_copies import HostCopies
 from tests.models import DIM, QUEUE, build, views
 from xmoco_plugin.losses import CrossConsistencyLoss, info_nce
+from xmoco_plugin.momentum import shuffle
 
 NO_WEIGHT = dict(
     type="XMoCoHead", consistency=dict(loss_weight=0.0), uniformity=dict(loss_weight=0.0)
@@ -152,14 +154,18 @@ def test_filled_slots_are_known_after_loading():
     assert (resumed.filled, resumed.slot) == (QUEUE, 0)
 
 
-def test_no_step_after_the_first_waits_for_the_device():
+def test_no_step_after_the_first_waits_for_the_device(monkeypatch):
+    # As on a GPU, where the permutation is pinned.
+    monkeypatch.setattr(shuffle, "_beside", lambda i, rows: i.to(rows.device, non_blocking=True))
     ours = build()
     ours.loss(views(8, seed=0), None)
     # A tensor on 'meta' has no values: whatever asks for one (item, int, bool) raises.
     ours = ours.to("meta")
-    with torch.no_grad():
-        losses = ours.loss([x.to("meta") for x in views(8, seed=0)], None)
+    batch = [x.to("meta") for x in views(8, seed=0)]
+    with torch.no_grad(), HostCopies() as copies:
+        losses = ours.loss(batch, None)
     assert losses["loss_nce"].is_meta
+    assert copies.found == []
     moco = build("MoCo").to("meta")
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
         moco.loss([x.to("meta") for x in views(8, seed=0)], None)

@@ -2,11 +2,13 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
 from tests import models, tiny_runner
+from xmoco_plugin import config_path
 from xmoco_plugin.data import NpzImages, ResidentImages
 from xmoco_plugin.visualization import fixed_views
 
@@ -114,6 +116,23 @@ def test_a_worker_is_refused(folder):
         built = Runner.build_dataloader(loader("ResidentImages", folder) | dict(num_workers=1))
     with pytest.raises(ValueError, match="set num_workers=0"):
         next(iter(built))
+
+
+@pytest.mark.parametrize("name", ["resident", "fast"])
+def test_the_configs_do_not_let_torch_pin_what_is_on_the_device(name):
+    cfg = Config.fromfile(config_path(f"xmoco_r18_1xb512_cifar10_{name}.py"))
+    assert cfg.train_dataloader.pin_memory is False  # the tools' default is to pin
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_an_epoch_comes_through_the_loader_of_the_config(folder):
+    cfg = Config.fromfile(config_path("xmoco_r18_1xb512_cifar10_resident.py"))
+    options = loader("ResidentImages", folder) | dict(pin_memory=cfg.train_dataloader.pin_memory)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        batches = [batch["inputs"] for batch in Runner.build_dataloader(options, seed=3)]
+    assert all(batch.is_cuda for batch in batches)
+    assert same([batch.cpu() for batch in batches], epoch("NpzImages", folder))
 
 
 @pytest.mark.gpu

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from xmoco_plugin.evaluation import Compared, measure_step
 from xmoco_plugin.evaluation.diagnostics import info_nce_of
 
+from ..host_copies import HostCopies
 from ..multiprocess import run_processes
 
 TAU, DIM = 0.2, 8
@@ -111,3 +112,16 @@ def test_two_processes_average_to_what_one_with_the_whole_batch_sees(queue):
     for name in ("dim_std", "uniformity_wi", "asymmetry"):
         assert first[name] == second[name]
     assert torch.equal(counts_a + counts_b, whole.histograms)
+
+
+def test_a_look_neither_asks_the_device_nor_copies_anything_to_it():
+    # Tensors of 'meta' have no values: whatever waits for one fails.
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device="meta")
+
+    seen = Compared(draw(64, 4), draw(64, 4), draw(4, 32), views=(draw(64, 3, 8, 8),) * 2)
+    with HostCopies() as copies:
+        found = measure_step(seen, 0.2)
+    assert copies.found == []
+    assert found.histograms.is_meta
+    assert "pixel_match" in found.values

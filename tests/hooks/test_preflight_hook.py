@@ -1,4 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import numpy as np
 import pytest
 from mmengine.hooks import Hook
 from torch import nn
@@ -192,6 +193,20 @@ def test_files_left_to_the_device_pass_where_they_are_packed_as_they_are(tmp_pat
     loader = tiny_runner.loader(size=2048, pipeline=[load, dict(type="PackRaggedInputs")])
     (line,) = lines(tmp_path, train_dataloader=loader)
     assert line.startswith("preflight: 2,048 images")
+
+
+@pytest.mark.parametrize(("pin", "device"), [(True, "cuda"), (False, "cuda"), (True, "cpu")])
+def test_batches_on_the_device_that_the_loader_would_pin_are_an_error(tmp_path, pin, device):
+    np.savez(tmp_path / "train.npz", images=np.zeros((2048, 8, 8, 3), np.uint8))
+    images = dict(type="ResidentImages", data_root=str(tmp_path), device=device, pipeline=[])
+    loader = dict(tiny_runner.loader(), dataset=images, pin_memory=pin)
+    if pin and device == "cuda":
+        with pytest.raises(
+            ValueError, match="images on cuda, where torch cannot pin them: set pin"
+        ):
+            lines(tmp_path, train_dataloader=loader)
+    else:
+        assert len(lines(tmp_path, train_dataloader=loader)) == 1
 
 
 def test_a_supervised_model_passes(tmp_path):

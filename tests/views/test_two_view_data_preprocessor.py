@@ -6,8 +6,10 @@ from mmengine.dataset import default_collate, pseudo_collate
 from mmpretrain.datasets import PackInputs
 from mmpretrain.registry import MODELS
 from torch.utils.data import DataLoader
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from tests import models, tiny_runner
+from tests.host_copies import HostCopies
 from tests.views import reference
 from xmoco_plugin.views import PackRaggedInputs, TwoViewDataPreprocessor, ragged_collate
 from xmoco_plugin.visualization import fixed_randomness
@@ -110,11 +112,20 @@ def test_mixed_precision_changes_no_pixel():
 
 
 @pytest.mark.parametrize("views", ["mocov1", "mocov2", "mocov3"])
-def test_no_value_of_the_device_is_asked_for(views):
+def test_no_value_of_the_device_is_asked_for_and_none_of_the_host_is_waited_for(views):
     # Tensors of 'meta' have none: whatever waits for one fails.
-    preprocessor = build(views=views).to("meta")
-    out = preprocessor(batch(BGR), training=True)["inputs"]
-    assert [(view.shape, view.is_meta) for view in out] == [((4, 3, 224, 224), True)] * 2
+    preprocessor = build(views=views, non_blocking=True).to("meta")
+    with HostCopies() as copies:
+        out = preprocessor(batch(BGR * 4), training=True)["inputs"]
+    shapes = [(view.shape, view.is_meta) for view in out]
+    assert shapes == [((16, 3, 224, 224), True)] * 2
+    assert copies.found == []
+
+
+def test_a_batch_that_torch_has_pinned_makes_the_same_views(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *args: self)
+    pinned = pin_memory(batch(BGR))
+    assert all(map(torch.equal, seeded(build(), pinned), seeded(build(), batch(BGR))))
 
 
 @pytest.mark.gpu

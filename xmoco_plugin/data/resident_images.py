@@ -19,7 +19,8 @@ class ResidentImages(NpzImages):
 
     For small sets and views made on the device (``TwoViewDataPreprocessor``): no worker, no
     pipeline and no collating between the sampler and the views. The loader is the ordinary one with
-    ``num_workers=0`` and ``collate_fn=dict(type='resident_collate')``, so samplers, seeds, epochs,
+    ``num_workers=0``, ``pin_memory=False`` (what is on the device cannot be pinned) and
+    ``collate_fn=dict(type='resident_collate')``, so samplers, seeds, epochs,
     sharding and resuming are its own; batches hold the pixels that ``NpzImages`` with
     ``PackInputs`` gives. Without labels: ``data_samples`` are left out. A single image comes
     through the pipeline, as ``NpzImages`` has it.
@@ -39,6 +40,11 @@ class ResidentImages(NpzImages):
         super().__init__(*args, **kwargs)
 
     @property
+    def place(self) -> torch.device:
+        """Where the images lie, or will."""
+        return torch.device(self.device or get_device())
+
+    @property
     def stack(self) -> torch.Tensor:
         """All images, (N, H, W, 3) uint8 BGR, on the device."""
         if self._stack is None:
@@ -46,7 +52,7 @@ class ResidentImages(NpzImages):
             entries = (super(NpzImages, self).get_data_info(i) for i in range(len(self)))
             images = self._images[[entry["row"] for entry in entries]]
             bgr = torch.from_numpy(np.ascontiguousarray(images[..., ::-1]))
-            self._stack = bgr.to(self.device or get_device())
+            self._stack = bgr.to(self.place)
         return self._stack
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:

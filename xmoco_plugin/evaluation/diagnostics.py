@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 
-HISTOGRAM_EDGES = torch.linspace(-1, 1, 41)  # of similarities: 40 bins of 0.05
+BINS = 20  # of similarities to either side of 0: 40 of 0.05
+HISTOGRAM_EDGES = torch.arange(-BINS, BINS + 1) / BINS
 
 
 def uninformed_nce(negatives: int) -> float:
@@ -144,10 +145,10 @@ def similarity_histogram(similarity: torch.Tensor, limit: int = 2**18) -> torch.
     values = similarity.flatten()
     values = values[:: math.ceil(len(values) / limit)].sort().values
     # Sorting is exact, deterministic and leaves the host alone, which torch's histograms are not.
-    inner = HISTOGRAM_EDGES[1:-1].to(values)
+    # The inner edges made there: to copy them is to wait for the device.
+    inner = torch.arange(1 - BINS, BINS, device=values.device, dtype=values.dtype) / BINS
     below = torch.searchsorted(values, inner)
-    ends = below.new_tensor([0, len(values)])
-    return torch.cat([ends[:1], below, ends[1:]]).diff()
+    return torch.cat([below.new_zeros(1), below, below.new_full((1,), len(values))]).diff()
 
 
 def pixel_thumbnails(views: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,8 @@ class PreflightHook(Hook):
     Raises:
         ValueError: where training cannot be right: no images, no iteration, no negative pair, a
             batch that SplitBN cannot split, SyncBN on CPUs, more neighbours than the kNN bank has,
-            files left to the device by a pipeline that goes on with pixels.
+            files left to the device by a pipeline that goes on with pixels, batches on the device
+            that the loader is to pin.
     """
 
     priority = "VERY_HIGH"
@@ -71,6 +72,7 @@ class PreflightHook(Hook):
             yield "SyncBN does not run on CPUs: use norm_cfg=dict(type='BN'), or GPUs"
         yield from _knn_errors(runner)
         yield from _pipeline_errors(runner)
+        yield from _loader_errors(runner)
 
     def warnings(self, runner: Runner, facts: RunFacts, model: nn.Module) -> Iterator[str]:
         """What is probably not meant, one sentence each."""
@@ -151,6 +153,16 @@ def _pipeline_errors(runner: Runner) -> Iterator[str]:
                 "take pixels: let PackRaggedInputs and a TwoViewDataPreprocessor follow, or set "
                 "defer_jpegs=False"
             )
+
+
+def _loader_errors(runner: Runner) -> Iterator[str]:
+    loader = runner.train_dataloader
+    place = getattr(loader.dataset, "place", None)
+    if isinstance(place, torch.device) and place.type != "cpu" and loader.pin_memory:
+        yield (
+            f"{type(loader.dataset).__name__} has its images on {place}, where torch cannot pin "
+            "them: set pin_memory=False for its loader"
+        )
 
 
 def _has_pair_terms(model: nn.Module) -> bool:
