@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
+from mmengine.dist import is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmpretrain.datasets import ImageNet
@@ -19,8 +20,11 @@ from mmpretrain.registry import DATASETS
 
 from xmoco_plugin._config_scope import unmark_collate
 from xmoco_plugin.checkpoint import read_checkpoint
+from xmoco_plugin.cli import console
 from xmoco_plugin.cli.exits import run as run
+from xmoco_plugin.cli.run_lines import RunLines
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
+from xmoco_plugin.hooks import ProgressHook
 
 UNLABELED = (
     " To pretrain on a folder of another layout: dataset=dict(_delete_=True, "
@@ -44,6 +48,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, subfolder: str = "") -
     parser.add_argument(
         "--no-pin-memory", action="store_true", help="turn pin_memory off in every dataloader"
     )
+    parser.add_argument("--verbose", action="store_true", help="show all of the log")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -205,13 +210,20 @@ def check_checkpoint(path: str | None) -> None:
         read_checkpoint(path, mmap=True)
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(
+    cfg: Config, state: console.Quiet | None = None, show_figures: bool = True
+) -> Runner:
     """Builds the runner; on a machine without an accelerator, processes talk over gloo.
+
+    Args:
+        cfg: Of the run.
+        state: Of :func:`console.quiet`; None for a console that shows all of the log.
+        show_figures: Whether a test shows its metrics.
 
     Raises:
         ValueError: A launcher that mmengine can start on an accelerator only.
     """
-    if cfg.launcher != "none" and get_device() == "cpu":
+    if cfg.launcher != "none" and get_device() == "cpu" and not is_distributed():
         if cfg.launcher != "pytorch":
             raise ValueError(
                 f"--launcher {cfg.launcher} needs an accelerator and this machine has none: start "
@@ -226,7 +238,17 @@ def build_runner(cfg: Config) -> Runner:
             "find_unused_parameters": cfg.get("find_unused_parameters", False),
         }
         cfg.model_wrapper_cfg = {"device_ids": None, **wrapper}
-    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    if state is None:
+        return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    base = RUNNERS.get(cfg.get("runner_type", "Runner"))
+    if base is None:
+        raise ValueError(f"runner_type={cfg.runner_type!r}: no runner of that name is registered.")
+    runner = console.runner_class(base, state).from_cfg(cfg)
+    runner.register_hook(RunLines(show_figures))
+    # The host's line for each logged step is in the file: something has to show how far it is.
+    if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):
+        runner.register_hook(ProgressHook())
+    return runner
 
 
 def datasets(cfg: Config) -> Iterator[ConfigDict]:

@@ -5,10 +5,12 @@
 
 import contextlib
 import importlib
+import runpy
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -33,7 +35,9 @@ def main(command: str, arguments: list[str], program: str) -> int:
         arguments: Its command line, without the program.
         program: What its help and errors call it.
     """
-    with silent_interrupt():
+    before = runpy.run_path(str(Path(__file__).with_name("before_import.py")))
+    before["set_wait_policy"]()
+    with silent_interrupt(), before["sign_of_life"](program):
         module = importlib.import_module(f"xmoco_plugin.cli.{command}")
         exits = importlib.import_module("xmoco_plugin.cli.exits")
     sys.argv = [program, *arguments]

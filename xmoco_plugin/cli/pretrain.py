@@ -214,7 +214,7 @@ def judged(folder: Path) -> int:
     return max((line.get("epoch", 0) for line in lines), default=0)
 
 
-def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock) -> int:
+def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock, verbose: bool = False) -> int:
     """Trains, or goes on, in a process that holds the folder too; returns the exit status."""
     pointer = folder / "last_checkpoint"
     resume: list[str] = []
@@ -230,7 +230,8 @@ def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock) -> int:
             before.sort(key=lambda path: int(path.stem.removeprefix("epoch_")))
             resume = ["--resume", str(before[-1])] if before else []
     config = str(folder / "config.py")
-    command = processes.command("train", [config, *resume], gpus)
+    more = ["--verbose"] * verbose
+    command = processes.command("train", [config, *resume, *more], gpus)
     environment = {**os.environ, exits.PARENT: "pretrain.py"}
     with subprocess.Popen(command, env=environment, pass_fds=lock.handles) as training:
         try:
@@ -277,7 +278,7 @@ def main() -> None:
             options.claim(folder, args, given)
             prepare(args, given, folder)
             epochs = common.load_config(str(folder / "config.py")).train_cfg.max_epochs
-            status = train(folder, epochs, given.get("gpus", 1), lock)
+            status = train(folder, epochs, given.get("gpus", 1), lock, args.verbose)
             end.finish(folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command goes on") from None

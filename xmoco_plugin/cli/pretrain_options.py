@@ -38,6 +38,7 @@ def parse_args(description: str | None = None) -> tuple[argparse.Namespace, list
     parser.add_argument("--init", help="checkpoint whose backbone to start from")
     for name, (_, _, _, meaning) in NUMBERS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=meaning)
+    parser.add_argument("--verbose", action="store_true", help="show all of the log")
     return parser.parse_known_args()
 
 
@@ -124,7 +125,7 @@ def claim(folder: Path, args: argparse.Namespace, given: dict[str, Any]) -> None
     options = {**vars(args), **given, "data": [os.path.abspath(d) for d in args.data]}
     for name in ("labels", "init"):
         options[name] = options[name] and os.path.abspath(os.path.expanduser(options[name]))
-    options = {k: v for k, v in options.items() if v is not None and k != "out"}
+    options = {k: v for k, v in options.items() if v is not None and k not in ("out", "verbose")}
     file = folder / "options.json"
     # Before there is a config nothing has been trained, and a refused start may be mended.
     if file.is_file() and (folder / "config.py").is_file():

@@ -2,6 +2,7 @@
 """Trains the model of a config: mmpretrain's options, and --data-root."""
 
 import argparse
+import gc
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import find_latest_checkpoint
 
-from xmoco_plugin.cli import common
+from xmoco_plugin.cli import common, console, test
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import ProgressHook
 
@@ -37,6 +38,12 @@ def parse_args() -> argparse.Namespace:
         "--no-persistent-workers",
         action="store_true",
         help="start the dataloaders' workers anew every epoch",
+    )
+    parser.add_argument(
+        "--test-out",
+        metavar="FILE",
+        help="then test the last checkpoint, in TRAINING/test, and write the metrics (.json, "
+        ".yaml or .pkl); default: no test",
     )
     common.add_common_arguments(parser)
     return parser.parse_args()
@@ -82,6 +89,37 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
 def main() -> None:
     """Trains."""
     args = parse_args()
+    with console.quiet(args.verbose) as state:
+        folder = train(args, state)
+        if args.test_out is not None:
+            gc.collect()  # the training's model and workers are held by cycles
+            test.test(test_arguments(args, folder), state)
+
+
+def test_arguments(args: argparse.Namespace, folder: str) -> argparse.Namespace:
+    """What `test` would be told to test the last checkpoint of a training in `folder`.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    last = find_latest_checkpoint(folder)
+    if last is None:
+        raise FileNotFoundError(f"--test-out: the training has left no checkpoint in {folder}.")
+    below = str(Path(folder, test.SUBFOLDER))
+    changed = dict(checkpoint=last, out=args.test_out, work_dir=below)
+    return argparse.Namespace(**{**vars(args), **changed})
+
+
+def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
+    """Trains as the command line says; returns the work dir.
+
+    Args:
+        args: The options.
+        state: What :func:`console.quiet` gave.
+
+    Raises:
+        KeyboardInterrupt: With how to go on.
+    """
     cfg = common.load_config(args.config)
     merge(cfg, args)
     common.check_data(cfg)
@@ -91,7 +129,7 @@ def main() -> None:
         find_latest_checkpoint(cfg.work_dir) if resume_auto else cfg.get("load_from")
     )
     began = time.time()
-    runner = common.build_runner(cfg)
+    runner = common.build_runner(cfg, state)
     try:
         runner.train()
     except KeyboardInterrupt:
@@ -99,6 +137,7 @@ def main() -> None:
             if isinstance(hook, ProgressHook):
                 hook.close()  # the bar would stand between the log and what follows
         raise KeyboardInterrupt(how_to_go_on(cfg, began)) from None
+    return cfg.work_dir
 
 
 def how_to_go_on(cfg: Config, began: float) -> str:

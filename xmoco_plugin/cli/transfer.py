@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from mmengine.config import Config, DictAction
-from mmengine.runner import find_latest_checkpoint
 
 from xmoco_plugin.checkpoint import sha256_of
-from xmoco_plugin.cli import common, exits, processes
+from xmoco_plugin.cli import common, console, exits, processes
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
 
 Key = TypeVar("Key")
@@ -194,9 +193,7 @@ def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) 
     if not metrics.exists():
         folder.mkdir(parents=True, exist_ok=True)
         config.write_text(cfg.pretty_text)
-        _run("train", [str(config)], gpus, extra)
-        last = find_latest_checkpoint(str(folder))
-        _run("test", [str(config), str(last)], gpus, ["--out", str(metrics), *extra])
+        _run("train", [str(config), "--test-out", str(metrics)], gpus, extra)
     return json.loads(metrics.read_text())
 
 
@@ -259,7 +256,8 @@ def main() -> None:
     """Fine-tunes, tests, prints."""
     default = "work_dirs/transfer/CONFIG/HASH, with a folder a seed"
     args, extra = build_parser(__doc__, default).parse_known_args()
-    cfg = resolve(args)
+    with console.quiet("--verbose" in extra):
+        cfg = resolve(args)
     stem = Path(args.config).stem
     digest = "-" if args.checkpoint == "scratch" else sha256_of(cfg.pretrained)[:8]
     start = "scratch" if args.checkpoint == "scratch" else digest

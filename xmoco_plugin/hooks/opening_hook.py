@@ -5,6 +5,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ..log_detail import DETAIL
+
 
 @HOOKS.register_module()
 class OpeningHook(Hook):
@@ -31,4 +33,4 @@ class OpeningHook(Hook):
         except OSError as error:
             runner.logger.warning(f"The log cannot be opened with {self.path}: {error.strerror}")
             return
-        runner.logger.info("\n" + text.rstrip())
+        runner.logger.info("\n" + text.rstrip(), extra=DETAIL)
