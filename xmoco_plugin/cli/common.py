@@ -223,7 +223,7 @@ def build_runner(
     Raises:
         ValueError: A launcher that mmengine can start on an accelerator only.
     """
-    if cfg.launcher != "none" and get_device() == "cpu" and not is_distributed():
+    if cfg.launcher != "none" and get_device() == "cpu":
         if cfg.launcher != "pytorch":
             raise ValueError(
                 f"--launcher {cfg.launcher} needs an accelerator and this machine has none: start "
@@ -231,7 +231,8 @@ def build_runner(
             )
         # mmengine would select a CUDA device first; it leaves a group that exists alone, and
         # hands DDP the index of a device unless the config says that there is none.
-        torch.distributed.init_process_group("gloo")
+        if not is_distributed():  # a training's, which a test follows
+            torch.distributed.init_process_group("gloo")
         wrapper = cfg.get("model_wrapper_cfg") or {
             "type": "MMDistributedDataParallel",
             "broadcast_buffers": False,
