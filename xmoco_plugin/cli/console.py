@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 from mmengine.runner import Runner
+from rich.console import Console
 
 from xmoco_plugin.cli import shown
 
@@ -46,6 +47,18 @@ def quiet(verbose: bool = False) -> Iterator["Quiet | None"]:
         if ours:
             logging.captureWarnings(False)
         state.close()
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Shows on standard error that something takes its time: on a terminal as long as it does."""
+    shows = Console(stderr=True)
+    if shows.is_terminal and not shows.is_dumb_terminal:
+        with shows.status(f"{what} ..."):
+            yield
+        return
+    print(f"{what} ...", file=sys.stderr, flush=True)
+    yield
 
 
 def runner_class(base: type[Runner], state: "Quiet") -> type[Runner]:

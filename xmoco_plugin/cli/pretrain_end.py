@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from xmoco_plugin import pretraining as own
+from xmoco_plugin.cli import console
 from xmoco_plugin.visualization.report import WorkDir, write_report
 
 TREE = {
@@ -28,8 +29,9 @@ TREE = {
 def report(folder: Path) -> None:
     """Writes report.html; what it lacks, or why there is none, is said and no reason to fail."""
     try:
-        run = WorkDir.read(folder, folder.name)
-        write_report([run], folder / "report.html", 2000)
+        with console.waiting("writing report.html"):
+            run = WorkDir.read(folder, folder.name)
+            write_report([run], folder / "report.html", 2000)
     except Exception as error:  # whatever a run that broke off may have left
         print(f"report.html was not written: {error}", file=sys.stderr)
         return
