@@ -99,10 +99,10 @@ class RunLines(Hook):
 def _training(runner: Runner) -> Iterator[tuple[str, str]]:
     optimizer = getattr(runner.optim_wrapper, "optimizer", None)
     by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-    unit = "epochs" if by_epoch else "iterations"
+    unit = "epoch" if by_epoch else "iteration"
     yield "training", _model(runner)
     yield "data", _data(runner)
-    length = f"{runner.max_epochs if by_epoch else runner.max_iters:,} {unit}"
+    length = _counted(runner.max_epochs if by_epoch else runner.max_iters, unit)
     if optimizer is not None:
         group = optimizer.param_groups[0]
         rate = group.get("initial_lr", group["lr"])
@@ -112,7 +112,7 @@ def _training(runner: Runner) -> Iterator[tuple[str, str]]:
         images = len(runner.val_loop.dataloader.dataset)
         every = getattr(runner.train_loop, "val_interval", 1)
         name = type(runner.val_loop).__name__
-        yield "validation", f"{name} on {images:,} images, every {every:,} {unit}"
+        yield "validation", f"{name} on {images:,} images, every {_counted(every, unit)}"
     yield "begins", _begins(runner)
     yield from _folders(runner)
 
@@ -154,7 +154,7 @@ def _data(runner: Runner) -> str:
 
 def _begins(runner: Runner) -> str:
     if runner.iter > 0:
-        source = f" of {runner._load_from}" if runner._load_from else ""
+        source = f" from {runner._load_from}" if runner._load_from else ""
         return f"at epoch {runner.epoch + 1}, iteration {runner.iter + 1}: resumed{source}"
     if runner._load_from:
         return f"from the weights of {runner._load_from}"
@@ -168,6 +168,10 @@ def _folders(runner: Runner) -> Iterator[tuple[str, str]]:
     yield "work dir", runner.work_dir
     log = Path(runner.log_dir) / f"{runner.timestamp}.log"
     yield "log", f"{os.path.relpath(log, runner.work_dir)} in there has all else; so does --verbose"
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number:,} {unit}{'s' * (number != 1)}"
 
 
 def _of(root: str) -> str:
