@@ -36,7 +36,7 @@ def test_threads_that_wait_sleep_from_the_first_import_on_unless_the_user_says_e
         return SimpleNamespace(main=None, run=lambda main: 0)
 
     main = run_path(str(DOOR))["main"]
-    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(sys, "argv", ["xmoco"])
     monkeypatch.setattr(importlib, "import_module", import_module)
     assert main("train", [], "xmoco train") == 0
     assert seen[0] == found
