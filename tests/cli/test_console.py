@@ -74,13 +74,14 @@ def test_verbose_brings_all_of_it_back(config, tmp_path, monkeypatch, capsys):
 def test_a_test_shows_each_figure_in_a_line(config, tmp_path, monkeypatch, capsys):
     train = import_tool("train")
     out = tmp_path / "metrics.json"
-    assert run_tool(
-        *(train, monkeypatch, config, "--work-dir", tmp_path / "run", "--test-out", out)
-    ) == 0  # fmt: skip
+    # An option for what only the training has, one for what only the validation has.
+    options = ("--cfg-options", "train_cfg.max_epochs=1", "val_dataloader.batch_size=2")
+    words = (config, "--work-dir", tmp_path / "run", "--test-out", out, *options)
+    assert run_tool(train, monkeypatch, *words) == 0
     lines = capsys.readouterr().out.splitlines()
     figure = mmengine.load(out)["accuracy/top1"]
     assert f"accuracy/top1  {figure:.4g}" in lines
-    assert f"weights   {tmp_path / 'run' / 'epoch_2.pth'}" in lines
+    assert f"weights   {tmp_path / 'run' / 'epoch_1.pth'}" in lines
     assert list((tmp_path / "run" / "test").glob("*/*.log"))
 
 

@@ -4,12 +4,15 @@
 import contextlib
 import logging
 import multiprocessing
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 from mmengine.runner import Runner
 from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
 
 from xmoco_plugin.cli import shown
 
@@ -50,15 +53,30 @@ def quiet(verbose: bool = False) -> Iterator["Quiet | None"]:
 
 
 @contextlib.contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Shows on standard error that something takes its time: on a terminal as long as it does."""
+def waiting(what: str, lines: bool = True) -> Iterator[None]:
+    """Shows on standard error that something takes its time: on a terminal as long as it does.
+
+    Args:
+        what: It does.
+        lines: Whether lines may be printed meanwhile, and one says so without a terminal. Not
+            where a log is made, which keeps the stream that it finds.
+    """
     shows = Console(stderr=True)
-    if shows.is_terminal and not shows.is_dumb_terminal:
-        with shows.status(f"{what} ..."):
+    if os.environ.get("RANK", "0") != "0":
+        yield
+    elif shows.is_terminal and not shows.is_dumb_terminal:
+        spinner = Spinner("dots", f"{what} ...")
+        with Live(spinner, console=shows, transient=True, redirect_stdout=lines):
             yield
-        return
-    print(f"{what} ...", file=sys.stderr, flush=True)
-    yield
+    else:
+        if lines:
+            print(f"{what} ...", file=sys.stderr, flush=True)
+        yield
+
+
+def preparing(state: "Quiet | None") -> contextlib.AbstractContextManager[None]:
+    """Shows that a run is being built, unless all of the log stands on the console anyway."""
+    return contextlib.nullcontext() if state is None else waiting("preparing the run", lines=False)
 
 
 def runner_class(base: type[Runner], state: "Quiet") -> type[Runner]:

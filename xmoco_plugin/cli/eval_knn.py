@@ -99,12 +99,13 @@ def main() -> None:
 
 def judge(args: argparse.Namespace, state: console.Quiet | None) -> None:
     """Judges as the command line says; `state` is what :func:`console.quiet` gave."""
-    cfg = common.load_config(args.config)
-    stage = merge(cfg, args)
-    common.check_data(cfg)
-    common.check_checkpoint(args.checkpoint)
-    runner = common.build_runner(cfg, state, show_figures=False)
-    backbones.load_backbone(runner.model, args.checkpoint)
+    with console.preparing(state):
+        cfg = common.load_config(args.config)
+        stage = merge(cfg, args)
+        common.check_data(cfg)
+        common.check_checkpoint(args.checkpoint)
+        runner = common.build_runner(cfg, state, show_figures=False)
+        backbones.load_backbone(runner.model, args.checkpoint)
     start = time.perf_counter()
     metrics = runner.val() if stage == "val" else runner.test()
     seconds = time.perf_counter() - start

@@ -66,11 +66,13 @@ def main() -> None:
 
 def test(args: argparse.Namespace, state: console.Quiet | None) -> None:
     """Tests as the command line says; `state` is what :func:`console.quiet` gave."""
-    cfg = common.load_config(args.config)
-    merge(cfg, args)
-    common.check_data(cfg)
-    prepare(cfg)
-    common.check_checkpoint(cfg.load_from)
-    metrics = common.build_runner(cfg, state).test()
+    with console.preparing(state):
+        cfg = common.load_config(args.config)
+        merge(cfg, args)
+        common.check_data(cfg)
+        prepare(cfg)
+        common.check_checkpoint(cfg.load_from)
+        runner = common.build_runner(cfg, state)
+    metrics = runner.test()
     if args.out:
         mmengine.dump(metrics, args.out)

@@ -105,8 +105,15 @@ def test_arguments(args: argparse.Namespace, folder: str) -> argparse.Namespace:
     last = find_latest_checkpoint(folder)
     if last is None:
         raise FileNotFoundError(f"--test-out: the training has left no checkpoint in {folder}.")
-    below = str(Path(folder, test.SUBFOLDER))
-    changed = dict(checkpoint=last, out=args.test_out, work_dir=below)
+    changed = dict(
+        # As the Runner wrote it, with all options in it: a test has no part that some are for.
+        config=str(Path(folder, Path(args.config).name)),
+        cfg_options=None,
+        data_root=None,
+        checkpoint=last,
+        out=args.test_out,
+        work_dir=str(Path(folder, test.SUBFOLDER)),
+    )
     return argparse.Namespace(**{**vars(args), **changed})
 
 
@@ -120,16 +127,17 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
     Raises:
         KeyboardInterrupt: With how to go on.
     """
-    cfg = common.load_config(args.config)
-    merge(cfg, args)
-    common.check_data(cfg)
-    prepare(cfg)
-    resume_auto = cfg.get("resume") and cfg.get("load_from") is None
-    common.check_checkpoint(
-        find_latest_checkpoint(cfg.work_dir) if resume_auto else cfg.get("load_from")
-    )
-    began = time.time()
-    runner = common.build_runner(cfg, state)
+    with console.preparing(state):
+        cfg = common.load_config(args.config)
+        merge(cfg, args)
+        common.check_data(cfg)
+        prepare(cfg)
+        resume_auto = cfg.get("resume") and cfg.get("load_from") is None
+        common.check_checkpoint(
+            find_latest_checkpoint(cfg.work_dir) if resume_auto else cfg.get("load_from")
+        )
+        began = time.time()
+        runner = common.build_runner(cfg, state)
     try:
         runner.train()
     except KeyboardInterrupt:
