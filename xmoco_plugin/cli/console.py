@@ -184,7 +184,8 @@ class _Stdout:
         self._file = file
         *lines, self._begun = (self._begun + text).split("\n")
         for line in filter(str.strip, lines):
-            self._state.handle(_record(STDOUT, logging.INFO, file, line))
+            level = logging.WARNING if shown.ALARM.search(line) else logging.INFO
+            self._state.handle(_record(STDOUT, level, file, line))
         return len(text)
 
     def end_line(self) -> None:

@@ -31,6 +31,11 @@ ACTIONABLE = re.compile(
     r"\bpermission\b|too many open files",
     re.IGNORECASE,
 )
+# What a host prints, by its log without a logger above all, that is a warning for all that.
+ALARM = re.compile(
+    r"\b(warning|error|fail(ed|s|ure)?|do(es)? not match|mismatch|(missing|unexpected) keys?)\b",
+    re.IGNORECASE,
+)
 DEPRECATION = re.compile(r"\b(Pending)?DeprecationWarning|\bFutureWarning")
 
 
