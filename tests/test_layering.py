@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "distributed": set(),
     "precision": set(),
     "outputs": set(),
+    "log_detail": set(),
     "version": set(),
     "_stack": set(),
     "_yapf_cache": set(),
@@ -28,7 +29,7 @@ MAY_IMPORT = {
     "export": {"untrusted", "weights", "checkpoint", "version"},
     "losses": SHARED,
     "momentum": SHARED,
-    "evaluation": SHARED,
+    "evaluation": SHARED | {"log_detail"},
     "data": {"untrusted", "checkpoint"},
     "views": SHARED,
     "downstream": {"untrusted", "weights", "checkpoint"},
@@ -64,6 +65,7 @@ MAY_IMPORT = {
         "checkpoint",
         "json_lines",
         "export",
+        "log_detail",
         "views",
         "visualization",
     }
@@ -127,7 +129,7 @@ def test_no_file_is_longer_than_300_lines_and_xmoco_stays_under_150():
 
 def test_what_runs_before_the_hosts_are_there_imports_the_standard_library_alone():
     cli = PACKAGE / "cli"
-    names = ("door.py", "doctor.py", "__main__.py")
+    names = ("before_import.py", "door.py", "doctor.py", "__main__.py")
     for file in [ROOT / "xmoco.py", *(cli / n for n in names), *(cli / "options").glob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text())):
             found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

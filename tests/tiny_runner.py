@@ -66,7 +66,12 @@ def loader(
 
 def build(work_dir, hooks: list | None = None, validate: bool = False, **overrides) -> Runner:
     """A runner: XMoCo, 16 images, batches of 4, 2 epochs, a checkpoint an epoch."""
-    config = dict(
+    return QuietRunner.from_cfg(config(work_dir, hooks, validate, **overrides))
+
+
+def config(work_dir, hooks: list | None = None, validate: bool = False, **overrides) -> Config:
+    """The config of :func:`build`."""
+    settings = dict(
         default_scope="mmpretrain",
         work_dir=str(work_dir),
         experiment_name=f"tiny-{next(_number)}",
@@ -85,14 +90,14 @@ def build(work_dir, hooks: list | None = None, validate: bool = False, **overrid
         log_level="INFO",
     )
     if validate:
-        config |= dict(
+        settings |= dict(
             val_dataloader=loader(views=False, shuffle=False, test_mode=True),
             val_cfg=dict(
                 type="KNNValLoop", bank_dataloader=loader(views=False, shuffle=False), k=3
             ),
             val_evaluator=dict(type="Accuracy", topk=(1,)),
         )
-    return QuietRunner.from_cfg(Config(config | overrides))
+    return Config(settings | overrides)
 
 
 _number = iter(range(10**9))

@@ -180,7 +180,7 @@ class TestEngine:
         runner = build_runner(tmp_path)
         runner.logger.setLevel(logging.INFO)
         lines = []
-        runner.logger.info = lines.append
+        runner.logger.info = lambda line, **_: lines.append(line)
         metrics = runner.val_loop.run()
         assert any("kNN: bank of 60 x 16 in" in line and "50 queries" in line for line in lines)
         assert set(metrics) == {"accuracy/top1", "accuracy/top3"}

@@ -25,7 +25,7 @@ def lines(tmp_path, change=None, **options) -> list[str]:
     runner = tiny_runner.build(tmp_path, hooks=[dict(type="PreflightHook")], **options)
     runner.register_hook(StopAfterPreflight())
     said: list[str] = []
-    runner.logger.info = runner.logger.warning = said.append
+    runner.logger.info = runner.logger.warning = lambda line, **_: said.append(line)
     if change:
         change(runner)
     with pytest.raises(Stop):

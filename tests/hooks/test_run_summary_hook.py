@@ -29,7 +29,8 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     runner = build(folder)
     lines = []
-    runner.logger.info, info = lambda text: (lines.append(text), info(text)), runner.logger.info
+    info = runner.logger.info
+    runner.logger.info = lambda text, **more: (lines.append(text), info(text, **more))
     runner.train()
     return folder, runner, lines
 

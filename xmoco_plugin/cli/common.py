@@ -12,15 +12,19 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.dist import is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
 from xmoco_plugin._config_scope import unmark_collate
+from xmoco_plugin.cli import console
 from xmoco_plugin.cli.exits import run as run
 from xmoco_plugin.cli.options.shared import no_config
+from xmoco_plugin.cli.run_lines import RunLines
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
+from xmoco_plugin.hooks import ProgressHook
 from xmoco_plugin.untrusted import guard_reading, refusal, refuse_code_in_data
 from xmoco_plugin.untrusted.files import ANNOTATION_LIMIT
 from xmoco_plugin.weights import read_checkpoint
@@ -178,10 +182,17 @@ def check_checkpoint(path: str) -> None:
     read_checkpoint(path, mmap=True)
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(
+    cfg: Config, state: console.Quiet | None = None, show_figures: bool = True
+) -> Runner:
     """Builds the runner; on a machine without an accelerator, processes talk over gloo.
 
     Each file is looked at before a transform of the host reads it.
+
+    Args:
+        cfg: Of the run.
+        state: Of :func:`console.quiet`; None for a console that shows all of the log.
+        show_figures: Whether a test shows its metrics.
 
     Raises:
         ValueError: A launcher that mmengine can start on an accelerator only.
@@ -195,7 +206,8 @@ def build_runner(cfg: Config) -> Runner:
             )
         # mmengine would select a CUDA device first; it leaves a group that exists alone, and
         # hands DDP the index of a device unless the config says that there is none.
-        torch.distributed.init_process_group("gloo")
+        if not is_distributed():  # a training's, which a test follows
+            torch.distributed.init_process_group("gloo")
         wrapper = cfg.get("model_wrapper_cfg") or {
             "type": "MMDistributedDataParallel",
             "broadcast_buffers": False,
@@ -206,7 +218,17 @@ def build_runner(cfg: Config) -> Runner:
         imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
         if "xmoco_plugin" not in imports["imports"]:
             cfg.custom_imports = dict(imports, imports=[*imports["imports"], "xmoco_plugin"])
-    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    if state is None:
+        return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    base = RUNNERS.get(cfg.get("runner_type", "Runner"))
+    if base is None:
+        raise ValueError(f"runner_type={cfg.runner_type!r}: no runner of that name is registered.")
+    runner = console.runner_class(base, state).from_cfg(cfg)
+    runner.register_hook(RunLines(show_figures))
+    # The host's line for each logged step is in the file: something has to show how far it is.
+    if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):
+        runner.register_hook(ProgressHook())
+    return runner
 
 
 def datasets(cfg: Config) -> Iterator[ConfigDict]:

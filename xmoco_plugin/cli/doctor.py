@@ -216,7 +216,10 @@ def judge_waiting(policy: str | None) -> Line:
     if policy and policy.upper() != "ACTIVE":
         mend = "export OMP_WAIT_POLICY=PASSIVE"
         return Line("MEND", "waiting", f"{name}: it is PASSIVE or ACTIVE", mend)
-    finding = f"{name}: threads that wait spin, which slows a machine that others use too"
+    finding = (
+        f"{name}: threads that wait spin, which slows a machine that others use too; the commands "
+        + ("do as you say" if policy else "set it themselves, scripts of your own do not")
+    )
     return Line("note", "waiting", finding, "export OMP_WAIT_POLICY=PASSIVE")
 
 

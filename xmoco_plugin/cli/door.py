@@ -89,6 +89,9 @@ def run(command: str, arguments: list[str], program: str) -> int:
         args = load("options").parse(command, arguments, program)
         if command == "doctor":  # it is for those whose stack cannot be imported, too
             return load("doctor").main(args)
+    before = load("before_import")
+    before.set_wait_policy()
+    with silent_interrupt(), before.sign_of_life(program):
         try:
             importlib.import_module("xmoco_plugin")
         except ImportError as error:

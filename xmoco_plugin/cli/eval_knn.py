@@ -8,7 +8,7 @@ import mmengine
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from xmoco_plugin.cli import backbones, common
+from xmoco_plugin.cli import backbones, common, console
 from xmoco_plugin.cli.options.eval_knn import SUBFOLDER
 from xmoco_plugin.evaluation.knn_val_loop import KNNValLoop, setting_name
 
@@ -73,12 +73,19 @@ def print_table(rows: list[dict]) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Judges."""
-    cfg = common.load_config(args.config)
-    stage = merge(cfg, args)
-    common.check_data(cfg)
-    common.check_checkpoint(args.checkpoint)
-    runner = common.build_runner(cfg)
-    backbones.load_backbone(runner.model, args.checkpoint)
+    with console.quiet(args.verbose) as state:
+        judge(args, state)
+
+
+def judge(args: argparse.Namespace, state: console.Quiet | None) -> None:
+    """Judges as the command line says; `state` is what :func:`console.quiet` gave."""
+    with console.preparing(state):
+        cfg = common.load_config(args.config)
+        stage = merge(cfg, args)
+        common.check_data(cfg)
+        common.check_checkpoint(args.checkpoint)
+        runner = common.build_runner(cfg, state, show_figures=False)
+        backbones.load_backbone(runner.model, args.checkpoint)
     start = time.perf_counter()
     metrics = runner.val() if stage == "val" else runner.test()
     seconds = time.perf_counter() - start

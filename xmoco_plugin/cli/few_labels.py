@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
-from xmoco_plugin.cli import transfer
+from xmoco_plugin.cli import console, transfer
 from xmoco_plugin.cli.share_results import NAME, Run, Start, write_results
 from xmoco_plugin.data.labelled_share import hash_share
 from xmoco_plugin.downstream import TrainingSet, leaf_datasets
@@ -166,7 +166,8 @@ def main(args: argparse.Namespace) -> None:
     """Plans, fine-tunes, prints."""
     args.work_dir = args.work_dir or str(Path("work_dirs", NAME, Path(args.config).stem))
     root = Path(args.work_dir)
-    data, runs = plan(args, root)
+    with console.quiet("--verbose" in args.extra):
+        data, runs = plan(args, root)
     run_all(data, runs, args)
     text = write_results(root, runs, args)
     print(f"\n{text}\n\n{root / NAME}.md, .json, .png, .svg", flush=True)

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import write_text
-from xmoco_plugin.cli import exits, processes
+from xmoco_plugin.cli import console, exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
 from xmoco_plugin.pretraining import choices as rules
@@ -36,13 +36,13 @@ SHOWN = 20  # files that were left out; all of them are in scan.txt
 
 def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> own.Scan:
     """Scans, with a bar, or with a line at every tenth where there is no terminal."""
-    console, tenth = Console(stderr=True), [-1]
-    with Progress(console=console, transient=True) as bar:
+    screen, tenth = Console(stderr=True), [-1]
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task(what)
 
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
-            if not console.is_terminal and 10 * done // total > tenth[0]:
+            if not screen.is_terminal and 10 * done // total > tenth[0]:
                 tenth[0] = 10 * done // total
                 print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
@@ -103,8 +103,8 @@ def choose(
     chosen = chooser.choices
     chooser.views()
     outputs = own.probe(own.backbone_config(chosen.model, chosen.image_size, 1), chosen.image_size)
-    print("measuring a training step ...", file=sys.stderr, flush=True)
-    cost = own.measure_step(own.model_config(chosen, outputs), chosen.image_size, device, 8)
+    with console.waiting("measuring a training step"):
+        cost = own.measure_step(own.model_config(chosen, outputs), chosen.image_size, device, 8)
     memory = rules.SHARE * own.free_memory(device) / (1 if on_gpu else facts.processes)
     fits = cost.largest_batch(memory)
     kept = f"{cost.per_image / 1e6:.0f} MB an image, {memory / 1e9:.1f} GB to use"
@@ -219,17 +219,17 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     table = Table("setting", "value", "why", box=None, pad_edge=False)
     for row in chosen.rows():
         table.add_row(*map(Text, row))  # texts: rich takes [red] for a colour
-    console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=160)
+    screen = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=160)
     for line in [*shown, *notes]:
-        console.print(line, markup=False, highlight=False)
-    console.print(table)
+        screen.print(line, markup=False, highlight=False)
+    screen.print(table)
     if few := own.outlook(len(found.good)):
         print(few)
     write_text(folder / "config.py", cfg.pretty_text)
     return chosen.epochs
 
 
-def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock) -> int:
+def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock, verbose: bool = False) -> int:
     """Trains, or goes on, in a process that holds the folder too; returns the exit status."""
     last = last_checkpoint(folder)
     resume: list[str] = []
@@ -245,7 +245,7 @@ def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock) -> int:
     # What lies in the folder is data: the training does not run it either.
     resume.append("--config-as-data")
     config = str(folder / "config.py")
-    command = processes.command("train", [config, *resume], gpus)
+    command = processes.command("train", [config, *resume, *["--verbose"] * verbose], gpus)
     environment = {**os.environ, exits.PARENT: "pretrain.py"}
     with subprocess.Popen(command, env=environment, pass_fds=lock.handles) as training:
         try:
@@ -292,7 +292,7 @@ def main(args: argparse.Namespace) -> None:
             own.check_files(folder)
             options.claim(folder, args)
             epochs = prepare(args, given, folder)
-            status = train(folder, epochs, given.get("gpus", 1), lock)
+            status = train(folder, epochs, given.get("gpus", 1), lock, args.verbose)
             end.finish(folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command goes on") from None

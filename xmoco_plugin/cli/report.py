@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xmoco_plugin.cli import common
+from xmoco_plugin.cli import common, console
 from xmoco_plugin.untrusted import printable
 from xmoco_plugin.visualization.report import WorkDir, write_report
 from xmoco_plugin.visualization.report.buildable import check_buildable
@@ -40,7 +40,8 @@ def main(args: argparse.Namespace) -> None:
                 common.set_data_root(run.config, args.data_root, run.config_name)
             except ValueError as error:  # its datasets read no folder; other runs' may
                 run.missing.append(str(error))
-    write_report(runs, out, args.images, args.base)
+    with console.waiting(f"writing {out}"):
+        write_report(runs, out, args.images, args.base)
     for run in runs:
         for line in run.missing:
             print(f"{run.name}: missing: {printable(line)}")

@@ -7,7 +7,7 @@ import mmengine
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from xmoco_plugin.cli import common
+from xmoco_plugin.cli import common, console
 from xmoco_plugin.cli.options.test import SUBFOLDER
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.weights import check_named_weights
@@ -42,15 +42,26 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
     cfg.train_cfg = cfg.train_dataloader = cfg.optim_wrapper = cfg.param_scheduler = None
     loader_defaults = dict(pin_memory=True, collate_fn=dict(type="default_collate"))
     common.merge_common(cfg, args, loader_defaults, SUBFOLDER)
+    if cfg.get("visualizer"):
+        # By the name of one that there is, of a training in this process, the host hands out that.
+        cfg.visualizer.name = f"{cfg.visualizer.get('name', 'visualizer')}_test"
 
 
 def main(args: argparse.Namespace) -> None:
     """Tests."""
-    cfg = common.load_config(args.config)
-    merge(cfg, args)
-    common.check_data(cfg)
-    prepare(cfg)
-    check_named_weights(cfg)
-    metrics = common.build_runner(cfg).test()
+    with console.quiet(args.verbose) as state:
+        test(args, state)
+
+
+def test(args: argparse.Namespace, state: console.Quiet | None) -> None:
+    """Tests as the command line says; `state` is what :func:`console.quiet` gave."""
+    with console.preparing(state):
+        cfg = common.load_config(args.config)
+        merge(cfg, args)
+        common.check_data(cfg)
+        prepare(cfg)
+        check_named_weights(cfg)
+        runner = common.build_runner(cfg, state)
+    metrics = runner.test()
     if args.out:
         mmengine.dump(metrics, args.out)

@@ -2,6 +2,7 @@
 """Trains the model of a config: mmpretrain's options, and --data-root."""
 
 import argparse
+import gc
 import os
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from xmoco_plugin.cli import common
+from xmoco_plugin.cli import common, console, test
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import ProgressHook
 from xmoco_plugin.pretraining import check_numbers, run_settings
@@ -56,21 +57,60 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Trains."""
-    if args.config_as_data:
-        cfg = run_settings(Path(args.config).absolute().parent).config
-    else:
-        cfg = common.load_config(args.config)
-    merge(cfg, args)
-    check_numbers(cfg)
-    common.check_data(cfg)
-    prepare(cfg)
-    resume_auto = cfg.get("resume") and cfg.get("load_from") is None
-    latest = newest(cfg) if resume_auto else None
-    check_named_weights(cfg, latest)
-    began = time.time()
-    runner = common.build_runner(cfg)
-    if latest is not None:  # or the host would follow the path that is noted, wherever it leads
-        runner._load_from = str(latest)
+    with console.quiet(args.verbose) as state:
+        folder = train(args, state)
+        if args.test_out is not None:
+            gc.collect()  # the training's model and workers are held by cycles
+            test.test(test_arguments(args, folder), state)
+
+
+def test_arguments(args: argparse.Namespace, folder: str) -> argparse.Namespace:
+    """What `test` would be told to test the last checkpoint of a training in `folder`.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    last = last_checkpoint(folder)
+    if last is None:
+        raise FileNotFoundError(f"--test-out: the training has left no checkpoint in {folder}.")
+    changed = dict(
+        # As the Runner wrote it, with all options in it: a test has no part that some are for.
+        config=str(Path(folder, Path(args.config).name)),
+        cfg_options=None,
+        data_root=None,
+        checkpoint=str(last),
+        out=args.test_out,
+        work_dir=str(Path(folder, test.SUBFOLDER)),
+    )
+    return argparse.Namespace(**{**vars(args), **changed})
+
+
+def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
+    """Trains as the command line says; returns the work dir.
+
+    Args:
+        args: The options.
+        state: What :func:`console.quiet` gave.
+
+    Raises:
+        KeyboardInterrupt: With how to go on.
+    """
+    with console.preparing(state):
+        if args.config_as_data:
+            cfg = run_settings(Path(args.config).absolute().parent).config
+        else:
+            cfg = common.load_config(args.config)
+        merge(cfg, args)
+        check_numbers(cfg)
+        common.check_data(cfg)
+        prepare(cfg)
+        resume_auto = cfg.get("resume") and cfg.get("load_from") is None
+        latest = newest(cfg) if resume_auto else None
+        check_named_weights(cfg, latest)
+        began = time.time()
+        runner = common.build_runner(cfg, state)
+        if latest is not None:  # or the host would follow the path that is noted, wherever it leads
+            runner._load_from = str(latest)
     try:
         runner.train()
     except KeyboardInterrupt:
@@ -78,6 +118,7 @@ def main(args: argparse.Namespace) -> None:
             if isinstance(hook, ProgressHook):
                 hook.close()  # the bar would stand between the log and what follows
         raise KeyboardInterrupt(how_to_go_on(cfg, began)) from None
+    return cfg.work_dir
 
 
 def newest(cfg: Config) -> Path | None:

@@ -15,9 +15,8 @@ from typing import TypeVar
 from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import sha256_of
-from xmoco_plugin.cli import common, exits, processes
+from xmoco_plugin.cli import common, console, exits, processes
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
-from xmoco_plugin.untrusted import last_checkpoint
 from xmoco_plugin.weights import check_named_weights
 
 Key = TypeVar("Key")
@@ -155,9 +154,7 @@ def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) 
     if not metrics.exists():
         folder.mkdir(parents=True, exist_ok=True)
         config.write_text(cfg.pretty_text)
-        _run("train", [str(config)], gpus, extra)
-        last = last_checkpoint(folder)
-        _run("test", [str(config), str(last)], gpus, ["--out", str(metrics), *extra])
+        _run("train", [str(config), "--test-out", str(metrics)], gpus, extra)
     return json.loads(metrics.read_text())
 
 
@@ -218,7 +215,8 @@ def _percent(task: str, pattern: str, metrics: dict) -> float | None:
 
 def main(args: argparse.Namespace) -> None:
     """Fine-tunes, tests, prints."""
-    cfg = resolve(args)
+    with console.quiet("--verbose" in args.extra):
+        cfg = resolve(args)
     stem = Path(args.config).stem
     digest = "-" if args.checkpoint == "scratch" else sha256_of(cfg.pretrained)[:8]
     start = "scratch" if args.checkpoint == "scratch" else digest

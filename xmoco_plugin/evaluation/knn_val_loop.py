@@ -11,6 +11,7 @@ from mmpretrain.registry import LOOPS
 from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
+from ..log_detail import DETAIL
 from .feature_bank import FeatureBank
 from .features import (
     Embed,
@@ -123,7 +124,8 @@ class KNNValLoop(ValLoop):
             metrics.update(self._further_setting(*setting))
         self.runner.logger.info(
             f"kNN: bank of {self._bank.rows} x {self._bank.dim} in {filled - start:.1f} s, "
-            f"{len(self.dataloader.dataset)} queries in {time.perf_counter() - filled:.1f} s"
+            f"{len(self.dataloader.dataset)} queries in {time.perf_counter() - filled:.1f} s",
+            extra=DETAIL,
         )
         self._bank, self._found = None, []  # the next training epoch gets the memory back
         return metrics

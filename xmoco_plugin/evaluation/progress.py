@@ -1,32 +1,43 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mmengine.dist import is_main_process
-from mmengine.utils import ProgressBar
+from rich.console import Console
+from rich.progress import Progress
+
+EVERY_SECONDS = 30.0  # between two lines where there is no terminal (ours)
 
 
 def watched(
-    items: Iterable[Any], name: str, show: bool, total: int | None = None, least: int = 50
+    items: Iterable[Any], name: str, show: bool, total: int | None = None, least: int = 2
 ) -> Iterator[Any]:
-    """The items, with the host's bar where somebody may be watching.
+    """The items; on a terminal with a bar, which is gone at the end, else with a line now and then.
 
     Args:
         items: what to hand on.
         name: stands before the bar.
-        show: False for no bar; there is none either on other ranks or where stdout is no terminal.
+        show: False for neither; there is none either on other ranks.
         total: how many there are; default ``len(items)``.
-        least: fewer than these get no bar; shorter passes end before it says anything (ours).
+        least: fewer than these get none.
     """
     number = len(items) if total is None else total  # type: ignore[arg-type]
-    show = show and number >= least and is_main_process() and sys.stdout.isatty()
-    if show:
-        sys.stdout.write(f"{name}: ")
-        bar = ProgressBar(number)
-    for item in items:
+    if not show or number < least or not is_main_process():
+        yield from items
+        return
+    console = Console()
+    if console.is_terminal and not console.is_dumb_terminal:
+        with Progress(console=console, transient=True, redirect_stdout=False) as bar:
+            task = bar.add_task(name, total=number)
+            for item in items:
+                yield item
+                bar.advance(task)
+        return
+    said = time.monotonic()
+    for done, item in enumerate(items, start=1):
         yield item
-        if show:
-            bar.update()
-    if show:
-        sys.stdout.write("\n")
+        if time.monotonic() - said >= EVERY_SECONDS:
+            said = time.monotonic()
+            print(f"{name}: {done:,} of {number:,}", file=sys.stderr, flush=True)

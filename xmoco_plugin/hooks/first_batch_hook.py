@@ -14,6 +14,7 @@ from torchvision.utils import save_image
 
 from ..checkpoint import write_atomic
 from ..distributed import unwrapped
+from ..log_detail import DETAIL
 from ..visualization import kept_randomness
 
 FILE = "first_batch.png"
@@ -68,7 +69,8 @@ class FirstBatchHook(Hook):
         columns = max(1, round((len(rows) / 2) ** 0.5))
         write_atomic(rows, path, lambda r, f: save_image(r, f, "png", nrow=columns, pad_value=1.0))
         runner.logger.info(
-            f"{path}: {len(rows)} images of the first batch as the encoder gets them"
+            f"{path}: {len(rows)} images of the first batch as the encoder gets them",
+            extra=DETAIL,
         )
 
 

@@ -9,6 +9,7 @@ from mmpretrain.registry import HOOKS
 
 from ..checkpoint import CheckpointError, read_checkpoint
 from ..export import BackboneFile, prepare_file, read_weights, require_safetensors
+from ..log_detail import DETAIL
 from .health_hook import VERDICT
 
 PTH, SAFETENSORS = "backbone.pth", "backbone.safetensors"
@@ -118,7 +119,7 @@ class HealthyExportHook(Hook):
         main.write(folder / PTH)
         self._kept = main.record
         files = f"{PTH} and {SAFETENSORS} are" if further else f"{PTH} is"
-        runner.logger.info(f"export: {files} now of {_name(self._kept)}")
+        runner.logger.info(f"export: {files} now of {_name(self._kept)}", extra=DETAIL)
 
     def _for_others(
         self, runner: Runner, checkpoint: dict, source: Path, sha256: str

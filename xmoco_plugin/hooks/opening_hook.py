@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ..log_detail import DETAIL
 from ..untrusted import FileRefusedError, printable, read_text
 
 LIMIT = 1 << 20  # bytes (ours)
@@ -35,4 +36,5 @@ class OpeningHook(Hook):
         except FileRefusedError as error:
             runner.logger.warning(f"The log cannot be opened with {self.path}: {error}")
             return
-        runner.logger.info("\n" + "\n".join(map(printable, text.rstrip().split("\n"))))
+        lines = "\n".join(map(printable, text.rstrip().split("\n")))
+        runner.logger.info(f"\n{lines}", extra=DETAIL)

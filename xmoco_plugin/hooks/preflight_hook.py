@@ -11,6 +11,7 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 
 from ..distributed import unwrapped
+from ..log_detail import DETAIL
 from .run_facts import RunFacts
 
 # As the host's CheckpointHook names them.
@@ -37,7 +38,7 @@ class PreflightHook(Hook):
     def before_train(self, runner: Runner) -> None:
         facts = RunFacts.of(runner)
         model = unwrapped(runner.model)
-        runner.logger.info(f"preflight: {facts.sentence()}")
+        runner.logger.info(f"preflight: {facts.sentence()}", extra=DETAIL)
         for error in self.errors(runner, facts, model):
             raise ValueError(f"preflight: {error}")
         for warning in self.warnings(runner, facts, model):

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 
+import numpy as np
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -73,7 +74,7 @@ class ProgressHook(Hook):
     ) -> None:
         if not is_main_process():
             return
-        self._images += (runner.train_dataloader.batch_size or 0) * get_world_size()
+        self._images += _batch(runner)
         done, pause = runner.iter + 1, time.monotonic() - self._last_time
         if self._bar is not None:
             self._bar.update(self._task, completed=done)
@@ -96,12 +97,15 @@ class ProgressHook(Hook):
         self._val_began = time.monotonic()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        numbers = {k: v for k, v in (metrics or {}).items() if isinstance(v, int | float)}
+        numbers = {
+            k: v for k, v in (metrics or {}).items() if isinstance(v, int | float | np.number)
+        }
         name = self.metric if self.metric in numbers else next(iter(numbers), None)
         if name is not None:
             is_knn = isinstance(runner.val_loop, KNNValLoop)
-            unit = " %" if name.startswith("accuracy") else ""
-            self._accuracy = f"{'kNN' if is_knn else name} {numbers[name]:.1f}{unit}"
+            value, percent = numbers[name], name.startswith("accuracy")
+            text = f"{value:.1f} %" if percent else f"{value:.4g}"
+            self._accuracy = f"{'kNN' if is_knn else name} {text}"
 
     def after_val(self, runner: Runner) -> None:
         if self._bar is not None:
@@ -180,12 +184,19 @@ class ProgressHook(Hook):
             runner.logger.info("; ".join(filter(None, parts)))
 
     def _seconds_per_iter(self, runner: Runner) -> float:
-        images = (runner.train_dataloader.batch_size or 0) * get_world_size()
-        return images / self._rate if self._rate else 0.0
+        return _batch(runner) / self._rate if self._rate else 0.0
 
     @staticmethod
     def _tenth(done: int, total: int) -> int:
         return 10 * done // max(total, 1)
+
+
+def _batch(runner: Runner) -> int:
+    """Images of an iteration over all processes; 0 where the loader does not say."""
+    loader = runner.train_dataloader
+    # mmdet's batches come from a sampler of their own.
+    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 0
+    return size * get_world_size()
 
 
 def _waiting(runner: Runner) -> str:

@@ -117,7 +117,9 @@ class RunSummaryHook(Hook):
         self._store()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        numbers = {k: v for k, v in (metrics or {}).items() if isinstance(v, int | float)}
+        numbers = {
+            k: v for k, v in (metrics or {}).items() if isinstance(v, int | float | np.number)
+        }
         name = self.metric or self.record.metric or next(iter(numbers), None)
         if name not in numbers:
             return

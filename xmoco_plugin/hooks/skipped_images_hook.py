@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
+from ..log_detail import DETAIL
 from ..untrusted import printable
 
 
@@ -105,7 +106,8 @@ class SkippedImagesHook(Hook):
 
     def _report(self, runner: Runner) -> None:
         images, bad = len(runner.train_dataloader.dataset), len(self.skipped)
-        runner.logger.info(f"unreadable images: {bad:,} of {images:,} ({bad / images:.2%})")
+        text = f"unreadable images: {bad:,} of {images:,} ({bad / images:.2%})"
+        runner.logger.info(text, extra={} if bad else DETAIL)
         self._reported = bad
 
 

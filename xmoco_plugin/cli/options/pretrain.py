@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .parser import describe_unknown, option_names
-from .shared import refuse
+from .shared import add_verbose, refuse
 
 NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "epochs": (int, 1, 1_000_000, "passes over the images"),
@@ -53,6 +53,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init", help="checkpoint whose backbone to start from; default: random weights"
     )
+    add_verbose(parser)
     for name, (_, low, high, meaning) in NUMBERS.items():
         default = DEFAULTS.get(name, "chosen, and said with the reason")
         parser.add_argument(

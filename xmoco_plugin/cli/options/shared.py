@@ -34,6 +34,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, subfolder: str = "") -
         action="store_true",
         help="turn pin_memory off in every dataloader; default: on where there is an accelerator",
     )
+    add_verbose(parser)
     add_cfg_options(parser)
     parser.add_argument(
         "--launcher",
@@ -49,6 +50,13 @@ def add_common_arguments(parser: argparse.ArgumentParser, subfolder: str = "") -
         type=int,
         default=0,
         help="set by the launcher; default: %(default)s",
+    )
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that brings the whole log to the console."""
+    parser.add_argument(
+        "--verbose", action="store_true", help="show all of the log; default: what concerns you"
     )
 
 

@@ -35,4 +35,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start the dataloaders' workers anew every epoch",
     )
+    parser.add_argument(
+        "--test-out",
+        metavar="FILE",
+        help="then test the last checkpoint, in TRAINING/test, and write the metrics (.json, .yaml "
+        "or .pkl); default: no test",
+    )
     add_common_arguments(parser)

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -17,6 +18,7 @@ from ..run_figure import COLOURS, MARKERS
 
 # Inches. Text of 8 points in 3.6 inches is 11 px in a phone's width of 390 px.
 WIDTH, HEIGHT = 3.6, 2.5
+POINTS_PER_INCH = 72  # the unit of an SVG's canvas
 LEGEND_ROW = 0.17  # inches
 LEGEND_CHARACTERS = 18  # of a label, for two columns in that width
 LINES = ("-", "--", "-.", ":")
@@ -92,6 +94,7 @@ def to_svg(figure: Figure, name: str, label: str) -> Markup:
     """
     buffer = io.StringIO()
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+        _lay_out(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -104,3 +107,15 @@ def to_svg(figure: Figure, name: str, label: str) -> Markup:
     rest = re.sub(r"\s*\n\s*", "\n", rest)
     box_text = box[0] if box else ""
     return Markup(f'<svg {box_text} role="img" aria-label="{escape(label)}">{rest.rstrip()}')
+
+
+def _lay_out(figure: Figure) -> None:
+    """Does what the layout engine would, once: with one, `savefig` draws the figure twice."""
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    FigureCanvasSVG(figure)  # whose measures of text are those of the file
+    dpi, figure.dpi = figure.dpi, POINTS_PER_INCH
+    engine.execute(figure)
+    figure.dpi = dpi
+    figure.set_layout_engine(None)
