@@ -1,0 +1,296 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Files that a stranger could send, by what they pretend to be; what would run code leaves a mark."""
+
+import io
+import json
+import os
+import socket
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from . import good
+
+
+class Code:
+    """Unpickled without care, it makes a folder."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+class Kind(NamedTuple):
+    """A hostile file.
+
+    Attributes:
+        make: Writes it in the place of ``path``; what it would run makes the folder ``mark``.
+        says: What a tool must say of it, a regular expression; '' where it may do as it likes, as
+            long as nothing is run.
+    """
+
+    make: Callable[[Path, Path], object]
+    says: str
+
+
+def _weights(change) -> Callable[[Path, Path], object]:
+    def make(path: Path, mark: Path) -> None:
+        state = good.weights()
+        torch.save(
+            {
+                "state_dict": {k: change(v) if v.is_floating_point() else v for k, v in state.items()},
+                "meta": {"cfg": good.model_text()},
+            },
+            path,
+        )
+
+    return make
+
+
+def _checkpoint(**parts) -> Callable[[Path, Path], object]:
+    def make(path: Path, mark: Path) -> None:
+        content = {"state_dict": good.weights(), "meta": {"cfg": good.model_text()}}
+        torch.save(content | {k: v(mark) for k, v in parts.items()}, path)
+
+    return make
+
+
+def _function(mark: Path) -> dict:
+    return {"cfg": good.model_text(loss=f"dict(type='os.mkdir', path={str(mark)!r})")}
+
+
+def _huge(path: Path, mark: Path) -> None:
+    """A tensor whose shape claims four terabytes, over one number."""
+    state = good.weights() | {"backbone.conv1.weight": torch.zeros(1).expand(1 << 40)}
+    torch.save({"state_dict": state, "meta": {"cfg": good.model_text()}}, path)
+
+
+def _socket(path: Path, mark: Path) -> None:
+    here = os.getcwd()
+    os.chdir(path.parent)  # a socket's path is short
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+def _sparse(path: Path, mark: Path) -> None:
+    with open(path, "wb") as file:
+        file.truncate(60 << 30)
+
+
+NO_FILE = {
+    "a named pipe": Kind(lambda path, mark: os.mkfifo(path), "not a regular file|named pipe"),
+    "a link to a device": Kind(lambda path, mark: path.symlink_to("/dev/zero"), "device"),
+    "a link to itself": Kind(lambda path, mark: path.symlink_to(path.name), "symbolic links|link"),
+    "a folder": Kind(lambda path, mark: path.mkdir(), "folder"),
+    "a socket": Kind(_socket, "socket"),
+}
+WEIGHTS = {
+    **NO_FILE,
+    "a pickle with code": Kind(_checkpoint(extra=Code), r"mkdir.*nothing was loaded"),
+    "a config that names a function": Kind(_checkpoint(meta=_function), ""),
+    "NaN": Kind(_weights(lambda v: v * float("nan")), "not finite"),
+    "infinities": Kind(_weights(lambda v: v + float("inf")), "not finite"),
+    "int8": Kind(_weights(lambda v: (v * 100).to(torch.int8)), "int8"),
+    "zeros": Kind(_weights(torch.zeros_like), "zero"),
+    "four terabytes": Kind(_huge, "backbone.conv1.weight"),
+    "whole numbers as keys": Kind(_checkpoint(state_dict=lambda _: {1: torch.ones(2)}), "key"),
+    "a text as weights": Kind(_checkpoint(state_dict=lambda _: "x"), "state_dict"),
+    "an error page": Kind(lambda p, m: p.write_text("<html>404</html>\n"), "text file"),
+    "random bytes": Kind(lambda p, m: p.write_bytes(bytes(range(128, 256)) * 9), "damaged|cut off"),
+}
+
+
+def _png(side: int) -> bytes:
+    """Few bytes that claim ``side`` squared pixels."""
+    file = io.BytesIO()
+    Image.new("1", (side, side)).save(file, "PNG")
+    return file.getvalue()
+
+
+IMAGE = {
+    **NO_FILE,
+    "PostScript": Kind(
+        lambda p, m: p.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n%%EOF\n"),
+        "PostScript",
+    ),
+    "60 GB": Kind(_sparse, "GB, the limit"),
+    "400 million pixels": Kind(lambda p, m: p.write_bytes(_png(20_000)), "pixels"),
+    "a dangling link": Kind(lambda p, m: p.symlink_to("elsewhere.png"), "link"),
+    "a web page": Kind(lambda p, m: p.write_text("<html>404</html>\n"), "text|not an image"),
+}
+
+
+def _deep(path: Path, mark: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
+def _pickle(path: Path, mark: Path) -> None:
+    import pickle
+
+    path.write_bytes(pickle.dumps(Code(mark)))
+
+
+JSON = {
+    **{k: v for k, v in NO_FILE.items() if k != "a folder"},
+    "nested 100,000 deep": Kind(_deep, "nested|deep|recursion"),
+    "null": Kind(lambda p, m: p.write_text("null"), ""),
+    "a list": Kind(lambda p, m: p.write_text("[]"), ""),
+    "cut off": Kind(lambda p, m: p.write_text('{"images": ['), ""),
+    "a number of 5,000 digits": Kind(lambda p, m: p.write_text('{"images": ' + "9" * 5000 + "}"), ""),
+    "a pickle": Kind(_pickle, ""),
+}
+LIST = {
+    **{k: v for k, v in NO_FILE.items() if k != "a folder"},
+    "a name with a NUL": Kind(lambda p, m: p.write_bytes(b"a\0b.png\n"), r"\\x00|NUL|null"),
+    "a named pipe in it": Kind(
+        lambda p, m: (os.mkfifo(p.with_name("pipe.png")), p.write_text("pipe.png\n")), "named pipe|pipe.png"
+    ),
+}
+
+
+def _zip(**members: bytes | int) -> Callable[[Path, Path], object]:
+    def make(path: Path, mark: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for number, picture in enumerate(good.pictures(8)):
+                archive.writestr(f"{number}.png", picture)
+            for name, content in members.items():
+                data = bytes(content) if isinstance(content, int) else content
+                archive.writestr(name.replace("__", "/"), data)
+
+    return make
+
+
+def _tar(path: Path, mark: Path) -> None:
+    """Links out of the folder, a device, a hidden member, a way out by '..'."""
+    with tarfile.open(path, "w") as archive:
+        for number, picture in enumerate(good.pictures(8)):
+            member = tarfile.TarInfo(f"{number}.png")
+            member.size = len(picture)
+            archive.addfile(member, io.BytesIO(picture))
+        for name, kind, target in (
+            ("link.png", tarfile.SYMTYPE, "/etc/passwd"),
+            ("hard.png", tarfile.LNKTYPE, "../../../etc/passwd"),
+            ("device.png", tarfile.CHRTYPE, ""),
+            ("pipe.png", tarfile.FIFOTYPE, ""),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+        for name in (".hidden.png", "../out.png"):
+            member = tarfile.TarInfo(name)
+            archive.addfile(member, io.BytesIO())
+
+
+def _bad_gzip(path: Path, mark: Path) -> None:
+    import gzip
+
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as archive:
+        for number, picture in enumerate(good.pictures(8)):
+            member = tarfile.TarInfo(f"{number}.png")
+            member.size = len(picture)
+            archive.addfile(member, io.BytesIO(picture))
+    packed = bytearray(gzip.compress(plain.getvalue()))
+    packed[-8] ^= 1  # of the checksum
+    path.write_bytes(packed)
+
+
+ARCHIVE = {
+    ".zip": {
+        **{k: v for k, v in NO_FILE.items() if k != "a folder"},
+        "a bomb of zeros": Kind(_zip(**{"bomb.bmp": 3 << 30}), "limit"),
+        "hidden members": Kind(_zip(**{".hidden__a.png": b"x"}), "hidden"),
+        "no archive": Kind(lambda p, m: p.write_bytes(b"x" * 99), "cannot be unpacked"),
+    },
+    ".tar": {"links, devices and a way out": Kind(_tar, "link")},
+    ".tar.gz": {"a wrong checksum": Kind(_bad_gzip, "cannot be unpacked|checksum|CRC")},
+}
+
+
+def _objects(path: Path, mark: Path) -> None:
+    """Arrays of objects, which are pickles."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("images", "labels"):
+            file = io.BytesIO()
+            np.save(file, np.array([Code(mark)], dtype=object), allow_pickle=True)
+            archive.writestr(f"{name}.npy", file.getvalue())
+
+
+def _claims(path: Path, mark: Path) -> None:
+    """An array whose head claims a terabyte."""
+    head = b"{'descr': '|u1', 'fortran_order': False, 'shape': (333333333, 32, 32, 3), }"
+    head += b" " * (64 - (10 + len(head) + 1) % 64) + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "images.npy", b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head
+        )
+        archive.writestr("labels.npy", b"")
+
+
+NPZ = {
+    **{k: v for k, v in NO_FILE.items() if k != "a folder"},
+    "pickled objects": Kind(_objects, "pickle|object|allow_pickle"),
+    "a terabyte claimed": Kind(_claims, "train.npz"),
+}
+
+
+def _facts(**change) -> Callable[[Path, Path], object]:
+    def make(path: Path, mark: Path) -> None:
+        facts = json.loads((good.pack() / "pack.json").read_text())
+        path.write_text(json.dumps(facts | change))
+
+    return make
+
+
+PACK = {
+    **{k: v for k, v in JSON.items() if k not in ("a pickle",)},
+    "another size": Kind(_facts(bytes=1 << 50), "pack"),
+    "classes that are none": Kind(_facts(classes=7), "classes"),
+    "a negative count": Kind(_facts(images_in_folder=-1), ""),
+}
+RUN_CONFIG = {
+    "a program": Kind(
+        lambda p, m: p.write_text(f"import os\nos.mkdir({str(m)!r})\nmodel = dict(type='XMoCo')\n"), ""
+    ),
+    "a function as a type": Kind(
+        lambda p, m: p.write_text(good.model_text(loss=f"dict(type='os.mkdir', path={str(m)!r})")), ""
+    ),
+    "an import": Kind(
+        lambda p, m: (
+            p.with_name("evil.py").write_text(f"import os\nos.mkdir({str(m)!r})\n"),
+            p.write_text(good.model_text() + "custom_imports = dict(imports=['evil'])\n"),
+        ),
+        "",
+    ),
+    "a base elsewhere": Kind(
+        lambda p, m: (
+            p.with_name("evil.txt").rename(p.with_name("evil2.txt")) if p.with_name("evil.txt").exists() else 0,
+            p.parent.parent.joinpath("elsewhere.py").write_text(f"import os\nos.mkdir({str(m)!r})\n"),
+            p.write_text('_base_ = "../elsewhere.py"\n'),
+        ),
+        "",
+    ),
+    "a scope of its own": Kind(
+        lambda p, m: (
+            p.parent.joinpath("evilscope").mkdir(exist_ok=True),
+            p.parent.joinpath("evilscope", "registry.py").write_text(f"import os\nos.mkdir({str(m)!r})\n"),
+            p.parent.joinpath("evilscope", "__init__.py").write_text(""),
+            p.write_text(good.model_text(loss="dict(type='evilscope.Loss')")),
+        ),
+        "",
+    ),
+    "cut off": Kind(lambda p, m: p.write_text("model = dict("), ""),
+    "nested 100,000 deep": Kind(lambda p, m: p.write_text("model = " + "[" * 100_000), ""),
+    **{k: Kind(v.make, "") for k, v in NO_FILE.items()},
+}

@@ -1,0 +1,81 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Every tool and option that takes a file, with every hostile file of its kind: nothing is run,
+nothing hangs, nothing ends in a traceback, and what is wrong is said in one printable sentence."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ..tool_modules import import_tool, run_tool
+from ..transfer.hosts import needs_mmdet, needs_mmseg
+from . import ways
+from .done import done_run
+from .scene import Scene
+
+CASES = [
+    pytest.param(
+        way,
+        kind,
+        id=f"{way.tool} {way.option}: {name}",
+        marks={"mmdet": [needs_mmdet], "mmseg": [needs_mmseg], "": []}[way.needs],
+    )
+    for way in ways.WAYS
+    for name, kind in way.kinds.items()
+]
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory) -> Path:
+    return done_run(tmp_path_factory.mktemp("done"))
+
+
+@pytest.fixture
+def scene(tmp_path, monkeypatch, done) -> Scene:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path / "run"))
+    return Scene(tmp_path, done)
+
+
+def pretend(tool, monkeypatch) -> None:
+    """Leaves out what takes minutes and reads no file of a stranger: training itself."""
+    if tool.__name__.endswith("pretrain"):
+        monkeypatch.setattr(tool, "train", lambda *_: 0)
+    transfer = getattr(tool, "transfer", tool)
+    if hasattr(transfer, "_run"):
+
+        def run(name, arguments, gpus, extra):
+            if name != "train":
+                Path(extra[1]).write_text(json.dumps({"coco/bbox_mAP": 0.1, "mIoU": 1.0}))
+
+        monkeypatch.setattr(transfer, "_run", run)
+
+
+@pytest.mark.timeout(60, func_only=True)
+@pytest.mark.parametrize(("way", "kind"), CASES)
+def test_a_hostile_file_does_nothing(way, kind, scene, monkeypatch, capfd):
+    scene.furnish(way.place)
+    file, mark = scene.here / way.place, scene.here / "MARK"
+    if file.is_dir():
+        shutil.rmtree(file)
+    elif file.is_file():
+        file.unlink()
+    words = way.words(scene, file)
+    kind.make(file, mark)
+    tool = import_tool(way.tool)
+    pretend(tool, monkeypatch)
+    try:
+        status = run_tool(tool, monkeypatch, *words)
+    except SystemExit as end:
+        status = end.code
+    said = "".join(capfd.readouterr())
+    assert not mark.exists(), f"code was run: {said[-2000:]}"
+    assert "Traceback" not in said, said[-3000:]
+    assert status in (0, 2, None), said[-2000:]
+    if kind.says:
+        assert re.search(kind.says, said), said[-2000:]
+        if way.refuses:
+            assert status == 2, said[-2000:]
+    assert not re.search(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]", said)
