@@ -150,6 +150,7 @@ JSON = {
     "a number of 5,000 digits": Kind(lambda p, m: p.write_text('{"images": ' + "9" * 5000 + "}"), ""),
     "a pickle": Kind(_pickle, ""),
 }
+PICKLE = {"a pickle": Kind(_pickle, "cifar|CIFAR|corrupted|md5|MD5|found")}
 LIST = {
     **{k: v for k, v in NO_FILE.items() if k != "a folder"},
     "a name with a NUL": Kind(lambda p, m: p.write_bytes(b"a\0b.png\n"), r"\\x00|NUL|null"),

@@ -99,16 +99,16 @@ class Scene:
             shutil.copytree(good.pack(), self.pack)
         elif top == "run":
             shutil.copytree(self.done, self.run)
+        elif top in ("cifar-10-batches-py", "work"):
+            (self.here / top).mkdir()
         elif top == "export":
             self.exported.parent.mkdir()
             exported(self.exported)
 
     def pointing_at(self, file: Path) -> Path:
         """A work dir whose last_checkpoint names the file."""
-        folder = self.here / "work"
-        folder.mkdir()
-        (folder / "last_checkpoint").write_text(str(file))
-        return folder
+        (file.parent / "last_checkpoint").write_text(str(file))
+        return file.parent
 
     def fine_tuning(self, task: str) -> Path:
         return small.ROOT / (small.DETECTOR if task == "det" else small.SEGMENTOR)

@@ -105,7 +105,7 @@ WEIGHTS = [
         "last_checkpoint",
         kinds.WEIGHTS,
         lambda s, f: [s.config, "--resume", "--work-dir", s.pointing_at(f)],
-        "w.pth",
+        "work/epoch_1.pth",
     ),
     Way("test", "checkpoint", kinds.WEIGHTS, lambda s, f: [s.knn_config, f], "w.pth"),
     Way("eval_knn", "checkpoint", kinds.WEIGHTS, lambda s, f: [s.knn_config, f], "w.pth"),
@@ -281,6 +281,20 @@ RUNS = [
     ),
     Way("embed", "config.py beside", kinds.RUN_CONFIG, lambda s, f: _embed(s, s.exported), "export/config.py"),
     Way("evaluate", "config.py beside", kinds.RUN_CONFIG, lambda s, f: _evaluate(s, s.exported), "export/config.py"),
+    Way(
+        "train",
+        "--config-as-data",
+        kinds.RUN_CONFIG,
+        lambda s, f: [f, "--config-as-data", "--no-validate"],
+        "run/config.py",
+    ),
+    Way(
+        "cifar10_to_npz",
+        "folder",
+        kinds.PICKLE,
+        lambda s, f: [s.here, s.here / "arrays"],
+        "cifar-10-batches-py/data_batch_1",
+    ),
     Way("report", "epoch_1.pth", kinds.WEIGHTS, lambda s, f: [s.run], "run/epoch_1.pth", refuses=False),
 ]
 WAYS = [*WEIGHTS, *IMAGES, *DATA, *RUNS]
@@ -297,7 +311,8 @@ NO_FILE = set(
     no_persistent_workers protocol image_size augment batch_size workers jobs ks temperatures lrs
     weight_decays costs shots recalls epochs rule normalize layout encoder force to k temperature
     task seeds gpus max_iters shares share_iters same_images raw shorter_side quality verify number
-    runs seed model images sort format queue_len momentum lr crop_scale
+    runs seed model images sort format queue_len momentum lr crop_scale verbose test_out max_pixels
+    max_unpacked max_members plain_names config_as_data
     """.split()  # noqa: SIM905
 )
 # Options whose file comes in by a way above under another name.
