@@ -16,6 +16,17 @@ def done_run(folder: Path) -> Path:
     tool = import_tool("pretrain")
     with pytest.MonkeyPatch.context() as patch:
         words = ["--data", folder / "images", "--out", folder / "run"]
-        words += ["--model", "MobileNetV3:small_050", "--image-size", 32, "--batch-size", 4, "--epochs", 1, "--workers", 0]
+        words += [
+            "--model",
+            "MobileNetV3:small_050",
+            "--image-size",
+            32,
+            "--batch-size",
+            4,
+            "--epochs",
+            1,
+            "--workers",
+            0,
+        ]
         assert run_tool(tool, patch, *words) == 0, sys.stderr
     return folder / "run"

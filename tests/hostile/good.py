@@ -30,7 +30,9 @@ def model_text(loss: str = "dict(type='CrossEntropyLoss', loss_weight=1.0)") -> 
 @functools.cache
 def _state() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    backbone = MODELS.build(dict(type="mmpretrain.ResNet", depth=18, base_channels=4, stem_channels=4))
+    backbone = MODELS.build(
+        dict(type="mmpretrain.ResNet", depth=18, base_channels=4, stem_channels=4)
+    )
     return {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
 
 
@@ -83,5 +85,7 @@ def labelled(path: Path) -> Path:
 def pack() -> Path:
     """A pack, made once."""
     place = Path(tempfile.mkdtemp())
-    write_pack(folder(place / "images"), place / "pack", PackOptions("encoded", None, 95), lambda *_: None)
+    write_pack(
+        folder(place / "images"), place / "pack", PackOptions("encoded", None, 95), lambda *_: None
+    )
     return place / "pack"

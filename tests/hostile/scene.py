@@ -80,6 +80,8 @@ class Scene:
 
     @property
     def knn_config(self) -> Path:
+        if not self.labelled.exists():
+            good.labelled(self.labelled)
         file = tiny_config(self)
         file.write_text(file.read_text() + KNN.format(labelled=str(self.labelled)))
         return file
@@ -111,6 +113,9 @@ class Scene:
         return file.parent
 
     def fine_tuning(self, task: str) -> Path:
+        """A config of ours, and the data that it is given."""
+        if not self.shapes.exists():
+            drawn.draw(self.shapes, train=3, val=2)
         return small.ROOT / (small.DETECTOR if task == "det" else small.SEGMENTOR)
 
 
@@ -119,7 +124,10 @@ def tiny_config(scene: Scene, init: str = "None") -> Path:
     file = scene.here / "tiny.py"
     file.write_text(
         TINY.format(
-            model=good.model_text(), images=str(scene.images), work=str(scene.here / "tiny"), init=init
+            model=good.model_text(),
+            images=str(scene.images),
+            work=str(scene.here / "tiny"),
+            init=init,
         )
     )
     return file

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import good, kinds
+from . import kinds
 from .scene import Scene, tiny_config
 
 Words = list[Any]
@@ -36,8 +36,24 @@ class Way(NamedTuple):
     needs: str = ""
 
 
+def silent(found: dict[str, kinds.Kind]) -> dict[str, kinds.Kind]:
+    """The same files, of which a tool need not say anything."""
+    return {name: kind._replace(says="") for name, kind in found.items()}
+
+
 SMALL = ["--image-size", 32, "--workers", 0, "--batch-size", 4]
-RUN = ["--model", "MobileNetV3:small_050", "--image-size", 32, "--batch-size", 4, "--epochs", 1, "--workers", 0]
+RUN = [
+    "--model",
+    "MobileNetV3:small_050",
+    "--image-size",
+    32,
+    "--batch-size",
+    4,
+    "--epochs",
+    1,
+    "--workers",
+    0,
+]
 
 
 def _embed(scene: Scene, file: Path) -> Words:
@@ -150,7 +166,15 @@ IMAGES = [
         "pretrain",
         "--labels",
         kinds.IMAGE,
-        lambda s, f: ["--data", s.images, "--labels", s.labelled / "train", "--out", s.here / "run", *RUN],
+        lambda s, f: [
+            "--data",
+            s.images,
+            "--labels",
+            s.labelled / "train",
+            "--out",
+            s.here / "run",
+            *RUN,
+        ],
         "labelled/train/a/x.png",
         refuses=False,
     ),
@@ -173,7 +197,7 @@ IMAGES = [
     Way(
         "pack_images",
         "folder",
-        kinds.IMAGE,
+        {name: kind for name, kind in kinds.IMAGE.items() if "pixels" not in name},  # not decoded
         lambda s, f: ["pack", s.images, s.here / "pack"],
         "images/a/x.png",
         refuses=False,
@@ -190,14 +214,24 @@ IMAGES = [
         "browse_views",
         "--data-root",
         kinds.IMAGE,
-        lambda s, f: [s.config, "--data-root", s.images, "--number", 16, "--runs", 1, "--out", s.here / "v"],
+        lambda s, f: [
+            s.config,
+            "--data-root",
+            s.images,
+            "--number",
+            16,
+            "--runs",
+            1,
+            "--out",
+            s.here / "v",
+        ],
         "images/a/x.png",
         refuses=False,
     ),
     Way(
         "transfer",
         "--train-images",
-        kinds.IMAGE,
+        silent(kinds.IMAGE),  # the training reads them: tests/transfer/test_reading.py
         _fine("det", "scratch"),
         "shapes/train/000.jpg",
         refuses=False,
@@ -226,15 +260,33 @@ DATA = [
             "pretrain",
             f"--data (an archive, {ending})",
             found,
-            lambda s, f: ["--data", f, "--out", s.here / "run", *RUN],
+            lambda s, f: ["--data", f, "--out", s.here / "run", "--max-unpacked", 1, *RUN],
             f"photos{ending}",
             refuses=ending != ".tar",
         )
         for ending, found in kinds.ARCHIVE.items()
     ),
-    Way("evaluate", "--data (arrays)", kinds.NPZ, lambda s, f: _evaluate(s, s.weights), "labelled/train.npz"),
-    Way("pack_images", "inspect", kinds.PACK, lambda s, f: ["inspect", s.pack, "--verify"], "pack/pack.json"),
-    Way("pack_images", "unpack", kinds.PACK, lambda s, f: ["unpack", s.pack, s.here / "files"], "pack/pack.json"),
+    Way(
+        "evaluate",
+        "--data (arrays)",
+        kinds.NPZ,
+        lambda s, f: _evaluate(s, s.weights),
+        "labelled/train.npz",
+    ),
+    Way(
+        "pack_images",
+        "inspect",
+        kinds.PACK,
+        lambda s, f: ["inspect", s.pack, "--verify"],
+        "pack/pack.json",
+    ),
+    Way(
+        "pack_images",
+        "unpack",
+        kinds.PACK,
+        lambda s, f: ["unpack", s.pack, s.here / "files"],
+        "pack/pack.json",
+    ),
     Way(
         "transfer",
         "--train-annotations",
@@ -251,23 +303,50 @@ DATA = [
         "shapes/annotations/val.json",
         needs="mmdet",
     ),
-    Way("transfer", "classes.json", kinds.JSON, _fine("seg", "scratch"), "shapes/classes.json", needs="mmseg"),
-    Way("few_labels", "--train-annotations", kinds.JSON, _fine("det", "scratch"), "shapes/annotations/train.json", needs="mmdet"),
+    Way(
+        "transfer",
+        "classes.json",
+        kinds.JSON,
+        _fine("seg", "scratch"),
+        "shapes/classes.json",
+        needs="mmseg",
+    ),
+    Way(
+        "few_labels",
+        "--train-annotations",
+        kinds.JSON,
+        _fine("det", "scratch"),
+        "shapes/annotations/train.json",
+        needs="mmdet",
+    ),
 ]
 RUNS = [
-    Way("report", "work_dirs", kinds.RUN_CONFIG, lambda s, f: [s.run], "run/config.py", refuses=False),
+    Way(
+        "report",
+        "work_dirs",
+        kinds.RUN_CONFIG,
+        lambda s, f: [s.run],
+        "run/config.py",
+        refuses=False,
+    ),
     Way("runs", "folders", kinds.RUN_CONFIG, lambda s, f: [s.run], "run/config.py", refuses=False),
     *(
-        Way(tool, name, kinds.JSON, lambda s, f: [s.run], f"run/{name}", refuses=False)
+        Way(tool, name, silent(kinds.JSON), lambda s, f: [s.run], f"run/{name}", refuses=False)
         for tool in ("report", "runs")
-        for name in ("health.jsonl", "summary.json", "last_checkpoint", "opening.txt", "metrics.jsonl")
+        for name in (
+            "health.jsonl",
+            "summary.json",
+            "last_checkpoint",
+            "opening.txt",
+            "metrics.jsonl",
+        )
     ),
     *(
         Way(
             "pretrain",
             f"--out ({name})",
             found,
-            lambda s, f: ["--data", s.images, "--out", s.run, *RUN],
+            lambda s, f: ["--data", s.done.parent / "images", "--out", s.run, *RUN],
             f"run/{name}",
         )
         for name, found in (
@@ -279,8 +358,20 @@ RUNS = [
             ("files.txt", kinds.JSON),
         )
     ),
-    Way("embed", "config.py beside", kinds.RUN_CONFIG, lambda s, f: _embed(s, s.exported), "export/config.py"),
-    Way("evaluate", "config.py beside", kinds.RUN_CONFIG, lambda s, f: _evaluate(s, s.exported), "export/config.py"),
+    Way(
+        "embed",
+        "config.py beside",
+        kinds.RUN_CONFIG,
+        lambda s, f: _embed(s, s.exported),
+        "export/config.py",
+    ),
+    Way(
+        "evaluate",
+        "config.py beside",
+        kinds.RUN_CONFIG,
+        lambda s, f: _evaluate(s, s.exported),
+        "export/config.py",
+    ),
     Way(
         "train",
         "--config-as-data",
@@ -295,7 +386,14 @@ RUNS = [
         lambda s, f: [s.here, s.here / "arrays"],
         "cifar-10-batches-py/data_batch_1",
     ),
-    Way("report", "epoch_1.pth", kinds.WEIGHTS, lambda s, f: [s.run], "run/epoch_1.pth", refuses=False),
+    Way(
+        "report",
+        "epoch_1.pth",
+        kinds.WEIGHTS,
+        lambda s, f: [s.run],
+        "run/epoch_1.pth",
+        refuses=False,
+    ),
 ]
 WAYS = [*WEIGHTS, *IMAGES, *DATA, *RUNS]
 # What the user names and what runs code by design, with the reason.

@@ -121,9 +121,18 @@ def build(cfg: Config, checkpoint: str) -> Any:
     """The config's model with the checkpoint's backbone, on the device.
 
     Raises:
-        CheckpointError: as `load_backbone`.
+        CheckpointError: as `load_backbone`; or no model can be built of these settings.
     """
-    model = MODELS.build({"data_preprocessor": cfg.get("data_preprocessor"), **cfg.model})
+    try:
+        model = MODELS.build({"data_preprocessor": cfg.get("data_preprocessor"), **cfg.model})
+    except Exception as error:  # whatever a model may say of settings that anybody wrote
+        if "unexpected keyword argument" in str(error):
+            raise  # said by the setting's name
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{checkpoint}: no model can be built of its settings ({printable(reason[:200])}): "
+            "name the --config that it was trained with."
+        ) from error
     load_backbone(model, checkpoint)
     return model.to(get_device())
 

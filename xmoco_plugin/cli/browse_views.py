@@ -50,7 +50,10 @@ def load_images(cfg: Config, loading: list[dict], number: int) -> list[dict]:
         data.pipeline = loading
     guard_reading(cfg.train_dataloader)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    return [dataset[i] for i in choose_images(dataset, number, classes=number)[0]]
+    samples = [dataset[i] for i in choose_images(dataset, number, classes=number)[0]]
+    for path, reason in {fault for sample in samples for fault in sample.pop("skipped", ())}:
+        print(f"left out: {printable(path)}: {reason}", file=sys.stderr)
+    return samples
 
 
 def describe(step: WatchedTransform) -> str:

@@ -35,11 +35,16 @@ def last_checkpoint(folder: str | Path, elsewhere: str | Path | None = None) -> 
     except FileRefusedError as error:
         raise FileRefusedError(f"{printable(pointer)}: {error}. {_way_out(folder)}") from None
     path = Path(noted)
+    if path.name and os.path.lexists(Path(folder, path.name)) and not _is_file(folder / path.name):
+        raise FileRefusedError(
+            f"{printable(pointer)} names {printable(path.name[:80])}, which is not a regular file: "
+            f"a folder, a pipe, a device or a link to nothing. {_way_out(folder)}"
+        )
     for place in [folder] if elsewhere is None else [folder, Path(elsewhere)]:
         away = place is not folder and not path.is_relative_to(place)
         if path.name and not away and _is_file(file := Path(place, path.name)):
             return file
-    shown = repr(printable(noted[:80])) if noted else "nothing"
+    shown = repr(printable(path.name[:80])) if path.name else "nothing"
     raise FileRefusedError(
         f"{printable(pointer)} names {shown}, and there is no such file in {printable(folder)}. "
         f"{_way_out(folder)}"
@@ -48,7 +53,11 @@ def last_checkpoint(folder: str | Path, elsewhere: str | Path | None = None) -> 
 
 def _way_out(folder: Path) -> str:
     names = sorted(
-        (file.name for file in folder.glob("*.pth") if file.name.startswith(("epoch_", "iter_"))),
+        (
+            file.name
+            for file in folder.glob("*.pth")
+            if file.name.startswith(("epoch_", "iter_")) and _is_file(file)
+        ),
         key=lambda name: (len(name), name),
     )
     if not names:

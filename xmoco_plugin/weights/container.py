@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What can be said of a checkpoint's file before torch opens it."""
 
+import codecs
 import zipfile
 from pathlib import Path
 
@@ -39,9 +40,11 @@ def check_file(path: Path) -> int:
     if head.startswith(b"PK\x03\x04"):
         _check_records(path, size)
         return size
-    # A cut through the last character is no reason to call a text binary.
-    text = head.decode("utf-8", "replace").rstrip("\ufffd")
-    if "\ufffd" not in text and all(c.isprintable() or c.isspace() for c in text):
+    try:  # a cut through the last character is no reason to call a text binary
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return size
+    if all(c.isprintable() or c.isspace() for c in text):
         raise CheckpointError(
             f'{shown} is a text file that begins "{printable(text.split(chr(10))[0][:60])}" and no '
             "checkpoint: perhaps an error page, or a pointer to a file that is kept elsewhere."
