@@ -20,7 +20,7 @@ BACKBONE = "dict(type='ResNet', depth=18, base_channels=4, stem_channels=4)"
 def model_text(loss: str = "dict(type='CrossEntropyLoss', loss_weight=1.0)") -> str:
     """A config as mmengine stores it."""
     return (
-        "data_preprocessor = dict(type='SelfSupDataPreprocessor', mean=(0, 0, 0), std=(255, 255, 255))\n"
+        "data_preprocessor = dict(type='SelfSupDataPreprocessor', mean=(0, 0, 0), std=(1, 1, 1))\n"
         f"model = dict(type='MoCo', queue_len=16, feat_dim=8, momentum=0.01, backbone={BACKBONE}, "
         "neck=dict(type='MoCoV2Neck', in_channels=32, hid_channels=8, out_channels=8), "
         f"head=dict(type='ContrastiveHead', temperature=0.2, loss={loss}))\n"

@@ -1,17 +1,13 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Files that a stranger could send, by what they pretend to be; what would run code leaves a mark."""
+"""Files that a stranger could send, by what they pretend to be; code that is run leaves a mark."""
 
 import io
-import json
 import os
 import socket
-import tarfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -177,151 +173,4 @@ LIST = {
         lambda p, m: (os.mkfifo(p.with_name("pipe.png")), p.write_text("pipe.png\n")),
         "named pipe|pipe.png",
     ),
-}
-
-
-def _zip(**members: bytes | int) -> Callable[[Path, Path], object]:
-    def make(path: Path, mark: Path) -> None:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for number, picture in enumerate(good.pictures(8)):
-                archive.writestr(f"{number}.png", picture)
-            for name, content in members.items():
-                data = bytes(content) if isinstance(content, int) else content
-                archive.writestr(name.replace("__", "/"), data)
-
-    return make
-
-
-def _tar(path: Path, mark: Path) -> None:
-    """Links out of the folder, a device, a hidden member, a way out by '..'."""
-    with tarfile.open(path, "w") as archive:
-        for number, picture in enumerate(good.pictures(8)):
-            member = tarfile.TarInfo(f"{number}.png")
-            member.size = len(picture)
-            archive.addfile(member, io.BytesIO(picture))
-        for name, kind, target in (
-            ("link.png", tarfile.SYMTYPE, "/etc/passwd"),
-            ("hard.png", tarfile.LNKTYPE, "../../../etc/passwd"),
-            ("device.png", tarfile.CHRTYPE, ""),
-            ("pipe.png", tarfile.FIFOTYPE, ""),
-        ):
-            member = tarfile.TarInfo(name)
-            member.type, member.linkname = kind, target
-            archive.addfile(member)
-        for name in (".hidden.png", "../out.png"):
-            member = tarfile.TarInfo(name)
-            archive.addfile(member, io.BytesIO())
-
-
-def _bad_gzip(path: Path, mark: Path) -> None:
-    import gzip
-
-    plain = io.BytesIO()
-    with tarfile.open(fileobj=plain, mode="w") as archive:
-        for number, picture in enumerate(good.pictures(8)):
-            member = tarfile.TarInfo(f"{number}.png")
-            member.size = len(picture)
-            archive.addfile(member, io.BytesIO(picture))
-    packed = bytearray(gzip.compress(plain.getvalue()))
-    packed[-8] ^= 1  # of the checksum
-    path.write_bytes(packed)
-
-
-ARCHIVE = {
-    ".zip": {
-        **{k: v for k, v in NO_FILE.items() if k != "a folder"},
-        "a bomb of zeros": Kind(_zip(**{"bomb.bmp": 3 << 30}), "limit"),
-        "no archive": Kind(lambda p, m: p.write_bytes(b"x" * 99), "cannot be unpacked"),
-    },
-    ".tar": {
-        "links, devices and a way out": Kind(_tar, "left out of .*links"),
-        "hidden members": Kind(_tar, "left out of .*hidden"),
-    },
-    ".tar.gz": {"a wrong checksum": Kind(_bad_gzip, "cannot be unpacked|checksum|CRC")},
-}
-
-
-def _objects(path: Path, mark: Path) -> None:
-    """Arrays of objects, which are pickles."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in ("images", "labels"):
-            file = io.BytesIO()
-            np.save(file, np.array([Code(mark)], dtype=object), allow_pickle=True)
-            archive.writestr(f"{name}.npy", file.getvalue())
-
-
-def _claims(path: Path, mark: Path) -> None:
-    """An array whose head claims a terabyte."""
-    head = b"{'descr': '|u1', 'fortran_order': False, 'shape': (333333333, 32, 32, 3), }"
-    head += b" " * (64 - (10 + len(head) + 1) % 64) + b"\n"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(
-            "images.npy", b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head
-        )
-        archive.writestr("labels.npy", b"")
-
-
-NPZ = {
-    **{k: v for k, v in NO_FILE.items() if k != "a folder"},
-    "pickled objects": Kind(_objects, "pickle|object|allow_pickle"),
-    "a terabyte claimed": Kind(_claims, "train.npz"),
-}
-
-
-def _facts(**change) -> Callable[[Path, Path], object]:
-    def make(path: Path, mark: Path) -> None:
-        facts = json.loads((good.pack() / "pack.json").read_text())
-        path.write_text(json.dumps(facts | change))
-
-    return make
-
-
-PACK = {
-    **{k: v for k, v in JSON.items() if k not in ("a pickle",)},
-    "another size": Kind(_facts(bytes=1 << 50), "pack"),
-    "classes that are none": Kind(_facts(classes=7), "classes"),
-    "a negative count": Kind(_facts(images_in_folder=-1), ""),
-}
-RUN_CONFIG = {
-    "a program": Kind(
-        lambda p, m: p.write_text(f"import os\nos.mkdir({str(m)!r})\nmodel = dict(type='XMoCo')\n"),
-        "",
-    ),
-    "a function as a type": Kind(
-        lambda p, m: p.write_text(good.model_text(loss=f"dict(type='os.mkdir', path={str(m)!r})")),
-        "",
-    ),
-    "an import": Kind(
-        lambda p, m: (
-            p.with_name("evil.py").write_text(f"import os\nos.mkdir({str(m)!r})\n"),
-            p.write_text(good.model_text() + "custom_imports = dict(imports=['evil'])\n"),
-        ),
-        "",
-    ),
-    "a base elsewhere": Kind(
-        lambda p, m: (
-            p.with_name("evil.txt").rename(p.with_name("evil2.txt"))
-            if p.with_name("evil.txt").exists()
-            else 0,
-            p.parent.parent.joinpath("elsewhere.py").write_text(
-                f"import os\nos.mkdir({str(m)!r})\n"
-            ),
-            p.write_text('_base_ = "../elsewhere.py"\n'),
-        ),
-        "",
-    ),
-    "a scope of its own": Kind(
-        lambda p, m: (
-            p.parent.joinpath("evilscope").mkdir(exist_ok=True),
-            p.parent.joinpath("evilscope", "registry.py").write_text(
-                f"import os\nos.mkdir({str(m)!r})\n"
-            ),
-            p.parent.joinpath("evilscope", "__init__.py").write_text(""),
-            p.write_text(good.model_text(loss="dict(type='evilscope.Loss')")),
-        ),
-        "",
-    ),
-    "cut off": Kind(lambda p, m: p.write_text("model = dict("), ""),
-    "nested 100,000 deep": Kind(lambda p, m: p.write_text("model = " + "[" * 100_000), ""),
-    **{k: Kind(v.make, "") for k, v in NO_FILE.items()},
 }

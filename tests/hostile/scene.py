@@ -33,8 +33,9 @@ KNN = """
 crop = [dict(type='LoadImageOrSkip', on_error='raise'), dict(type='ResizeEdge', scale=32),
         dict(type='CenterCrop', crop_size=32), dict(type='PackInputs')]
 def labelled(split):
+    folder = {labelled!r} + '/' + split
     return dict(batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
-                dataset=dict(type='CustomDataset', data_root={labelled!r} + '/' + split, pipeline=crop))
+                dataset=dict(type='CustomDataset', data_root=folder, pipeline=crop))
 val_dataloader = labelled('val')
 val_cfg = dict(type='KNNValLoop', k=1, bank_dataloader=labelled('train'))
 val_evaluator = dict(type='Accuracy')

@@ -15,6 +15,7 @@ from . import ways
 from .done import done_run
 from .scene import Scene
 
+WRITTEN = (".npz", ".safetensors")  # by embed and export
 CASES = [
     pytest.param(
         way,
@@ -78,4 +79,6 @@ def test_a_hostile_file_does_nothing(way, kind, scene, monkeypatch, capfd):
         assert re.search(kind.says, said), said[-2000:]
         if way.refuses:
             assert status == 2, said[-2000:]
+            assert file.name in said, said[-2000:]
+            assert {path.suffix for path in scene.here.iterdir()}.isdisjoint(WRITTEN), said[-2000:]
     assert not re.search(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]", said)

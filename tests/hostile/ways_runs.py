@@ -1,0 +1,88 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Where tools take the folder of a run, or a config beside an export."""
+
+from . import kinds, kinds_runs
+from .way import RUN, Way, embed, evaluate, silent
+
+RUNS = [
+    Way(
+        "report",
+        "work_dirs",
+        kinds_runs.RUN_CONFIG,
+        lambda s, f: [s.run],
+        "run/config.py",
+        refuses=False,
+    ),
+    Way(
+        "runs",
+        "folders",
+        kinds_runs.RUN_CONFIG,
+        lambda s, f: [s.run],
+        "run/config.py",
+        refuses=False,
+    ),
+    *(
+        Way(tool, name, silent(kinds.JSON), lambda s, f: [s.run], f"run/{name}", refuses=False)
+        for tool in ("report", "runs")
+        for name in (
+            "health.jsonl",
+            "summary.json",
+            "last_checkpoint",
+            "opening.txt",
+            "metrics.jsonl",
+        )
+    ),
+    *(
+        Way(
+            "pretrain",
+            f"--out ({name})",
+            found,
+            lambda s, f: ["--data", s.done.parent / "images", "--out", s.run, *RUN],
+            f"run/{name}",
+        )
+        for name, found in (
+            ("config.py", kinds_runs.RUN_CONFIG),
+            ("options.json", kinds.JSON),
+            ("last_checkpoint", kinds.JSON),
+            ("scan.jsonl", kinds.JSON),
+            ("health.jsonl", kinds.JSON),
+            ("files.txt", kinds.JSON),
+        )
+    ),
+    Way(
+        "embed",
+        "config.py beside",
+        kinds_runs.RUN_CONFIG,
+        lambda s, f: embed(s, s.exported),
+        "export/config.py",
+    ),
+    Way(
+        "evaluate",
+        "config.py beside",
+        kinds_runs.RUN_CONFIG,
+        lambda s, f: evaluate(s, s.exported),
+        "export/config.py",
+    ),
+    Way(
+        "train",
+        "--config-as-data",
+        kinds_runs.RUN_CONFIG,
+        lambda s, f: [f, "--config-as-data", "--no-validate"],
+        "run/config.py",
+    ),
+    Way(
+        "cifar10_to_npz",
+        "folder",
+        kinds.PICKLE,
+        lambda s, f: [s.here, s.here / "arrays"],
+        "cifar-10-batches-py/data_batch_1",
+    ),
+    Way(
+        "report",
+        "epoch_1.pth",
+        kinds.WEIGHTS,
+        lambda s, f: [s.run],
+        "run/epoch_1.pth",
+        refuses=False,
+    ),
+]
