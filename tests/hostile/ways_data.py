@@ -127,7 +127,7 @@ DATA = [
             "pretrain",
             f"--data (an archive, {ending})",
             found,
-            lambda s, f: ["--data", f, "--out", s.here / "run", "--max-unpacked", 1, *RUN],
+            lambda s, f: ["--data", f, "--out", s.here / "run", "--max-unpacked", 0.01, *RUN],
             f"photos{ending}",
             refuses=ending != ".tar",
         )
