@@ -1,7 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Whatever the host loads goes through our reader, whichever scheme or variable says otherwise."""
 
-import ast
 import json
 import os
 import sys
@@ -16,10 +15,10 @@ from mmpretrain.registry import MODELS
 
 from xmoco_plugin import _host_loading
 from xmoco_plugin._host_loading import read_for_the_host, weights_only_everywhere
+from xmoco_plugin.cli import door
 from xmoco_plugin.weights import CheckpointError
 
 from . import models, tiny_runner
-from .tool_modules import TOOLS
 from .weights.hostile import honest, with_code
 from .weights.server import serving
 
@@ -181,23 +180,11 @@ def test_swavs_queue_is_not_unpickled_within_a_tool(tmp_path):
     assert not mark.exists()
 
 
-def test_every_tool_imports_the_package_before_it_does_anything():
-    known = {"common", "exits", "backbones", "transfer", "pretrain_options"}
-    for name in known:
-        assert _imports(TOOLS / f"{name}.py") & ({"xmoco_plugin"} | known - {name}), name
-    for tool in TOOLS.rglob("*.py"):
-        tree = ast.parse(tool.read_text())
-        if any(isinstance(n, ast.If) and "__name__" in ast.unparse(n.test) for n in tree.body):
-            assert _imports(tool) & (known | {"xmoco_plugin"}), tool
-
-
-def _imports(file) -> set[str]:
-    nodes = [n for n in ast.parse(file.read_text()).body if isinstance(n, (ast.Import, ast.With))]
-    names = {
-        a.name for n in nodes for i in ast.walk(n) if isinstance(i, ast.Import) for a in i.names
-    }
-    froms = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom)]
-    return {n.split(".")[0] for n in names | {n.module or "" for n in froms}}
+def test_a_command_reads_nothing_before_the_reader_is_in_place():
+    """The doors start `door.py`, which imports the package before it imports a command."""
+    source = (Path(door.__file__)).read_text()
+    package = source.index('import_module("xmoco_plugin")')
+    assert package < source.index('import_module(f"xmoco_plugin.cli.{command}")')
 
 
 def test_the_models_of_these_tests_have_weights_that_pass(tmp_path):

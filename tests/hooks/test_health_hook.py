@@ -204,7 +204,9 @@ def test_other_hooks_find_the_latest_verdict_in_the_message_hub_also_after_a_res
     seen, last = train()
     assert seen == [None] * 4 + [1] * 4 + [2] * 4
     line = read_health(tmp_path / "health.jsonl")[-1]
-    assert last == {name: line[name] for name in ("epoch", "iter", "verdict", "reason")}
+    assert last == {
+        name: line.get(name) for name in ("epoch", "iter", "verdict", "reason", "not_finite")
+    }
     # The verdict on epoch 2 is not in the checkpoint of epoch 2, which is older.
     resumed = train(resume=True, load_from=str(tmp_path / "epoch_2.pth"))
     assert resumed[0] == [2] * 4

@@ -217,7 +217,7 @@ def test_a_lost_summary_is_said_to_be_lost(tmp_path):
     said = []
     runner.logger.warning = said.append
     runner.train()
-    assert any("no summary.json" in line for line in said)
+    assert any("no whole summary.json" in line for line in said)
     assert read(tmp_path)["knn_before"] is None
 
 

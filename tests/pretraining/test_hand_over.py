@@ -31,7 +31,7 @@ def test_a_fine_tuning_config_gives_the_path_back(tmp_path, path, template):
     cfg = Config.fromfile(tmp_path / "finetune.py", import_custom_modules=False)
     assert cfg.pretrained == str(weights)
     if path.isprintable():
-        [line] = [line for line in text.splitlines() if line.startswith("# bash")]
+        [line] = [line for line in text.splitlines() if line.startswith("# xmoco")]
         assert shlex.split(line.removeprefix("# "))[2] == str(weights)
 
 

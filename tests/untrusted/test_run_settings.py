@@ -19,9 +19,46 @@ def check_all(settings: dict) -> None:
     check_run_reads(settings)
 
 
-@pytest.mark.parametrize("kind", ["ResNet", "mmpretrain.ResNet", "XMoCo", "mmengine.LoggerHook"])
-def test_registered_names_pass(kind):
-    check_run_settings(dict(model=[dict(type=kind)], custom_imports=dict(imports=["xmoco_plugin"])))
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("model", "ResNet"),
+        ("model", "mmpretrain.ResNet"),
+        ("model", "XMoCo"),
+        ("custom_hooks", "mmengine.LoggerHook"),
+        ("train_dataloader", "mmpretrain.CustomDataset"),
+    ],
+)
+def test_registered_names_pass_in_their_place_and_in_no_other(place, kind):
+    imports = dict(imports=["xmoco_plugin"])
+    check_run_settings({place: [dict(type=kind)], "custom_imports": imports})
+    other = "param_scheduler"
+    with pytest.raises(SettingsRefusedError, match="no registered class"):
+        check_run_settings({other: [dict(type=kind)]})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(model=dict(type="mmengine.runner.Runner", work_dir="elsewhere")),
+        dict(model=dict(type="mmengine.Runner")),
+        dict(val_dataloader=dict(dataset=dict(type="mmengine.runner.Runner"))),
+        dict(train_dataloader=dict(backend_args=dict(backend="memcached", sys_path="evil"))),
+        dict(note={"a': __import__('os').mkdir('x'), 'b": 1}),
+        dict(compile=dict(backend="inductor", options={"cpp.cxx": ("./evil.sh",)})),
+        dict(strategy=dict(type="DDPStrategy")),
+        dict(runner_type="Runner"),
+        dict(model=dict(type="CrossEntropyLoss", class_weight="run/w.yaml")),
+        dict(model=dict(type="TIMMBackbone", model_name="hf-hub:a/b")),
+        dict(model=dict(type="TIMMBackbone", model_name="resnet18", pretrained=True)),
+        dict(model=dict(type="VisionTransformer", arch=dict(num_layers=300_000))),
+        dict(model=dict(type="ResNet", base_channels=10**9)),
+        dict(data="a.YML"),
+    ],
+)
+def test_what_would_run_fetch_or_swell_is_refused_wherever_it_stands(settings):
+    with pytest.raises(SettingsRefusedError):
+        check_run_settings(settings)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +68,6 @@ def test_registered_names_pass(kind):
         dict(model=dict(type="antigravity")),
         dict(model=dict(type="antigravity.ResNet")),
         dict(optim_wrapper=dict(constructor="os.mkdir")),
-        dict(runner_type="subprocess.call"),
         dict(custom_hooks=[dict(type="EMAHook", ema_type="os.mkdir")]),
         dict(custom_imports=dict(imports=["antigravity"])),
         dict(default_scope="antigravity"),

@@ -36,7 +36,7 @@ from xmoco_plugin.evaluation.protocols import (
     check_neighbours,
     check_sets,
 )
-from xmoco_plugin.untrusted import check_run_settings, guard_reading, printable
+from xmoco_plugin.untrusted import check_run_reads, check_run_settings, guard_reading, printable
 from xmoco_plugin.version import __version__
 
 
@@ -69,8 +69,13 @@ def dataset_configs(
     if args.augment:
         raise ValueError("--augment needs --data, whose random crops are known")
     if not args.config:  # the checkpoint's, hence a stranger's
-        sets = {"train": bank.dataset.to_dict(), "test": cfg.val_dataloader.dataset.to_dict()}
-        check_run_settings(sets, args.checkpoint)
+        parts = {"val_dataloader": cfg.val_dataloader.to_dict(), "val_cfg": cfg.val_cfg.to_dict()}
+        checked = Config(check_run_settings(parts, args.checkpoint))
+        check_run_reads(checked.to_dict())
+        bank, cfg.val_dataloader = checked.val_cfg.bank_dataloader, checked.val_dataloader
+        for data in (bank.dataset, cfg.val_dataloader.dataset):
+            if common._parameter(data, "download") is not None:
+                data.download = False  # into a folder of the settings' choice
     for data in (bank.dataset, cfg.val_dataloader.dataset):
         if args.data_root:
             data.data_root = args.data_root

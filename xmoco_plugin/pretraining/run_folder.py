@@ -87,8 +87,10 @@ def run_settings(folder: Path) -> RunSettings:
         )
     try:
         _place(config, folder)
-        check_run_settings(config.to_dict())
-        check_run_paths(config.to_dict(), folder)
+        checked = check_run_settings(config.to_dict())
+        check_run_paths(checked, folder)
+        # What has passed is what is trained with.
+        config = Config(checked, cfg_text=config.text, filename=str(file))
     except SettingsRefusedError as error:
         raise PretrainError(
             f"{file}: {reason(error)}. What lies in the folder of a run is read as data; if you "

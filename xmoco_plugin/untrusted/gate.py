@@ -5,8 +5,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .host_readers import RUNS
 from .names import printable
-from .registered import MODEL_KINDS, RUN_KINDS, SCOPES, Registered, find_registered
+from .positions import MODEL_PARTS, REFUSED, kinds_at
+from .registered import MODEL_KINDS, SCOPES, Registered, find_registered
 from .settings import DEPTH_LIMIT, NotLiteral, SettingsRefusedError
 
 WAY_OUT = "Name a config of your own with --config if you want it built"
@@ -25,7 +27,16 @@ PLACES = re.compile(
     r"path|file|ckpt|checkpoint|url|uri|(^|_)(dir|root)$|tokenizer|vocab|pretrain|prototype|"
     r"answer|margins|class_weight|memory_bank|backend|client|name_or|cache|teacher_config"
 )
-PICKLED = re.compile(r"\.(pkl|pickle)$", re.IGNORECASE)  # by its ending the host knows one
+# The host writes keys into a config's text between quotes, as they are.
+KEY = re.compile(r"[^'\"\\{}]*")
+KEY_LIMIT = 200  # characters (ours)
+# Backends of the host's files import modules and ask servers; these two read files.
+BACKEND_KEYS = ("backend_args", "file_client_args", "sys_path", "server_list_cfg", "client_cfg")
+LOCAL = (None, {}, {"backend": "local"}, {"backend": "disk"})
+# Numbers of a model (ours), far above any that is trained: layers, widths, all others.
+LAYERS = re.compile(r"(^|_)(depths?|layers|blocks|stages|repeats?|convs|stack\w*)$")
+WIDTHS = re.compile(r"(^|_)(channels|dims?|width|planes|heads|groups|hidden\w*)$")
+NUMBER_LIMITS = ((LAYERS, 1_000), (WIDTHS, 1 << 17), (re.compile(""), 1 << 26))
 
 
 def check_model_settings(settings: Mapping[str, Any], source: object = "") -> dict[str, Any]:
@@ -99,7 +110,6 @@ class _Gate:
 
     def __init__(self, model: bool) -> None:
         self.model, self.count = model, 0
-        self.kinds = MODEL_KINDS if model else RUN_KINDS
 
     def mapping(self, value: Mapping, scope: str, where: str, depth: int = 0) -> dict[str, Any]:
         if not isinstance(value, Mapping):
@@ -111,11 +121,17 @@ class _Gate:
             place = f"{where}.{_name(key)}" if where else _name(key)
             if self.model and key in DROPPED:
                 continue
+            if not where and not self.model and key in REFUSED:
+                raise SettingsRefusedError(f"{place}: settings that come with data have none.")
             if isinstance(key, str) and key in TYPE_KEYS and item is not None:
                 found[key] = self._type(item, scope, place)
                 continue
             if key in ("_base_", "_delete_", "custom_imports"):
                 raise SettingsRefusedError(f"{place}: settings that come with data have none.")
+            if isinstance(key, str) and not (
+                len(key) <= KEY_LIMIT and key.isprintable() and KEY.fullmatch(key)
+            ):
+                raise SettingsRefusedError(f"{place}: {_shown(key)} is no name of a setting.")
             if not isinstance(key, (str, int)) or isinstance(key, bool):
                 raise SettingsRefusedError(f"{place}: {_shown(key)} is no name of a setting.")
             self._place(key, item, place)
@@ -139,6 +155,8 @@ class _Gate:
             )
         if isinstance(value, str):
             return self._text(value, where)
+        if type(value) is int and self._in_model(where):
+            self._number(value, where)
         if value is None or type(value) in (bool, int, float, complex):
             return value
         if isinstance(value, (set, frozenset)):
@@ -153,7 +171,9 @@ class _Gate:
         if isinstance(name, str) and len(name) <= TEXT_LIMIT:
             if name in OPS:
                 return name
-            found = find_registered(name, self.kinds, scope)
+            first = re.split(r"[.\[]", where, maxsplit=1)[0]
+            kinds = MODEL_KINDS if self.model else kinds_at(first)
+            found = find_registered(name, kinds, scope)
         if found is None:
             raise SettingsRefusedError(
                 f"{where}: type {_shown(name)} is no registered class, and nothing is imported for "
@@ -170,7 +190,7 @@ class _Gate:
         key = re.sub(r"\[\d+\]", "", where).rsplit(".", 1)[-1]
         if "{{" in value or "\0" in value:
             raise SettingsRefusedError(f"{where}: {_shown(value)} is a template of the host's.")
-        if self.model and (len(value) > TEXT_LIMIT or not WORD.fullmatch(value)):
+        if self._in_model(where) and (len(value) > TEXT_LIMIT or not WORD.fullmatch(value)):
             raise SettingsRefusedError(
                 f"{where}: {_shown(value)} could be the name of a file, an address or an "
                 f"expression, and a model's settings have no such texts. {WAY_OUT}."
@@ -178,18 +198,37 @@ class _Gate:
         # The host evaluates it behind 'torch.'.
         if key in ("dtype", "warp_mode", "op") and not re.fullmatch(r"(torch\.)?\w+", value):
             raise SettingsRefusedError(f"{where}: {_shown(value)} is no type of numbers.")
-        if PICKLED.search(value):
+        if value.lower().endswith(RUNS):
             raise SettingsRefusedError(
-                f"{where}: {_shown(value)} is or may be a pickle, which is not read for settings "
-                f"that come with data. {WAY_OUT}."
+                f"{where}: {_shown(value)} is or may be a pickle, or YAML with objects, which is "
+                f"not read for settings that come with data. {WAY_OUT}."
             )
         return value
 
     def _place(self, key: Any, item: Any, where: str) -> None:
-        if self.model and isinstance(item, str) and item and PLACES.search(str(key)):
+        if key in BACKEND_KEYS and item not in LOCAL:
+            raise SettingsRefusedError(
+                f"{where}: {_shown(item)} reads from elsewhere than files. {WAY_OUT}."
+            )
+        model = self._in_model(where)
+        if model and key == "pretrained" and item:
+            raise SettingsRefusedError(f"{where}: {_shown(item)} would fetch weights. {WAY_OUT}.")
+        if model and isinstance(item, str) and item and PLACES.search(str(key)):
             raise SettingsRefusedError(
                 f"{where}: {_shown(item)} names something to be read, and a model's settings "
                 f"that come with data have no such text. {WAY_OUT}."
+            )
+
+    def _in_model(self, where: str) -> bool:
+        return self.model or re.split(r"[.\[]", where, maxsplit=1)[0] in MODEL_PARTS
+
+    def _number(self, value: int, where: str) -> None:
+        key = re.sub(r"\[\d+\]", "", where).rsplit(".", 1)[-1]
+        most = next(most for name, most in NUMBER_LIMITS if name.search(key))
+        if abs(value) > most:
+            raise SettingsRefusedError(
+                f"{where}: {_shown(value)} is more than any network has, the limit is {most:,}. "
+                f"{WAY_OUT}."
             )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .gate import WAY_OUT
+from .gate import LOCAL, WAY_OUT
+from .host_readers import RUNS
 from .names import printable
 from .registered import RUN_KINDS, find_registered
 from .settings import SettingsRefusedError
@@ -15,7 +16,8 @@ from .settings import SettingsRefusedError
 # Backends that keep what they get in the folder of the run.
 BACKENDS = {"LocalVisBackend", "JsonLinesVisBackend", "TensorboardVisBackend"}
 WRITTEN = re.compile(
-    r"(^|_)(out|save|dump|trace|local|log)_(dir|file|path|file_path|prefix)$|^json_trace_path$"
+    r"(^|_)(out|output|outfile|save|dump|trace|local|log)_(dir|file|path|file_path|prefix)$"
+    r"|^json_trace_path$"
 )
 # Where labelled images lie, which are outside of a run's folder, and the weights it began with.
 READ = {"data_root", "ann_file", "data_prefix", "img_path", "data", "files", "load_from"}
@@ -29,13 +31,13 @@ def check_run_reads(settings: Mapping[str, Any]) -> None:
     """
     for place, value in walk(settings):
         key = place.rpartition(".")[2]
-        if key in ("backend_args", "file_client_args", "tracking_uri") and value:
+        if key in ("backend_args", "file_client_args", "tracking_uri") and value not in LOCAL:
             raise SettingsRefusedError(f"{place} reads from elsewhere than files")
         if isinstance(value, str):
             if "://" in value:
                 raise SettingsRefusedError(f"{place}={_short(value)} is on another machine")
-            if value.lower().endswith((".pkl", ".pickle")):
-                raise SettingsRefusedError(f"{place}={_short(value)}: a pickle could run code")
+            if value.lower().endswith(RUNS):
+                raise SettingsRefusedError(f"{place}={_short(value)}: such a file could run code")
             # Hooks have types under names of their own, which the host looks up alike.
             if key == "ema_type" or (key.endswith("_type") and "." in value):
                 found = find_registered(value, RUN_KINDS)
