@@ -74,10 +74,10 @@ def test_no_type_of_a_part_that_a_report_does_not_build_is_imported(
     run, tmp_path, monkeypatch, where
 ):
     mark = tmp_path / "MARK"
-    (tmp_path / "evil_mark.py").write_text(code(mark) + "class X:\n    pass\n")
+    (tmp_path / f"evil_{where}.py").write_text(code(mark) + "class X:\n    pass\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    loader = "dict(dataset=dict(type='evil_mark.X'))"
+    loader = f"dict(dataset=dict(type='evil_{where}.X'))"
     inside = f"{where} = dict(bank_dataloader={loader})"
     with open(run / "config.py", "a") as file:
         file.write(f"{where} = {loader}\n" if where == "test_dataloader" else f"{inside}\n")
