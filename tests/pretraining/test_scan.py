@@ -235,3 +235,12 @@ def test_a_list_that_is_a_pipe_or_has_60_gb_is_named(tmp_path):
     for name, reason in (("pipe", "a named pipe"), ("large", "64.4 GB, the limit is 4.3 GB")):
         with pytest.raises(ValueError, match=f"{name}.txt cannot be read: .*{reason}"):
             ListedImages(str(tmp_path / f"{name}.txt"))
+
+
+def test_a_reason_that_a_strangers_cache_holds_is_printable(folder, tmp_path):
+    path = str(folder / os.listdir(folder)[0])
+    stat = os.stat(path)
+    line = {"path": path, "size": stat.st_size, "changed": stat.st_mtime_ns}
+    (tmp_path / "scan.jsonl").write_text(json.dumps(line | {"reason": "\x1b[2Jcut\nerror: no"}))
+    found = scan_images([path], tmp_path / "scan.jsonl")
+    assert found.bad == [(path, r"\x1b[2Jcut\nerror: no")]

@@ -83,3 +83,20 @@ def test_annotations_of_voc_that_declare_entities_or_are_too_large_are_refused(t
         file.truncate(60 << 30)
     with pytest.raises(FileRefusedError, match=r"bad\.xml: 64\.4 GB, the limit is 16\.8 MB"):
         check_voc(tmp_path / "list.txt", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        BOMB.encode("utf-16"),
+        BOMB.encode("utf-16-be"),
+        BOMB.replace('"1.0"', '"1.0" encoding="utf-7"').replace("<!", "+ADwAIQ-").encode(),
+        b"<?xml version='1.0'\nencoding = 'cp037'?><annotation/>",
+    ],
+)
+def test_annotations_in_an_encoding_that_hides_entities_are_refused(tmp_path, content):
+    (tmp_path / "list.txt").write_text("good\nbad\n")
+    (tmp_path / "good.xml").write_text('<?xml version="1.0" encoding="UTF-8"?><annotation/>')
+    (tmp_path / "bad.xml").write_bytes(content)
+    with pytest.raises(FileRefusedError, match=r"bad\.xml: it is not UTF-8"):
+        check_voc(tmp_path / "list.txt", tmp_path)

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from xmoco_plugin.untrusted import for_spreadsheet, printable_output
+from xmoco_plugin.cli import exits
+from xmoco_plugin.untrusted import FileRefusedError, for_spreadsheet, printable_output
 from xmoco_plugin.untrusted.streams import PrintableStream, escape_controls
 
 NAME = "a\x1b]0;title\x07\x1b[2J\r\udcff\u202e\x9b31m.png"
@@ -57,3 +58,13 @@ def test_inside_the_streams_and_every_log_are_escaped(capsys, tmp_path):
 def test_a_cell_that_would_be_run_is_text(start):
     assert for_spreadsheet(f"{start}1") == f"'{start}1"
     assert for_spreadsheet("a=1") == "a=1"
+
+
+def test_an_error_moves_no_cursor_of_a_terminal(monkeypatch):
+    def fails():
+        raise FileRefusedError(f"{NAME}\nand more")
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert exits.run(fails) == exits.USER_ERROR
+    assert terminal.getvalue() == f"error: {SHOWN}\nand more\n"

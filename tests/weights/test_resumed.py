@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from xmoco_plugin.weights import CheckpointError, check_resumable, read_checkpoint, without_orders
 
@@ -95,3 +96,13 @@ def test_what_no_training_has_stored_is_not_gone_on_from(part, value):
     check_resumable(whole)
     with pytest.raises(CheckpointError, match=r"not what a training stores .*load_from=FILE"):
         check_resumable(whole | {part: value})
+
+
+def test_what_a_load_forgets_is_not_told_at_each_load(trained, tmp_path):
+    logger = MMLogger.get_instance("forgets", log_file=str(tmp_path / "log.txt"))
+    kept = without_orders(read_checkpoint(trained), tmp_path)["message_hub"]["runtime_info"]
+    logger.info("loaded")
+    assert "best_ckpt" not in kept
+    said = (tmp_path / "log.txt").read_text()
+    assert "loaded" in said
+    assert "forgotten" not in said

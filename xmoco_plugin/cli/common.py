@@ -6,7 +6,7 @@ import difflib
 import inspect
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -99,14 +99,27 @@ def merge_common(
             loader.persistent_workers = False  # torch refuses it where there are no workers
 
 
-def set_data_root(cfg: Config, root: str, name: str) -> None:
+def set_data_root(
+    cfg: Config, root: str, name: str, loaders: Iterable[ConfigDict] | None = None
+) -> None:
     """Lets every dataset of `cfg`, which errors call `name`, read below `root`.
+
+    The types of the datasets are looked up, which imports what a dotted one names.
+
+    Args:
+        cfg: Changed in place.
+        root: Folder.
+        name: Of the config.
+        loaders: Those of `cfg` whose datasets are meant. Defaults to all.
 
     Raises:
         ValueError: No dataset of the config takes it.
     """
     takers = [
-        data for data in datasets(cfg) if _parameter(data, "data_root") or "data_root" in data
+        data
+        for loader in (dataloaders(cfg) if loaders is None else loaders)
+        for data in leaf_datasets(loader.dataset)
+        if _parameter(data, "data_root") or "data_root" in data
     ]
     if not takers:
         raise ValueError(f"--data-root {root}: no dataset of {name} reads a folder.")

@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 
 from xmoco_plugin.checkpoint import sha256_of
 from xmoco_plugin.cli import backbones, common
+from xmoco_plugin.cli.earlier import refuse_other
 from xmoco_plugin.data import NpzImages, labelled_sets, limit_pixels
 from xmoco_plugin.evaluation.features import (
     ModelEmbedder,
@@ -177,29 +178,6 @@ def settings_of(args: argparse.Namespace, settings: Settings) -> dict:
     options |= {"config": args.config and Path(args.config).name, "cfg_options": args.cfg_options}
     options["data folder (SHA-256 of its path)"] = where
     return json.loads(mmengine.dump(options, file_format="json"))
-
-
-def refuse_other(out: Path, facts: dict) -> None:
-    """Lets nobody lose an evaluation to another one.
-
-    Raises:
-        ValueError: the folder holds one with other settings; they are named.
-    """
-    file = out / "evaluation.json"
-    if not file.is_file():
-        return
-    try:
-        found = json.loads(file.read_text())
-    except ValueError:  # cut off: there is nothing to lose
-        return
-    decisive = ("sha256", "data", "image_size", "train", "test", "classes")
-    old, new = ({k: f.get(k) for k in decisive} | (f.get("settings") or {}) for f in (found, facts))
-    unlike = [f"{k} was {old.get(k)}, now {new[k]}" for k in new if old.get(k) != new[k]]
-    if unlike:
-        raise ValueError(
-            f"{out} holds an evaluation with other settings: {'; '.join(unlike)}. Name another "
-            "folder with --out, or remove this one."
-        )
 
 
 def environment() -> dict[str, str]:

@@ -12,6 +12,7 @@ import torch
 from xmoco_plugin._host_loading import weights_only_everywhere
 from xmoco_plugin.cli.user_errors import user_message
 from xmoco_plugin.untrusted import printable_output
+from xmoco_plugin.untrusted.streams import escape_controls
 
 USER_ERROR = 2  # exit status, as argparse's own
 STOPPED = 130  # as a shell's after Ctrl-C
@@ -38,11 +39,12 @@ def _run(main: Callable[[], None]) -> int:
         message = user_message(error)
         if message is None:
             raise
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        # On a terminal too: an error moves no cursor and has no colour.
+        print(f"error: {escape_controls(message)}", file=sys.stderr, flush=True)
         return USER_ERROR
     except KeyboardInterrupt as stop:
         if os.environ.get("RANK", "0") == "0" and PARENT not in os.environ:
-            print(str(stop) or "stopped", file=sys.stderr, flush=True)
+            print(escape_controls(str(stop)) or "stopped", file=sys.stderr, flush=True)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # At once: the group's end may wait for what the other processes never send.
             sys.stdout.flush()

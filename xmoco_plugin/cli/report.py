@@ -2,7 +2,10 @@
 """Writes what a run, or several side by side, has learnt into one HTML file: docs/report.md."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
 
 from xmoco_plugin.cli import common, console
 from xmoco_plugin.untrusted import printable
@@ -26,6 +29,14 @@ def run_names(folders: list[str]) -> list[str]:
     return names
 
 
+def checked_loaders(cfg: Config) -> list[ConfigDict]:
+    """The dataloaders that check_buildable has looked at: no test's, which no report reads."""
+    val_cfg = cfg.get("val_cfg")
+    bank = val_cfg.get("bank_dataloader") if isinstance(val_cfg, Mapping) else None
+    found = (cfg.train_dataloader, cfg.get("val_dataloader"), bank)
+    return [loader for loader in found if isinstance(loader, Mapping) and "dataset" in loader]
+
+
 def main(args: argparse.Namespace) -> None:
     """Reports."""
     out = Path(args.out) if args.out else Path(args.work_dirs[0]) / "report.html"
@@ -37,7 +48,8 @@ def main(args: argparse.Namespace) -> None:
         if run.config is not None and args.data_root is not None:
             try:
                 check_buildable(run.config)  # before its types are looked up
-                common.set_data_root(run.config, args.data_root, run.config_name)
+                loaders = checked_loaders(run.config)
+                common.set_data_root(run.config, args.data_root, run.config_name, loaders)
             except ValueError as error:  # its datasets read no folder; other runs' may
                 run.missing.append(str(error))
     with console.waiting(f"writing {out}"):

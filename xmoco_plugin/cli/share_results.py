@@ -44,9 +44,7 @@ def write_results(root: Path, runs: list[Run], args: argparse.Namespace) -> str:
     done = [run for run in runs if run.done]
     metrics = transfer.with_zeros(
         {
-            (run.start, run.share, run.seed): json.loads(
-                (run.folder / transfer.METRICS).read_text(encoding="utf-8")
-            )
+            (run.start, run.share, run.seed): transfer.read_metrics(run.folder / transfer.METRICS)
             for run in done
         }
     )

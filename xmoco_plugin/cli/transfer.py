@@ -3,7 +3,6 @@
 
 import argparse
 import copy
-import json
 import os
 import re
 import statistics
@@ -17,6 +16,7 @@ from mmengine.config import Config
 from xmoco_plugin.checkpoint import sha256_of
 from xmoco_plugin.cli import common, console, exits, processes
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
+from xmoco_plugin.untrusted import FileRefusedError, printable, read_json_object
 from xmoco_plugin.weights import check_named_weights
 
 Key = TypeVar("Key")
@@ -34,6 +34,7 @@ COLUMNS = {
     "seg": {"mIoU": r"mIoU", "mAcc": r"mAcc", "aAcc": r"aAcc"},
 }
 METRICS = "metrics.json"  # in a run's folder, once it is tested
+AGAIN = "Remove it: the run is tested anew."
 NOTHING_FOUND = {"coco/bbox_mAP", "coco/bbox_mAP_50", "coco/bbox_mAP_75"}
 # Which settings of a dataset an option names, by task.
 PATHS = {
@@ -146,7 +147,7 @@ def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) 
     """Trains and tests with one seed, or reads what an equal run has left; returns its metrics.
 
     Raises:
-        ValueError: The folder holds a run with other settings.
+        ValueError: The folder holds a run with other settings, or metrics that are none.
         SystemExit: Training or testing ended with an error, which they have printed.
     """
     cfg = config_of_run(cfg, folder, seed)
@@ -155,7 +156,23 @@ def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) 
         folder.mkdir(parents=True, exist_ok=True)
         config.write_text(cfg.pretty_text)
         _run("train", [str(config), "--test-out", str(metrics)], gpus, extra)
-    return json.loads(metrics.read_text())
+    return read_metrics(metrics)
+
+
+def read_metrics(file: Path) -> dict[str, float]:
+    """What a test has written; empty where it found nothing.
+
+    Raises:
+        ValueError: It cannot be read, or is something else than numbers by name.
+    """
+    try:
+        metrics = read_json_object(file, finite=False)
+    except FileRefusedError as error:
+        raise ValueError(f"{printable(file)}: {error}. {AGAIN}") from None
+    for name, value in metrics.items():
+        if not isinstance(value, (int, float)):
+            raise ValueError(f"{printable(file)}: {printable(name)} is no number. {AGAIN}")
+    return metrics
 
 
 def table(task: str, label: str, digest: str, config: str, runs: dict[int, dict]) -> str:

@@ -105,26 +105,33 @@ def check_files(folder: Path) -> None:
     """Makes sure that nothing of a run's own hangs, floods or leads out of its folder.
 
     Raises:
-        PretrainError: Names what is no regular file, or a link to where something is appended.
+        PretrainError: Names what is no regular file, or a link that leads out of the folder: the
+            host would write over what it leads to.
     """
-    checkpoints = [file.name for file in folder.glob("epoch_*.pth")]
-    for name in (*READ, *checkpoints):
+    inside = os.path.realpath(folder)
+    entries = sorted(os.listdir(folder))
+    checkpoints = [name for name in entries if name.endswith(".pth")]
+    for name in dict.fromkeys((*READ, *checkpoints)):
         file = folder / name
         if not os.path.lexists(file):
             continue
         if not file.is_file():
             kind = "a folder" if file.is_dir() else "a pipe, a device or a link to nothing"
             raise PretrainError(
-                f"{file}: not a regular file: {kind}. Remove it, or name another --out."
+                f"{printable(file)}: not a regular file: {kind}. Remove it, or name another --out."
             )
-        if name in APPENDED and file.resolve().parent != folder.resolve():
+    for name in entries:
+        file, place = folder / name, os.path.realpath(folder / name)
+        if name != "unpacked" and file.is_symlink() and not Path(place).is_relative_to(inside):
             raise PretrainError(
-                f"{file} is a link to {printable(file.resolve())}, and a run writes into its own "
+                f"{printable(file)} is a link to {printable(place)}, and a run writes into its own "
                 "folder only. Put a copy in its place, or name another --out."
             )
     unpacked = folder / "unpacked"
     if unpacked.is_symlink():
-        raise PretrainError(f"{unpacked} is a link. Put the folder in its place, or remove it.")
+        raise PretrainError(
+            f"{printable(unpacked)} is a link. Put the folder in its place, or remove it."
+        )
 
 
 def judged(folder: Path) -> int:

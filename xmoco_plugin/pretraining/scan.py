@@ -158,7 +158,7 @@ def scan_images(
     for path in paths:
         line = facts[path]
         if "reason" in line:
-            found.bad.append((path, line["reason"]))
+            found.bad.append((path, printable(line["reason"])))  # the cache is anybody's
             continue
         found.good.append(path)
         sides.append(line["sides"])

@@ -32,7 +32,7 @@ KEY = re.compile(r"[^'\"\\{}]*")
 KEY_LIMIT = 200  # characters (ours)
 # Backends of the host's files import modules and ask servers; these two read files.
 BACKEND_KEYS = ("backend_args", "file_client_args", "sys_path", "server_list_cfg", "client_cfg")
-LOCAL = (None, {}, {"backend": "local"}, {"backend": "disk"})
+LOCAL: tuple[dict[str, str] | None, ...] = (None, {}, {"backend": "local"}, {"backend": "disk"})
 # Numbers of a model (ours), far above any that is trained: layers, widths, all others.
 LAYERS = re.compile(r"(^|_)(depths?|layers|blocks|stages|repeats?|convs|stack\w*)$")
 WIDTHS = re.compile(r"(^|_)(channels|dims?|width|planes|heads|groups|hidden\w*)$")

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What a training goes on from: its state must be one, and gives the host no orders."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,11 @@ def _harmless(key: object, value: object, folder: Path) -> object:
     ours = file.suffix == ".pth" and file.name.startswith("best_" if best else ("epoch_", "iter_"))
     if ours and file.is_file() and not file.is_symlink():
         return str(file)
+    # Quietly: most loads, load_from's and --init's, go on from nothing and would not follow it.
     print_log(
         f"The checkpoint says of its run that {printable(key)} is {printable(value)}, and no such "
         "file of the run lies beside it: this is forgotten, so that nothing else is removed.",
         "current",
+        logging.DEBUG,
     )
     return FORGOTTEN

@@ -69,6 +69,22 @@ def test_a_config_that_names_a_function_builds_nothing(
     assert 'id="curve-loss"' in (run / "report.html").read_text()
 
 
+@pytest.mark.parametrize("where", ["test_dataloader", "train_cfg", "test_cfg"])
+def test_no_type_of_a_part_that_a_report_does_not_build_is_imported(
+    run, tmp_path, monkeypatch, where
+):
+    mark = tmp_path / "MARK"
+    (tmp_path / f"evil_{where}.py").write_text(code(mark) + "class X:\n    pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    loader = f"dict(dataset=dict(type='evil_{where}.X'))"
+    inside = f"{where} = dict(bank_dataloader={loader})"
+    with open(run / "config.py", "a") as file:
+        file.write(f"{where} = {loader}\n" if where == "test_dataloader" else f"{inside}\n")
+    assert run_tool(import_tool("report"), monkeypatch, run, "--data-root", "x") == 0
+    assert not mark.exists()
+
+
 def test_a_base_outside_the_installed_package_is_not_followed(run, tmp_path):
     mark, elsewhere = tmp_path / "MARK", tmp_path / "elsewhere.py"
     elsewhere.write_text(code(mark))
