@@ -76,6 +76,7 @@ RUNS = [
         kinds.PICKLE,
         lambda s, f: [s.here, s.here / "arrays"],
         "cifar-10-batches-py/data_batch_1",
+        refuses=False,  # the host refuses, and names the folder
     ),
     Way(
         "report",
