@@ -8,6 +8,7 @@ import pytest
 
 from ..tool_modules import import_tool, run_tool
 from . import good
+from .way import RUN
 
 
 def done_run(folder: Path) -> Path:
@@ -15,18 +16,6 @@ def done_run(folder: Path) -> Path:
     good.folder(folder / "images")
     tool = import_tool("pretrain")
     with pytest.MonkeyPatch.context() as patch:
-        words = ["--data", folder / "images", "--out", folder / "run"]
-        words += [
-            "--model",
-            "MobileNetV3:small_050",
-            "--image-size",
-            32,
-            "--batch-size",
-            4,
-            "--epochs",
-            1,
-            "--workers",
-            0,
-        ]
+        words = ["--data", folder / "images", "--out", folder / "run", *RUN]
         assert run_tool(tool, patch, *words) == 0, sys.stderr
     return folder / "run"

@@ -72,9 +72,6 @@ RUN_CONFIG = {
     ),
     "a base elsewhere": Kind(
         lambda p, m: (
-            p.with_name("evil.txt").rename(p.with_name("evil2.txt"))
-            if p.with_name("evil.txt").exists()
-            else 0,
             p.parent.parent.joinpath("elsewhere.py").write_text(
                 f"import os\nos.mkdir({str(m)!r})\n"
             ),

@@ -1,7 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Where a command is run: good files of every kind, of which one becomes hostile."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -152,8 +151,3 @@ def exported(file: Path) -> None:
     import torch
 
     torch.save({"state_dict": good.weights(), "meta": {"exported_by": "xmoco_plugin"}}, file)
-
-
-def options_of(run: Path) -> dict:
-    """What a run was started with."""
-    return json.loads((run / "options.json").read_text())
