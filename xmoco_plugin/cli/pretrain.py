@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,15 @@ SHOWN = 20  # files that were left out; all of them are in scan.txt
 
 
 def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> own.Scan:
-    """Scans, with a bar, or with a line at every tenth where there is no terminal."""
-    screen, tenth = Console(stderr=True), [-1]
+    """Scans, with a bar, or with a line every few seconds where there is no terminal."""
+    screen, said = Console(stderr=True), [-math.inf]
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task(what)
 
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
-            if not screen.is_terminal and 10 * done // total > tenth[0]:
-                tenth[0] = 10 * done // total
+            if not screen.is_terminal and time.monotonic() - said[0] > 5:
+                said[0] = time.monotonic()
                 print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
         workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
@@ -57,8 +58,7 @@ def take_images(
 
     Args:
         args: Of the command line.
-        folder: Of the run.
-        began: The settings of a run that goes on.
+        folder: Of the run; `began`: its settings, where it goes on.
 
     Raises:
         PretrainError: There are too few different ones, or others than when the run began.

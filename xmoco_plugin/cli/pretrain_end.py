@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """How a run of pretrain.py ends: its report, what its folder holds, and what to do with it."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -65,6 +66,12 @@ def in_doubt(folder: Path) -> str | None:
     )
 
 
+def command_lines(steps: str) -> list[str]:
+    """The shell lines of next_steps.md, in its order; the Python of each library stays there."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", steps, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
 def finish(folder: Path) -> None:
     """Writes the report and what leads on, and says what there is."""
     report(folder)
@@ -78,4 +85,5 @@ def finish(folder: Path) -> None:
     else:
         if doubt := in_doubt(folder):
             print(doubt)
-        print(f"\n{steps.read_text()}", flush=True)
+        print("\nwhat to do with it; next_steps.md has the lines for each library too:")
+        print(*(f"  {line}" for line in command_lines(steps.read_text())), sep="\n", flush=True)
