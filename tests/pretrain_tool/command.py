@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from ..tool_modules import TOOLS, run_tool
 
@@ -26,3 +27,10 @@ def refused(tool, monkeypatch, capsys, *arguments) -> str:
     """What a command that must fail prints; it must end with status 2 and no traceback."""
     assert run_tool(tool, monkeypatch, *arguments) == 2
     return capsys.readouterr().err
+
+
+def fake_training(folder: Path, body: str) -> Path:
+    """A program to start in place of the commands' door; it does something else."""
+    folder.mkdir()
+    (folder / "door.py").write_text(f"import os, sys, time\n{body}")
+    return folder / "door.py"

@@ -8,18 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from pathlib import Path
 
-import pytest
 import torch
 
 from xmoco_plugin.pretraining import run_lock
 
 from ..pretraining.folder import draw
 from ..tool_modules import TOOLS, heed_ctrl_c, run_tool, wait_for_file
-from .command import EPOCHS, FAST, refused
+from .command import EPOCHS, FAST, fake_training, refused
 
 
 def test_the_same_command_again_trains_nothing_and_other_options_are_named(
@@ -88,13 +85,6 @@ train_dataloader = dict(dataset=dict(type="ListedImages"))
 """
 
 
-def fake_training(folder: Path, body: str) -> Path:
-    """A program to start in place of the commands' door; it does something else."""
-    folder.mkdir()
-    (folder / "door.py").write_text(f"import os, sys, time\n{body}")
-    return folder / "door.py"
-
-
 def test_a_second_start_is_refused_while_the_first_or_its_training_lives(
     tmp_path, tool, monkeypatch, capsys
 ):
@@ -160,30 +150,6 @@ sys.exit(7)
         assert tool.train(tmp_path, EPOCHS, 1, lock) == 7
 
 
-def test_an_interrupted_start_takes_its_training_with_it(tool, monkeypatch, tmp_path):
-    monkeypatch.setattr(run_lock, "PATIENCE", 30)
-    ready = tmp_path / "ready"
-    body = f"open({str(ready)!r}, 'w')\ntime.sleep(600)\n"
-    monkeypatch.setattr(tool.processes, "DOOR", fake_training(tmp_path / "tools", body))
-
-    def interrupt():
-        while not ready.is_file():
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    # A shell's background job, which these tests may be, has Ctrl-C ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with tool.own.RunLock(tmp_path / "run") as lock:
-            threading.Thread(target=interrupt).start()
-            with pytest.raises(KeyboardInterrupt):
-                tool.train(tmp_path / "run", EPOCHS, 1, lock)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    with tool.own.RunLock(tmp_path / "run"):  # refused if the training lived
-        pass
-
-
 def command_of(data, out, epochs: int) -> list:
     command = ["--data", data / "images", "--out", out, "--model", "MobileNetV2", *FAST]
     command[command.index(EPOCHS)] = epochs
@@ -226,15 +192,21 @@ def test_a_killed_run_goes_on_with_the_same_command(data, tmp_path, tool, monkey
     command = command_of(data, out, 8)
     process = start(command, subprocess.DEVNULL)
     end = time.monotonic() + 900
-    while not (out / "backbone.pth").is_file() and time.monotonic() < end:
+    while not (out / "epoch_3.pth").is_file() and time.monotonic() < end:
         time.sleep(0.2)
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    # What a machine that went down leaves: a checkpoint that is cut off, and nothing noted.
+    newest = max(out.glob("epoch_*.pth"), key=lambda file: int(file.stem.split("_")[1]))
+    os.truncate(newest, newest.stat().st_size // 2)
+    (out / "last_checkpoint").write_text("")
     assert run_tool(tool, monkeypatch, *command) == 0
     printed = capfd.readouterr()
     assert "going on with" in printed.out
     assert "resumed" in (printed.out + printed.err).lower()
+    assert f"{newest.name} is cut off" in printed.err
+    assert newest.with_name(f"{newest.name}.broken").is_file()
     lines = [json.loads(line) for line in (out / "health.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 9))
 

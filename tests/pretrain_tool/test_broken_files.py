@@ -18,6 +18,8 @@ FILES = (
 # Read only by the training, or made anew: a run goes on without.
 NEEDLESS = {"scan.jsonl", "opening.txt", "summary.json", "metrics.jsonl", "health.jsonl"}
 NEEDLESS |= {".pretrain.lock", "digests.txt", "backbone.pth"}
+# Passed over with a warning: the run goes on from the newest whole checkpoint.
+PASSED_OVER = {"last_checkpoint", f"epoch_{EPOCHS}.pth"}
 
 
 @pytest.fixture
@@ -62,6 +64,12 @@ def test_going_on_is_refused_in_a_sentence_or_works(
             assert name in error or other, case
             assert len(error.splitlines()) == 1, case
             assert len(error) < 1500, case
+            assert name not in PASSED_OVER or kind in NO_FILES, case
+        elif name in PASSED_OVER:
+            assert any(
+                line.startswith("warning: ") and name in line and "going on from epoch_" in line
+                for line in printed.err.splitlines()
+            ), case
         elif kind in NO_FILES:  # emptied, or read as far as its limit
             assert kind == "sparse", case
             assert name in NEEDLESS, case

@@ -1,11 +1,14 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """How a tool ends: well, by an error that its user can mend, by Ctrl-C, or by a fault."""
 
+import contextlib
 import faulthandler
 import gc
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -16,17 +19,45 @@ from xmoco_plugin.untrusted.streams import escape_controls
 
 USER_ERROR = 2  # exit status, as argparse's own
 STOPPED = 130  # as a shell's after Ctrl-C
+TERMINATED = 143  # as a shell's after SIGTERM
 PARENT = "XMOCO_TOOL_PARENT"  # set where another tool started this one and speaks for both
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which SLURM, Docker and systemd send: it ends a tool as Ctrl-C does."""
 
 
 def run(main: Callable[[], None]) -> int:
     """Runs `main`; returns the exit status, 2 and only a message where the user can mend it.
 
-    Ctrl-C ends with status 130 and what `main` put into the KeyboardInterrupt: how to go on.
+    Ctrl-C ends with status 130, SIGTERM with 143, and with what `main` put into the
+    KeyboardInterrupt: how to go on.
     Names are anybody's: control characters reach neither the terminal nor a log.
     """
-    with printable_output():
+    with printable_output(), _heed_sigterm():
         return _run(main)
+
+
+@contextlib.contextmanager
+def _heed_sigterm() -> Iterator[None]:
+    """Lets SIGTERM raise :class:`Terminated`, where nobody else has said what it does."""
+    unset = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if not unset or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() != owner:  # a forked worker, which its pool ends in this way
+            os.kill(os.getpid(), number)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(main: Callable[[], None]) -> int:
@@ -43,13 +74,14 @@ def _run(main: Callable[[], None]) -> int:
         print(f"error: {escape_controls(message)}", file=sys.stderr, flush=True)
         return USER_ERROR
     except KeyboardInterrupt as stop:
+        status = TERMINATED if isinstance(stop, Terminated) else STOPPED
         if os.environ.get("RANK", "0") == "0" and PARENT not in os.environ:
             print(escape_controls(str(stop)) or "stopped", file=sys.stderr, flush=True)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # At once: the group's end may wait for what the other processes never send.
             sys.stdout.flush()
-            os._exit(STOPPED)
-        return STOPPED
+            os._exit(status)
+        return status
     else:
         # Runner, model and hooks refer to each other, and DDP to its process group: without this it
         # outlives its destruction below, and gloo's threads run on while the interpreter takes

@@ -5,7 +5,6 @@ The same command again goes on where it stopped. What it chooses and why: docs/c
 """
 
 import argparse
-import contextlib
 import math
 import os
 import shutil
@@ -29,8 +28,9 @@ from xmoco_plugin.cli import console, exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
 from xmoco_plugin.pretraining import choices as rules
-from xmoco_plugin.untrusted import last_checkpoint, printable
+from xmoco_plugin.untrusted import printable
 from xmoco_plugin.visualization.report.config_diff import differences, host_config
+from xmoco_plugin.weights import newest_before
 
 SHOWN = 20  # files that were left out; all of them are in scan.txt
 
@@ -231,16 +231,16 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
 
 def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock, verbose: bool = False) -> int:
     """Trains, or goes on, in a process that holds the folder too; returns the exit status."""
-    last = last_checkpoint(folder)
+    last = own.set_aside(folder)
     resume: list[str] = []
     if last is not None:
         done = own.epoch_of(last)
         if done >= epochs and own.judged(folder) >= epochs:
             print(f"all {epochs} epochs are done")
             return 0
-        resume = ["--resume"]
+        resume = ["--resume", str(last)]
         if done >= epochs:  # killed after the last checkpoint: what follows it is made once more
-            before = own.checkpoint_before(folder, last)
+            before = newest_before(folder, last)
             resume = ["--resume", str(before)] if before else []
     # What lies in the folder is data: the training does not run it either.
     resume.append("--config-as-data")
@@ -251,25 +251,9 @@ def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock, verbose: bool
         try:
             lock.note(training.pid)
             return training.wait()
-        except BaseException:  # Ctrl-C above all: the training does not outlive it
-            _end(training)
+        except BaseException as stop:  # Ctrl-C above all: the training does not outlive it
+            processes.end(training, isinstance(stop, exits.Terminated))
             raise
-
-
-def _end(training: subprocess.Popen) -> None:
-    """Ends a training: a terminal's Ctrl-C has reached it too, else it is asked, at last made to.
-
-    Several processes are ended by the launcher, which is killed only when it has had the time.
-    """
-    try:
-        for ask, seconds in ((None, 3), (training.terminate, 40)):
-            if ask is not None:
-                ask()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                training.wait(seconds)
-                return
-    finally:  # a second Ctrl-C as well
-        training.kill()
 
 
 def _ask_disk(folder: Path, needed: int, what: str) -> None:
@@ -290,11 +274,12 @@ def main(args: argparse.Namespace) -> None:
     try:
         with own.RunLock(folder) as lock:
             own.check_files(folder)
+            own.remove_temporary(folder)
             options.claim(folder, args)
             epochs = prepare(args, given, folder)
             status = train(folder, epochs, given.get("gpus", 1), lock, args.verbose)
-            end.finish(folder)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("stopped; the same command goes on") from None
+            end.finish(folder, status)
+    except KeyboardInterrupt as stop:
+        raise type(stop)("stopped; the same command goes on") from None
     if status:
-        raise SystemExit(status)
+        raise SystemExit(128 - status if status < 0 else status)

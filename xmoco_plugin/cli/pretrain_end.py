@@ -2,6 +2,7 @@
 """How a run of pretrain.py ends: its report, what its folder holds, and what to do with it."""
 
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -72,8 +73,37 @@ def command_lines(steps: str) -> list[str]:
     return [line for block in blocks for line in block.splitlines()]
 
 
-def finish(folder: Path) -> None:
-    """Writes the report and what leads on, and says what there is."""
+def ended_badly(status: int) -> str:
+    """Why a training ended with a status that is not 0, as far as the status tells."""
+    if status >= 0:
+        return f"the training ended with status {status}; what it said stands above"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    killer = (
+        ": by the system where memory ran out (`dmesg` tells; a smaller --batch-size or fewer "
+        "--workers help), or by somebody"
+        if name == "SIGKILL"
+        else ""
+    )
+    return f"the training was killed ({name}){killer}"
+
+
+def finish(folder: Path, status: int = 0) -> None:
+    """Writes the report and what leads on, and says what there is.
+
+    Args:
+        folder: Of the run.
+        status: Of the training, negative for a signal; what follows is then of a part of the run.
+    """
+    if status:
+        print(
+            f"error: {ended_badly(status)}. The run is not done: the same command goes on. This is "
+            "what there is so far:",
+            file=sys.stderr,
+            flush=True,
+        )
     report(folder)
     steps = own.hand_over(folder)
     print(f"\n{folder}")

@@ -4,6 +4,7 @@
 import argparse
 import gc
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import ProgressHook
 from xmoco_plugin.pretraining import check_numbers, run_settings
 from xmoco_plugin.untrusted import FileRefusedError, last_checkpoint, printable, read_text
-from xmoco_plugin.weights import check_named_weights
+from xmoco_plugin.weights import check_named_weights, go_on_from
 
 
 def merge(cfg: Config, args: argparse.Namespace) -> None:
@@ -111,18 +112,20 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         runner = common.build_runner(cfg, state)
         if latest is not None:  # or the host would follow the path that is noted, wherever it leads
             runner._load_from = str(latest)
+        elif resume_auto:
+            runner._resume = False  # the host would look again, and find what is not whole
     try:
         runner.train()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         for hook in runner.hooks:
             if isinstance(hook, ProgressHook):
                 hook.close()  # the bar would stand between the log and what follows
-        raise KeyboardInterrupt(how_to_go_on(cfg, began)) from None
+        raise type(stop)(how_to_go_on(cfg, began)) from None
     return cfg.work_dir
 
 
 def newest(cfg: Config) -> Path | None:
-    """The checkpoint that the work dir goes on from.
+    """The checkpoint that the work dir goes on from; says which ones are not whole.
 
     Raises:
         FileRefusedError: What it notes cannot be read, or is not there.
@@ -130,7 +133,11 @@ def newest(cfg: Config) -> Path | None:
     kept = ((cfg.get("default_hooks") or {}).get("checkpoint") or {}).get("out_dir")
     # The host makes a folder of the work dir's name there.
     there = Path(kept, Path(os.path.normpath(cfg.work_dir)).name) if kept else None
-    return last_checkpoint(cfg.work_dir, there)
+    found = go_on_from(cfg.work_dir, there)
+    if os.environ.get("RANK", "0") == "0":
+        for line in found.said():
+            print(line, file=sys.stderr, flush=True)
+    return found.checkpoint
 
 
 def how_to_go_on(cfg: Config, began: float) -> str:

@@ -7,6 +7,7 @@ from .errors import PretrainError
 from .first_weights import first_weights
 from .hand_over import hand_over
 from .image_list import compare_with_list, write_list
+from .interrupted import remove_temporary, set_aside
 from .memory import free_memory, measure_step
 from .numbers import check_numbers
 from .run_config import (
@@ -22,7 +23,6 @@ from .run_folder import (
     ANOTHER,
     RunSettings,
     check_files,
-    checkpoint_before,
     epoch_of,
     judged,
     last_verdict,
@@ -52,7 +52,6 @@ __all__ = [
     "check_number",
     "check_numbers",
     "check_source",
-    "checkpoint_before",
     "compare_with_list",
     "describe",
     "epoch_of",
@@ -71,9 +70,11 @@ __all__ = [
     "outlook",
     "overlap",
     "probe",
+    "remove_temporary",
     "run_config",
     "run_settings",
     "scan_images",
+    "set_aside",
     "unfit_for_configs",
     "write_list",
 ]

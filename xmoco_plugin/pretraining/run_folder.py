@@ -2,7 +2,6 @@
 """The folder of a run that goes on: read as data, wherever it lies now."""
 
 import os
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +31,6 @@ READ = (
     *("summary.json", "summary_maps.npz", "summary.png", "first_batch.png", "report.html"),
     *("next_steps.md", "backbone.pth", "backbone.safetensors", *FINE_TUNING, *APPENDED),
 )
-EPOCH = re.compile(r"epoch_(\d{1,9})\.pth")
 ANOTHER = (
     "Put it back as it was, or start a run of its own: another --out, with --init and the "
     "backbone.pth of this one to go on from its weights."
@@ -182,16 +180,6 @@ def epoch_of(checkpoint: Path) -> int:
             "training. Write the name of another one into last_checkpoint, beside it."
         )
     return epoch
-
-
-def checkpoint_before(folder: Path, last: Path) -> Path | None:
-    """The newest checkpoint but the last."""
-    numbers = {
-        int(match[1]): file
-        for file in folder.glob("epoch_*.pth")
-        if file.name != last.name and (match := EPOCH.fullmatch(file.name))
-    }
-    return numbers[max(numbers)] if numbers else None
 
 
 def move_texts(folder: Path, old: str) -> None:

@@ -15,9 +15,11 @@ from .named import (
 from .numbers import check_kinds, check_optimizer, check_weights
 from .reader import read_checkpoint, require_safetensors
 from .resumed import check_resumable, without_orders
+from .whole import GoOn, go_on_from, newest_before
 
 __all__ = [
     "CheckpointError",
+    "GoOn",
     "Named",
     "allow_checkpoint_classes",
     "cached_file",
@@ -29,7 +31,9 @@ __all__ = [
     "check_scheme",
     "check_weights",
     "fetch",
+    "go_on_from",
     "named_weights",
+    "newest_before",
     "noted_checkpoint",
     "read_checkpoint",
     "require_safetensors",
