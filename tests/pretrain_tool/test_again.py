@@ -189,7 +189,7 @@ def test_ctrl_c_ends_both_processes_with_one_line_and_without_a_traceback(data, 
 
 def test_a_killed_run_goes_on_with_the_same_command(data, tmp_path, tool, monkeypatch, capfd):
     out = tmp_path / "run"
-    command = command_of(data, out, 8)
+    command = command_of(data, out, 5)
     process = start(command, subprocess.DEVNULL)
     end = time.monotonic() + 900
     while not (out / "epoch_3.pth").is_file() and time.monotonic() < end:
@@ -208,7 +208,7 @@ def test_a_killed_run_goes_on_with_the_same_command(data, tmp_path, tool, monkey
     assert f"{newest.name} is cut off" in printed.err
     assert newest.with_name(f"{newest.name}.broken").is_file()
     lines = [json.loads(line) for line in (out / "health.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == list(range(1, 9))
+    assert [line["epoch"] for line in lines] == list(range(1, 6))
 
 
 def test_a_refused_start_can_be_mended(tool, monkeypatch, capsys, tmp_path):
