@@ -11,6 +11,7 @@ from xmoco_plugin.cli import start
 from xmoco_plugin.cli.options import evaluate, export_backbone, parse, pretrain
 from xmoco_plugin.evaluation import average_precision, linear_probe, protocols
 from xmoco_plugin.pretraining import LOCK
+from xmoco_plugin.untrusted.image_file import MAX_PIXELS
 
 LINES = [
     [],
@@ -46,6 +47,20 @@ def test_what_the_options_repeat_is_what_the_rooms_have():
     assert evaluate.WEIGHT_DECAYS == linear_probe.WEIGHT_DECAYS
     assert evaluate.RULES == average_precision.RULES
     assert pretrain.LOCK == LOCK
+    assert pretrain.DEFAULTS["max_pixels"] == f"{MAX_PIXELS:,}"
+    assert parse("pack_images", ["pack", "F", "OUT"]).max_pixels == MAX_PIXELS
+
+
+@pytest.mark.parametrize(
+    "words", [["test", "c.py", "x.pth", "--out"], ["train", "c.py", "--test-out"]], ids=" ".join
+)
+def test_a_file_whose_format_no_ending_names_is_refused_before_the_work(words, tmp_path, capsys):
+    (tmp_path / "c.py").touch()
+    command, *rest = words
+    rest = [str(tmp_path / word) if word.endswith((".py", ".pth")) else word for word in rest]
+    with pytest.raises(SystemExit):
+        parse(command, [*rest, "metrics.txt"])
+    assert "ends in none of .json, .yaml" in capsys.readouterr().err
 
 
 def test_a_wrong_start_of_a_pretraining_names_every_mistake_at_once(tmp_path, monkeypatch, capsys):

@@ -4,12 +4,12 @@
 import argparse
 import time
 
-import mmengine
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from xmoco_plugin.cli import backbones, common, console
 from xmoco_plugin.cli.options.eval_knn import SUBFOLDER
+from xmoco_plugin.cli.results_file import dump
 from xmoco_plugin.evaluation.knn_val_loop import KNNValLoop, setting_name
 
 LOOPS = {"val": "KNNValLoop", "test": "KNNTestLoop"}
@@ -98,4 +98,4 @@ def judge(args: argparse.Namespace, state: console.Quiet | None) -> None:
     print_table(rows)
     if args.out:
         facts = {"config": args.config, "checkpoint": args.checkpoint, "seconds": seconds}
-        mmengine.dump({**facts, **images, "results": rows}, args.out, indent=1)
+        dump({**facts, **images, "results": rows}, args.out, indent=1)

@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 from xmoco_plugin.checkpoint import sha256_of
 from xmoco_plugin.cli import backbones, common
 from xmoco_plugin.cli.earlier import refuse_other
+from xmoco_plugin.cli.results_file import dump
 from xmoco_plugin.data import NpzImages, labelled_sets, limit_pixels
 from xmoco_plugin.evaluation.features import (
     ModelEmbedder,
@@ -246,7 +247,7 @@ def main(args: argparse.Namespace) -> None:
         print(f"{name}: {minutes:.2f} minutes", file=sys.stderr, flush=True)
         rows += [row(*s, minutes=None if i else minutes) for i, s in enumerate(scores)]
         # After each, so that a long one that is stopped costs its own figures only.
-        mmengine.dump({**facts, "results": rows}, out / "evaluation.json", indent=1)
+        dump({**facts, "results": rows}, out / "evaluation.json", indent=1)
         (out / "evaluation.md").write_text(markdown(facts, rows) + "\n")
     print(f"{markdown(facts, rows)}\n\nwritten to {out}", flush=True)
 

@@ -3,12 +3,12 @@
 
 import argparse
 
-import mmengine
 from mmengine.config import Config
 from mmengine.device import get_device
 
 from xmoco_plugin.cli import common, console
 from xmoco_plugin.cli.options.test import SUBFOLDER
+from xmoco_plugin.cli.results_file import dump
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.weights import check_named_weights
 
@@ -64,4 +64,4 @@ def test(args: argparse.Namespace, state: console.Quiet | None) -> None:
         runner = common.build_runner(cfg, state)
     metrics = runner.test()
     if args.out:
-        mmengine.dump(metrics, args.out)
+        dump(metrics, args.out)

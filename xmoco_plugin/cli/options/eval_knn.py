@@ -4,7 +4,7 @@
 import argparse
 
 from .parser import whole
-from .shared import add_common_arguments, temperature
+from .shared import FIGURES, add_common_arguments, results_file, temperature
 
 SUBFOLDER = "eval_knn"  # of the training's work dir
 
@@ -26,5 +26,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         help='of the weights exp(cosine / temperature), above 0, or "none": every neighbour has '
         "one vote; default: the config's",
     )
-    parser.add_argument("--out", help="file for the results (.json); default: print them")
+    parser.add_argument(
+        "--out",
+        type=results_file(*FIGURES),
+        help="file for the results (.json, .yaml or .pkl); default: print them",
+    )
     add_common_arguments(parser, SUBFOLDER)

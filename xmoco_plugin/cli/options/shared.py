@@ -3,12 +3,14 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from .parser import ConfigOptions, one_of, whole
 
 USUAL_SIZE = 224  # px, of ImageNet's recipes
+FIGURES = (".json", ".yaml", ".yml", ".pkl", ".pickle")  # mmengine.dump's
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
@@ -152,3 +154,16 @@ def temperature(text: str) -> float | None:
     if not value > 0:
         raise argparse.ArgumentTypeError(f'{text}: a number above 0, or "none"')
     return value
+
+
+def results_file(*endings: str) -> Callable[[str], str]:
+    """Type of an option: a file for figures, in a format that its ending names."""
+
+    def file(text: str) -> str:
+        if Path(text).suffix not in endings:
+            raise argparse.ArgumentTypeError(
+                f"its name ends in none of {', '.join(endings)}, which name the format: {text}"
+            )
+        return text
+
+    return file

@@ -3,7 +3,7 @@
 
 import argparse
 
-from .shared import add_common_arguments
+from .shared import FIGURES, add_common_arguments, results_file
 
 SUBFOLDER = "test"  # of the training's work dir
 
@@ -13,6 +13,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument(
-        "--out", help="file for the metrics (.json, .yaml or .pkl); default: print them"
+        "--out",
+        type=results_file(*FIGURES),
+        help="file for the metrics (.json, .yaml or .pkl); default: print them",
     )
     add_common_arguments(parser, SUBFOLDER)

@@ -3,7 +3,7 @@
 
 import argparse
 
-from .shared import add_common_arguments
+from .shared import FIGURES, add_common_arguments, results_file
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test-out",
         metavar="FILE",
+        type=results_file(*FIGURES),
         help="then test the last checkpoint, in TRAINING/test, and write the metrics (.json, .yaml "
         "or .pkl); default: no test",
     )
