@@ -3,6 +3,9 @@ import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 
+from ..losses.pairs import SimilarityTerm
+from ..losses.queue_softmax import QueuePass, Wanted
+
 
 class SimilarityTerms(BaseModule):
     """Base of the heads: the two terms, each of which may be absent.
@@ -24,16 +27,41 @@ class SimilarityTerms(BaseModule):
         self.consistency = _build(consistency, "CrossConsistencyLoss")
         self.uniformity = _build(uniformity, "UniformSimilarityLoss")
 
+    def queue_wants(self, chunk_size: int | None) -> list[Wanted]:
+        """What the terms read of a pass over the queue in chunks of this size."""
+        wants: list[Wanted] = []
+        for term in (self.consistency, self.uniformity):
+            if _in_chunks_of(term, chunk_size) and term.weight > 0:
+                wants += term.queue_wants()
+        return wants
+
     def terms(
-        self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor | None = None
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        queue: torch.Tensor | None = None,
+        queue_pass: QueuePass | None = None,
     ) -> dict[str, torch.Tensor]:
         """The weighted terms of one pair of embedding sets; see ``SimilarityTerm.forward``.
+
+        Args:
+            queue_pass: has what :meth:`queue_wants` names for its chunk size.
 
         Returns:
             ``loss_consistency`` and ``loss_uniformity``, those that are configured.
         """
         terms = {"loss_consistency": self.consistency, "loss_uniformity": self.uniformity}
-        return {name: term(q, k, queue) for name, term in terms.items() if term is not None}
+        found = {}
+        for name, term in terms.items():
+            if term is not None:
+                shares = queue_pass is not None and _in_chunks_of(term, queue_pass.chunk_size)
+                found[name] = term(q, k, queue, *([queue_pass] if shares else []))
+        return found
+
+
+def _in_chunks_of(term, chunk_size: int | None) -> bool:
+    """Whether it is a term of ours, which another's pass over the queue can serve."""
+    return isinstance(term, SimilarityTerm) and term.chunk_size == chunk_size
 
 
 def _build(config: dict | None, default_type: str):

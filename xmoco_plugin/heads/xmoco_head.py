@@ -3,7 +3,9 @@ import torch
 from mmpretrain.registry import MODELS
 
 from ..losses import info_nce
-from ..losses.queue_softmax import CHUNK_SIZE
+from ..losses.pairs import check_embeddings
+from ..losses.queue_softmax import CHUNK_SIZE, QueuePass, chunk_for
+from ..precision import at_least_float32, without_autocast
 from .similarity_terms import SimilarityTerms
 
 
@@ -12,12 +14,14 @@ class XMoCoHead(SimilarityTerms):
     """InfoNCE, cross consistency and uniform similarity of one batch of queries and keys.
 
     Total = loss_nce + w_c * loss_consistency + w_u * loss_uniformity; see docs/method.md. Without
-    the two terms, or with both weights 0, this is MoCo's head.
+    the two terms, or with both weights 0, this is MoCo's head. Over a queue that is longer than a
+    chunk InfoNCE and the terms share one pass.
 
     Args:
         temperature: tau > 0 of InfoNCE. Default 0.2, MoCo v2's (v1: 0.07).
         chunk_size: InfoNCE compares with so many keys of the queue at a time, see ``info_nce``; the
-            terms have an option of the same name. None for all at once.
+            terms have an option of the same name; those that have the same share the pass. None for
+            all at once.
         consistency, uniformity, init_cfg: see ``SimilarityTerms``.
     """
 
@@ -51,5 +55,19 @@ class XMoCoHead(SimilarityTerms):
         Raises:
             ValueError: for shapes that do not fit, or a batch of one image with a batch term.
         """
-        loss_nce = info_nce(q, k, queue, self.temperature, self.chunk_size)
-        return {"loss_nce": loss_nce, **self.terms(q, k, queue)}
+        check_embeddings(q, k, queue)
+        shared = self._queue_pass(q, k, queue)
+        loss_nce = info_nce(q, k, queue, self.temperature, self.chunk_size, shared)
+        return {"loss_nce": loss_nce, **self.terms(q, k, queue, shared)}
+
+    def _queue_pass(
+        self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor
+    ) -> QueuePass | None:
+        """One pass over a long queue for InfoNCE and the terms; None for a short queue."""
+        chunk = chunk_for(queue, self.chunk_size)
+        if chunk is None:
+            return None
+        wanted = [("q", self.temperature), *self.queue_wants(chunk)]
+        with without_autocast(q):
+            q, k, queue = at_least_float32(q), at_least_float32(k), at_least_float32(queue)
+            return QueuePass(q, k, queue, chunk, wanted)
