@@ -13,15 +13,17 @@ from .similarity_terms import SimilarityTerms
 class XMoCoHead(SimilarityTerms):
     """InfoNCE, cross consistency and uniform similarity of one batch of queries and keys.
 
-    Total = loss_nce + w_c * loss_consistency + w_u * loss_uniformity; see docs/method.md. Without
-    the two terms, or with both weights 0, this is MoCo's head. Over a queue that is longer than a
-    chunk InfoNCE and the terms share one pass.
+    Total = nce_weight * loss_nce + w_c * loss_consistency + w_u * loss_uniformity; see
+    docs/method.md. Without the two terms, or with both weights 0, this is MoCo's head. Over a queue
+    that is longer than a chunk InfoNCE and the terms share one pass.
 
     Args:
         temperature: tau > 0 of InfoNCE. Default 0.2, MoCo v2's (v1: 0.07).
         chunk_size: InfoNCE compares with so many keys of the queue at a time, see ``info_nce``; the
             terms have an option of the same name; those that have the same share the pass. None for
             all at once.
+        nce_weight: weight >= 0 of InfoNCE in the total. 0 leaves it to a consistency that has the
+            own key (``positive=True``), which then is SCE (arXiv 2111.14585).
         consistency, uniformity, init_cfg: see ``SimilarityTerms``.
     """
 
@@ -31,12 +33,15 @@ class XMoCoHead(SimilarityTerms):
         consistency: dict | None = None,
         uniformity: dict | None = None,
         chunk_size: int | None = CHUNK_SIZE,
+        nce_weight: float = 1.0,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(consistency, uniformity, init_cfg)
+        if not nce_weight >= 0:
+            raise ValueError(f"nce_weight must not be negative, got {nce_weight}")
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
-        self.temperature = temperature
+        self.temperature, self.nce_weight = temperature, nce_weight
         self.chunk_size = chunk_size
 
     def loss(
@@ -58,6 +63,8 @@ class XMoCoHead(SimilarityTerms):
         check_embeddings(q, k, queue)
         shared = self._queue_pass(q, k, queue)
         loss_nce = info_nce(q, k, queue, self.temperature, self.chunk_size, shared)
+        if self.nce_weight != 1:
+            loss_nce = self.nce_weight * loss_nce
         return {"loss_nce": loss_nce, **self.terms(q, k, queue, shared)}
 
     def _queue_pass(
