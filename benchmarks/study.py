@@ -3,8 +3,9 @@
 
 Stage `choose`: every combination of the factors is trained and judged on training images that are
 held out. Stage `final`: the best MoCo cell and the best cells of other readings are trained with
-fresh seeds, judged on the test images, once, and compared seed by seed. A run has one JSON; what
-is there is not repeated, and two processes with one --out share the work. One thread a run.
+fresh seeds, judged on the test images, once, and compared seed by seed; its factors are those of
+the runs that are there. A run has one JSON; what is there is not repeated, and two processes with
+one --out share the work. One thread a run.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable
+import statistics
 from pathlib import Path
 
 import measure
@@ -105,23 +106,24 @@ def runs_of(folder: Path) -> list[dict]:
     return [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
 
 
-def finalists_of(cells: Iterable[Cell], chosen: list[dict], count: int) -> list[Cell]:
+def finalists_of(chosen: list[dict], count: int) -> list[Cell]:
     """The best MoCo cell, and the best cells of the `count` best other readings, by their scores.
 
     Raises:
-        SystemExit: a cell has no run yet, or there is no MoCo cell or no other to compare it with.
+        SystemExit: no cell of MoCo has a run to choose by, or none of another reading.
     """
-    scores = {}
-    for cell in cells:
-        mine = [study_table.score(r["chosen_by"]) for r in chosen if r["cell"] == cell.name]
-        if not mine:
-            raise SystemExit(f"{cell.name} has no run to choose by: run --stage choose first.")
-        scores[cell] = sum(mine) / len(mine)
+    scores: dict[Cell, list[float]] = {}
+    for found in chosen:
+        cell = Cell(**found["factors"])
+        scores.setdefault(cell, []).append(study_table.score(found["chosen_by"]))
     best: dict[str, Cell] = {}
-    for cell in sorted(scores, key=scores.__getitem__, reverse=True):
+    for cell in sorted(scores, key=lambda c: statistics.mean(scores[c]), reverse=True):
         best.setdefault(cell.reading, cell)
     if "moco" not in best or len(best) < 2:
-        raise SystemExit("a final compares MoCo with a reading: --readings names moco and others.")
+        raise SystemExit(
+            "a final compares MoCo with a reading, and --out has runs to choose by of "
+            f"{', '.join(best) or 'none'}: run --stage choose for both first."
+        )
     return [best.pop("moco"), *itertools.islice(best.values(), count)]
 
 
@@ -138,7 +140,7 @@ def work(args: argparse.Namespace) -> None:
         used = {run["seed"] for run in chosen} & set(args.seeds)
         if used:
             raise SystemExit(f"--seeds {sorted(used)} chose the cells: a final has fresh seeds.")
-        cells = finalists_of(cells, chosen, args.finalists)
+        cells = finalists_of(chosen, args.finalists)
     folder = args.out / args.stage
     folder.mkdir(exist_ok=True)
     length = Length(**{name: getattr(args, name) for name in LENGTH})

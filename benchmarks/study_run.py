@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Part of study.py: one run. Data, network, training and what its features are worth."""
 
+import dataclasses
 import itertools
 import math
 import time
@@ -286,7 +287,7 @@ def run(cell: Cell, length: Length, seed: int, sets: Sets, on_test: bool, device
         cpu_seconds=round(time.process_time() - cpu, 1),
         seconds=round(time.perf_counter() - clock, 1),
     )
-    found = dict(cell=cell.name, reading=cell.reading, seed=seed, **cost)
+    found = dict(cell=cell.name, factors=dataclasses.asdict(cell), seed=seed, **cost)
     found["chosen_by"] = judge(model, sets.train, sets.chosen_by, length.size, device)
     if on_test:
         found["test"] = judge(model, sets.train, sets.test, length.size, device)

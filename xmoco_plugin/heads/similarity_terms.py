@@ -6,6 +6,12 @@ from mmpretrain.registry import MODELS
 from ..losses.pairs import SimilarityTerm
 from ..losses.queue_softmax import QueuePass, Wanted
 
+Features = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # (N, C), (N, C), (C, K), unit norm
+NO_FEATURES = (
+    "space='backbone' compares the features of the backbone, which XMoCo gives to XMoCoHead, and "
+    "which were not given here: use model.type='XMoCo' with XMoCoHead, or space='neck'"
+)
+
 
 class SimilarityTerms(BaseModule):
     """Base of the heads: the two terms, each of which may be absent.
@@ -27,6 +33,11 @@ class SimilarityTerms(BaseModule):
         self.consistency = _build(consistency, "CrossConsistencyLoss")
         self.uniformity = _build(uniformity, "UniformSimilarityLoss")
 
+    @property
+    def wants_features(self) -> bool:
+        """Whether a term compares the backbone's features."""
+        return any(_space_of(term) == "backbone" for term in (self.consistency, self.uniformity))
+
     def queue_wants(self, chunk_size: int | None) -> list[Wanted]:
         """What the terms read of a pass over the queue in chunks of this size."""
         wants: list[Wanted] = []
@@ -41,19 +52,28 @@ class SimilarityTerms(BaseModule):
         k: torch.Tensor,
         queue: torch.Tensor | None = None,
         queue_pass: QueuePass | None = None,
+        features: Features | None = None,
     ) -> dict[str, torch.Tensor]:
         """The weighted terms of one pair of embedding sets; see ``SimilarityTerm.forward``.
 
         Args:
             queue_pass: has what :meth:`queue_wants` names for its chunk size.
+            features: of the backbone, as q, k and queue are: for terms with ``space='backbone'``.
 
         Returns:
             ``loss_consistency`` and ``loss_uniformity``, those that are configured.
+
+        Raises:
+            ValueError: a term compares features, and there are none.
         """
         terms = {"loss_consistency": self.consistency, "loss_uniformity": self.uniformity}
         found = {}
         for name, term in terms.items():
-            if term is not None:
+            if _space_of(term) == "backbone":
+                if features is None:
+                    raise ValueError(NO_FEATURES)
+                found[name] = term(*features)
+            elif term is not None:
                 shares = queue_pass is not None and _in_chunks_of(term, queue_pass.chunk_size)
                 found[name] = term(q, k, queue, *([queue_pass] if shares else []))
         return found
@@ -61,7 +81,12 @@ class SimilarityTerms(BaseModule):
 
 def _in_chunks_of(term, chunk_size: int | None) -> bool:
     """Whether it is a term of ours, which another's pass over the queue can serve."""
-    return isinstance(term, SimilarityTerm) and term.chunk_size == chunk_size
+    return _space_of(term) == "neck" and term.chunk_size == chunk_size
+
+
+def _space_of(term) -> str | None:
+    """None for no term, or another's."""
+    return term.space if isinstance(term, SimilarityTerm) else None
 
 
 def _build(config: dict | None, default_type: str):

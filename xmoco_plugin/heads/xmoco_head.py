@@ -6,7 +6,7 @@ from ..losses import info_nce
 from ..losses.pairs import check_embeddings
 from ..losses.queue_softmax import CHUNK_SIZE, QueuePass, chunk_for
 from ..precision import at_least_float32, without_autocast
-from .similarity_terms import SimilarityTerms
+from .similarity_terms import Features, SimilarityTerms
 
 
 @MODELS.register_module()
@@ -45,7 +45,11 @@ class XMoCoHead(SimilarityTerms):
         self.chunk_size = chunk_size
 
     def loss(
-        self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        queue: torch.Tensor,
+        features: Features | None = None,
     ) -> dict[str, torch.Tensor]:
         """The weighted terms.
 
@@ -53,6 +57,7 @@ class XMoCoHead(SimilarityTerms):
             q: (N, D), unit norm, with gradient.
             k: (N, D), unit norm, keys of the same images; no gradient flows into it.
             queue: (D, K), unit-norm columns, past keys; no gradient flows into it.
+            features: the same of the backbone, for terms with ``space='backbone'``.
 
         Returns:
             ``loss_nce`` and, where configured, ``loss_consistency`` and ``loss_uniformity``.
@@ -65,7 +70,7 @@ class XMoCoHead(SimilarityTerms):
         loss_nce = info_nce(q, k, queue, self.temperature, self.chunk_size, shared)
         if self.nce_weight != 1:
             loss_nce = self.nce_weight * loss_nce
-        return {"loss_nce": loss_nce, **self.terms(q, k, queue, shared)}
+        return {"loss_nce": loss_nce, **self.terms(q, k, queue, shared, features)}
 
     def _queue_pass(
         self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor

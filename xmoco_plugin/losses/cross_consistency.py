@@ -14,6 +14,7 @@ COMBINATIONS = {
     ("batch", "momentum"): ("mse", "sym_kl", "kl"),
     ("queue", "momentum"): ("mse", "sym_kl", "kl"),
 }
+SPACES = ("neck", "backbone")
 # What a fixed teacher with a distribution may have besides: the divergences that it goes with.
 REFINEMENTS = {
     "teacher_temperature": ("sym_kl", "kl"),
@@ -170,6 +171,8 @@ class CrossConsistencyLoss(SimilarityTerm):
         pairs, target, divergence, temperature, chunk_size, teacher_temperature, positive,
         positive_share, confidence: see :func:`cross_consistency`. The default temperature is
             MoCo v2's.
+        space: 'neck', the similarities of the embeddings; or 'backbone', those of the unit-norm
+            means over the places of the backbone's last map, with a queue of their own.
         loss_weight: default 1.0 is ours and provisional: in a pilot the 'mse' term rose to about
             0.1 beside an InfoNCE of 6, and a weight of 30 stopped learning.
     """
@@ -186,6 +189,7 @@ class CrossConsistencyLoss(SimilarityTerm):
         positive: bool = False,
         positive_share: float = 0.5,
         confidence: bool = False,
+        space: str = "neck",
     ) -> None:
         super().__init__(temperature, loss_weight)
         check_combination(pairs, target, divergence)
@@ -197,6 +201,9 @@ class CrossConsistencyLoss(SimilarityTerm):
         self.teacher_temperature = teacher_temperature
         self.positive, self.positive_share = positive, positive_share
         self.confidence = confidence
+        if space not in SPACES:
+            raise ValueError(f"space must be one of 'neck', 'backbone', got {space!r}")
+        self.space = space
 
     def queue_wants(self) -> list[Wanted]:
         """See ``SimilarityTerm.queue_wants``."""
@@ -234,4 +241,6 @@ class CrossConsistencyLoss(SimilarityTerm):
             words.append(f"positive_share={self.positive_share}")
         if self.confidence:
             words.append("confidence=True")
+        if self.space != "neck":
+            words.append(f"space={self.space}")
         return ", ".join([*words, super().extra_repr()])

@@ -81,12 +81,14 @@ class SimilarityTerm(nn.Module):
 
     Attributes:
         chunk_size: keys of the queue at a time, or None.
+        space: what is compared: 'neck', the embeddings, or 'backbone', the features before it.
         weight_factor: multiplies loss_weight, in [0, 1]; for schedules (``LossWarmupHook``).
         key_gradient: let the gradient through to k, also to that of other ranks, wherever k is not
             part of a fixed teacher; for algorithms that train both sides (``RegularizedHead``).
     """
 
     chunk_size: int | None = None
+    space: str = "neck"
 
     def __init__(self, temperature: float, loss_weight: float) -> None:
         super().__init__()
