@@ -39,11 +39,17 @@ def host_loss() -> Callable:
     return loss
 
 
-def our_loss(chunk_size: int | None, **terms: dict) -> Callable:
+def our_loss(
+    chunk_size: int | None, consistency: dict | None = None, uniformity: dict | None = None
+) -> Callable:
     """XMoCo's, with the copy of the queue that XMoCo.loss makes."""
-    for term in terms.values():
-        term["chunk_size"] = chunk_size
-    head = XMoCoHead(TEMPERATURE, chunk_size=chunk_size, **terms)
+    chunked = dict(chunk_size=chunk_size)
+    head = XMoCoHead(
+        TEMPERATURE,
+        None if consistency is None else consistency | chunked,
+        None if uniformity is None else uniformity | chunked,
+        chunk_size,
+    )
     return lambda q, k, queue: sum(head.loss(q, k, queue.detach().clone()).values())
 
 
@@ -53,7 +59,7 @@ def heads(chunk_size: int) -> dict[str, Callable]:
         "mmpretrain": host_loss(),
         "plain": our_loss(None),
         "chunks": our_loss(chunk_size),
-        "chunks + terms": our_loss(chunk_size, consistency=dict(), uniformity=dict()),
+        "chunks + terms": our_loss(chunk_size, dict(), dict()),
         "queue terms": our_loss(
             chunk_size,
             consistency=dict(QUEUE, divergence="kl", teacher_temperature=TEMPERATURE / 2),

@@ -51,10 +51,8 @@ def tables(chosen: Sequence[dict], final: Sequence[dict]) -> str:
     text += "| cell | seeds | kNN (95 % interval) | ridge (95 % interval) | CPU time |\n"
     text += "| --- " * 5 + "|\n"
     names = _names(final)
-    base = next((name for name in names if name.startswith("moco_")), None)
-    for name in names if base is not None else []:
-        if name == base:
-            continue
+    base = next((name for name in names if name.startswith("moco_")), "")
+    for name in [name for name in names if base and name != base]:
         cells = [name, str(len(differences(final, name, base, "knn")))]
         for measure in MEASURES:
             found = differences(final, name, base, measure)

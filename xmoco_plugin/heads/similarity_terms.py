@@ -47,21 +47,28 @@ class SimilarityTerms(BaseModule):
         return wants
 
     def terms(
+        self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The weighted terms of one pair of embedding sets; see ``SimilarityTerm.forward``.
+
+        Returns:
+            ``loss_consistency`` and ``loss_uniformity``, those that are configured.
+        """
+        return self.terms_in_spaces(q, k, queue)
+
+    def terms_in_spaces(
         self,
         q: torch.Tensor,
         k: torch.Tensor,
-        queue: torch.Tensor | None = None,
+        queue: torch.Tensor | None,
         queue_pass: QueuePass | None = None,
         features: Features | None = None,
     ) -> dict[str, torch.Tensor]:
-        """The weighted terms of one pair of embedding sets; see ``SimilarityTerm.forward``.
+        """:meth:`terms` that share a pass over the queue, or compare features.
 
         Args:
             queue_pass: has what :meth:`queue_wants` names for its chunk size.
             features: of the backbone, as q, k and queue are: for terms with ``space='backbone'``.
-
-        Returns:
-            ``loss_consistency`` and ``loss_uniformity``, those that are configured.
 
         Raises:
             ValueError: a term compares features, and there are none.

@@ -70,7 +70,7 @@ class XMoCoHead(SimilarityTerms):
         loss_nce = info_nce(q, k, queue, self.temperature, self.chunk_size, shared)
         if self.nce_weight != 1:
             loss_nce = self.nce_weight * loss_nce
-        return {"loss_nce": loss_nce, **self.terms(q, k, queue, shared, features)}
+        return {"loss_nce": loss_nce, **self.terms_in_spaces(q, k, queue, shared, features)}
 
     def _queue_pass(
         self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor
