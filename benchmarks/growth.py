@@ -50,7 +50,7 @@ def row_of(cost: str, axis: str, sizes: Sequence[int], costs: Sequence[float], u
 def head(args: argparse.Namespace, device: str) -> list[dict]:
     """Time and memory of the head, mmpretrain's and ours with both terms."""
     heads = {"mmpretrain's head": loss.host_loss, "our head": lambda: loss.our_loss(args.chunk)}
-    heads["our head, terms"] = lambda: loss.our_loss(args.chunk, terms=True)
+    heads["our head, terms"] = lambda: loss.our_loss(args.chunk, dict(), dict())
     axes = {
         f"N at K = {args.fixed_keys:,}": {n: (n, args.fixed_keys) for n in args.queries},
         f"K at N = {args.fixed_queries:,}": {k: (args.fixed_queries, k) for k in args.keys},

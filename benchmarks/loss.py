@@ -1,8 +1,10 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Time and extra memory of InfoNCE, forwards and backwards: mmpretrain's MoCo head and ours.
+"""Time and extra memory of the head, forwards and backwards: mmpretrain's MoCo head and ours.
 
-Each row is N queries against K keys of 128 dimensions, the copy of the queue included that both
-algorithms make. Memory is the peak beyond queries, keys and queue.
+Ours alone, with the default terms over the batch, and with both terms over the queue: a one-sided
+KL and the forward uniformity, which share InfoNCE's pass, and the two that need another pass
+backwards. Each row is N queries against K keys of 128 dimensions, the copy of the queue included
+that both algorithms make. Memory is the peak beyond queries, keys and queue.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from xmoco_plugin.losses.queue_softmax import CHUNK_SIZE
 assert xmoco_plugin  # registers what the host's head is built from
 DIM = 128
 TEMPERATURE = 0.2
+QUEUE = dict(pairs="queue", target="momentum")
 
 
 def host_loss() -> Callable:
@@ -36,10 +39,17 @@ def host_loss() -> Callable:
     return loss
 
 
-def our_loss(chunk_size: int | None, terms: bool = False) -> Callable:
+def our_loss(
+    chunk_size: int | None, consistency: dict | None = None, uniformity: dict | None = None
+) -> Callable:
     """XMoCo's, with the copy of the queue that XMoCo.loss makes."""
-    options: dict = dict(consistency=dict(), uniformity=dict()) if terms else dict()
-    head = XMoCoHead(TEMPERATURE, chunk_size=chunk_size, **options)
+    chunked = dict(chunk_size=chunk_size)
+    head = XMoCoHead(
+        TEMPERATURE,
+        None if consistency is None else consistency | chunked,
+        None if uniformity is None else uniformity | chunked,
+        chunk_size,
+    )
     return lambda q, k, queue: sum(head.loss(q, k, queue.detach().clone()).values())
 
 
@@ -49,7 +59,17 @@ def heads(chunk_size: int) -> dict[str, Callable]:
         "mmpretrain": host_loss(),
         "plain": our_loss(None),
         "chunks": our_loss(chunk_size),
-        "chunks + terms": our_loss(chunk_size, terms=True),
+        "chunks + terms": our_loss(chunk_size, dict(), dict()),
+        "queue terms": our_loss(
+            chunk_size,
+            consistency=dict(QUEUE, divergence="kl", teacher_temperature=TEMPERATURE / 2),
+            uniformity=dict(negatives="queue"),
+        ),
+        "two-sided": our_loss(
+            chunk_size,
+            consistency=dict(QUEUE, divergence="sym_kl"),
+            uniformity=dict(negatives="queue", direction="reverse"),
+        ),
     }
 
 
@@ -107,9 +127,12 @@ def main() -> None:
             row[f"{name} MB"] = peaks[n, k, name] / 1e6
         ratio, rounds = measure.ratio(seconds["chunks"], seconds["mmpretrain"])
         row |= {"time ratio": ratio, "its rounds": rounds}
+        for name in ("queue terms", "two-sided"):
+            ratio, rounds = measure.ratio(seconds[name], seconds["mmpretrain"])
+            row |= {f"{name}, ratio": ratio, f"{name}, rounds": rounds}
         row["memory ratio"] = peaks[n, k, "chunks"] / max(peaks[n, k, "mmpretrain"], 1)
         rows.append(row)
-    measure.report("InfoNCE, forwards and backwards", rows, measure.environment(device), args)
+    measure.report("The head, forwards and backwards", rows, measure.environment(device), args)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,28 @@ def consistency(q, k, queue, pairs, target, divergence, tau):
     return total / len(rows)
 
 
+def relation(q, k, queue, pairs, tau, tau_teacher, divergence="kl", share=None, confidence=False):
+    """Consistency with a fixed teacher that has a temperature, the own key, or doubts."""
+    total = 0.0
+    for i, (student, teacher) in enumerate(similarity_rows(q, k, queue, pairs, "momentum")):
+        r = softmax(teacher, tau_teacher)
+        weight = 1.0
+        if confidence:
+            weight = 1 + sum(p * math.log(p) for p in r) / math.log(len(r))
+        if share is not None:
+            student, r = [dot(q[i], k[i]), *student], [share, *((1 - share) * p for p in r)]
+        p = softmax(student, tau)
+        one_sided = sum(a * math.log(a / b) for a, b in zip(r, p, strict=True) if a > 0)
+        total += weight * (one_sided if divergence == "kl" else (one_sided + kl(p, r)) / 2)
+    return total / len(q)
+
+
+def simplex(q, k, queue, negatives):
+    rows = [row for row, _ in similarity_rows(q, k, queue, negatives, "momentum")]
+    squares = [(s + 1 / len(row)) ** 2 for row in rows for s in row]
+    return sum(squares) / len(squares)
+
+
 def uniformity(q, k, queue, negatives, direction, tau):
     rows = similarity_rows(q, k, queue, negatives, "momentum")
     total = 0.0

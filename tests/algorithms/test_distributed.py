@@ -26,6 +26,19 @@ HEADS = {
         for negatives in ("batch", "queue")
         for direction in ("forward", "reverse")
     },
+    "own key, doubts, batch": dict(
+        consistency=dict(
+            target="momentum",
+            divergence="kl",
+            teacher_temperature=0.1,
+            positive=True,
+            confidence=True,
+        )
+    ),
+    "features": dict(
+        consistency=dict(pairs="queue", target="momentum", divergence="kl", space="backbone")
+    ),
+    "simplex": dict(uniformity=dict(target="simplex", loss_weight=1.0)),
     "info_nce": dict(),
     "all, symmetric": dict(consistency=dict(), uniformity=dict(), symmetric=True),
 }

@@ -55,6 +55,22 @@ def test_one_image_is_fine_without_batch_terms_and_an_error_with_them():
         XMoCoHead(consistency=dict()).loss(q, k, queue)
 
 
+def test_half_infonce_and_half_the_relation_are_sces_cross_entropy():
+    q, k, queue = drawn()
+    relation = dict(pairs="queue", target="momentum", divergence="kl", temperature=0.1)
+    relation |= dict(teacher_temperature=0.05, positive=True, loss_weight=1.0)
+    losses = XMoCoHead(0.1, consistency=relation, nce_weight=0.0).loss(q, k, queue)
+    taught = 0.5 * torch.cat([q.new_ones(len(q), 1), (k @ queue / 0.05).softmax(1)], dim=1)
+    logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue], dim=1) / 0.1
+    expected = (
+        -(taught * logits.log_softmax(1)).sum(1).mean() + (taught * taught.log()).sum(1).mean()
+    )
+    assert losses["loss_nce"].item() == 0
+    assert losses["loss_consistency"].item() == pytest.approx(expected.item(), rel=1e-12)
+    with pytest.raises(ValueError, match="nce_weight must not be negative, got -1"):
+        XMoCoHead(nce_weight=-1)
+
+
 def test_temperature_must_be_positive():
     with pytest.raises(ValueError, match=r"-0\.1"):
         XMoCoHead(temperature=-0.1)

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.losses.test_values import drawn
 from xmoco_plugin.heads import XMoCoHead
 from xmoco_plugin.losses import CrossConsistencyLoss, UniformSimilarityLoss, info_nce
-from xmoco_plugin.losses.queue_softmax import CHUNK_SIZE, queue_softmax
+from xmoco_plugin.losses.queue_softmax import CHUNK_SIZE, QueuePass, queue_softmax
 
 CONSISTENCY = dict(pairs="queue", target="momentum", loss_weight=1.0)
 TERMS = {
@@ -20,6 +20,12 @@ TERMS = {
         )
         for kind in ("mse", "kl", "sym_kl")
     },
+    "consistency-kl-positive": lambda size: CrossConsistencyLoss(
+        divergence="kl", positive=True, teacher_temperature=0.05, chunk_size=size, **CONSISTENCY
+    ),
+    "simplex": lambda size: UniformSimilarityLoss(
+        "queue", target="simplex", loss_weight=1.0, chunk_size=size
+    ),
     **{
         f"uniformity-{way}": lambda size, way=way: UniformSimilarityLoss(
             "queue", way, loss_weight=1.0, chunk_size=size
@@ -128,6 +134,46 @@ def test_the_head_takes_mocos_queue_in_chunks_and_a_short_one_in_one_piece():
     assert head.loss(q, k, queue)["loss_nce"].item() == pytest.approx(
         XMoCoHead().loss(q, k, queue)["loss_nce"].item(), rel=1e-6
     )
+
+
+READS = dict(pairs="queue", target="momentum", temperature=0.1)
+SHARING = {
+    "kl": (dict(READS, divergence="kl", teacher_temperature=0.05), [("q", 0.1), ("k", 0.05)]),
+    "sym_kl": (dict(READS, divergence="sym_kl"), [("q", 0.1), ("k", 0.1)]),
+    "another temperature": (
+        dict(READS, divergence="kl", temperature=0.3),
+        [("q", 0.1), ("q", 0.3), ("k", 0.3)],
+    ),
+    "of weight 0": (dict(READS, divergence="kl", loss_weight=0.0), [("q", 0.1)]),
+    "of another chunk size": (dict(READS, divergence="kl", chunk_size=30), [("q", 0.1)]),
+}
+
+
+@pytest.mark.parametrize("name", list(SHARING))
+def test_infonce_and_the_terms_share_one_pass_with_the_values_and_gradients_of_their_own(
+    name, monkeypatch
+):
+    consistency, wanted = SHARING[name]
+    passes = []
+
+    class Watched(QueuePass):
+        def __init__(self, q, k, queue, chunk_size, wanted):
+            super().__init__(q, k, queue, chunk_size, wanted)
+            passes.append(list(self._made))
+
+    monkeypatch.setattr("xmoco_plugin.heads.xmoco_head.QueuePass", Watched)
+    terms = dict(
+        consistency=dict(chunk_size=20) | consistency,
+        uniformity=dict(negatives="queue", temperature=0.1, loss_weight=0.5, chunk_size=20),
+    )
+    inputs = drawn(n=6, dim=8, length=100)
+    head = XMoCoHead(0.1, chunk_size=20, **terms)
+    value, gradient = value_and_gradient(lambda *x: sum(head.loss(*x).values()), *inputs)
+    assert passes == [wanted]
+    apart = [head.consistency, head.uniformity, lambda *x: info_nce(*x, 0.1, None)]
+    expected, plain = value_and_gradient(lambda *x: sum(term(*x) for term in apart), *inputs)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert torch.allclose(gradient, plain, rtol=1e-10, atol=1e-14)
 
 
 def test_a_chunk_size_below_one_is_refused():

@@ -42,6 +42,16 @@ def test_moco_v1_greys_before_it_always_jitters_and_never_blurs():
     assert (first.jitter_prob, first.hue, first.blur_prob) == (1.0, 0.4, 0.0)
 
 
+@pytest.mark.parametrize("name", ["mocov1", "mocov2", "mocov3"])
+def test_a_weak_key_is_cropped_and_mirrored_alone_and_its_query_is_the_recipes(name):
+    query, key = build_recipes(f"{name}_weak_key")
+    assert query == build_recipes(name)[0]
+    plain = dict(jitter_prob=0.0, grey_prob=0.0, blur_prob=0.0, solarize_prob=0.0)
+    assert {field: getattr(key, field) for field in plain} == plain
+    assert (key.crop_scale, key.flip_prob) == ((0.2, 1.0), 0.5)
+    assert build_recipes("weak") == (key, key)
+
+
 def test_changes_apply_to_both_views_or_to_each():
     assert build_recipes(dict(size=32)) == (ViewRecipe(size=32),) * 2
     first, second = build_recipes([dict(recipe="mocov3", size=[96, 64]), "mocov3"])

@@ -1,21 +1,21 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import torch
-from mmpretrain.models import MoCo
 from mmpretrain.registry import MODELS
 from torch import nn
 
 from ..distributed import gather_rows, gathers_shared, shared_seed, world
 from ..momentum import MomentumEncoder, ShuffledImages, ShufflePlan, filled_slots, write_ring
-from ..precision import unit_norm
 from .compiled import compile_in_place, without_graphs
 from .pairs import query_key_pairs, require_queue_head
+from .spaces import MoCoInSpaces
 
 
 @MODELS.register_module()
-class XMoCo(MoCo):
+class XMoCo(MoCoInSpaces):
     """MoCo with cross-similarity consistency (our reading of arXiv 2206.04676; docs/method.md).
 
-    The state dict has the keys of mmpretrain's MoCo, so that checkpoints go both ways.
+    The state dict has the keys of mmpretrain's MoCo, so that checkpoints go both ways. A term with
+    ``space='backbone'`` adds one: ``feature_queue``.
 
     Args:
         backbone, neck, queue_len, feat_dim, pretrained, data_preprocessor, init_cfg: as in
@@ -88,7 +88,7 @@ class XMoCo(MoCo):
         queries = [self.encode_query(query) for query, _ in passes]  # each (n, D)
         keys = [self.encode_key(v, i, shuffled[i]) for i, (_, v) in enumerate(passes)]  # (n, D)
         with gathers_shared():  # the terms and the queue want the same keys
-            terms = [self.head.loss(*pair, queue) for pair in zip(queries, keys, strict=True)]
+            terms = [self.compare(*pair, queue) for pair in zip(queries, keys, strict=True)]
             # Pass by pass, as one process with the whole batch would have them.
             self._dequeue_and_enqueue(torch.cat([gather_rows(k) for k in keys]))
         return {name: sum(t[name] for t in terms) / len(terms) for name in terms[0]}
@@ -99,8 +99,8 @@ class XMoCo(MoCo):
             return super().extract_feat(inputs)
 
     def encode_query(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, 3, H, W) -> unit-norm queries (n, D), with gradient."""
-        return unit_norm(self.neck(self.backbone(images))[0])
+        """(n, 3, H, W) -> unit-norm queries (n, D), with gradient; see ``MoCoInSpaces``."""
+        return self.embed(nn.Sequential(self.backbone, self.neck), images)
 
     @torch.no_grad()
     def encode_key(
@@ -108,12 +108,11 @@ class XMoCo(MoCo):
     ) -> torch.Tensor:
         """(n, 3, H, W) -> unit-norm keys (n, D), encoded in a batch shuffled here or before."""
         shuffled = self.shuffle(images, draw) if shuffled is None else shuffled
-        return shuffled.plan.unshuffle(unit_norm(self.encoder_k(shuffled.arrived())[0]))
+        return shuffled.plan.unshuffle(self.embed(self.encoder_k, shuffled.arrived()))
 
     def shuffle(self, images: torch.Tensor, draw: int = 0) -> ShuffledImages:
         """Send (n, 3, H, W) on their way; ``draw`` tells the permutations of a step apart."""
-        if self._seed is None:
-            self._seed = shared_seed(images.device)
+        self._seed = shared_seed(images.device) if self._seed is None else self._seed
         # From numbers that all ranks share and that a checkpoint keeps: no rank has to be told the
         # permutation, and several processes that resume draw those they would have drawn.
         seed = hash((self._seed, self.encoder_k.host_steps, self.slot, draw)) % 2**63
@@ -135,13 +134,14 @@ class XMoCo(MoCo):
 
     def _readable_queue(self) -> torch.Tensor:
         # A copy: the backward pass needs the queue as it was before this step's keys entered it.
-        return self.queue[:, : self.filled].detach().clone()
+        return torch.cat([queue[:, : self.filled] for queue in self.queues]).detach()
 
     @torch.no_grad()
     def _dequeue_and_enqueue(self, keys: torch.Tensor) -> None:
         """Write the keys of all ranks, (N, D), into the ring."""
-        self._filled = min(self.filled + len(keys), self.queue_len)
-        self._slot = write_ring(self.queue, self.slot, keys.to(self.queue.dtype))
+        self._filled, start = min(self.filled + len(keys), self.queue_len), self.slot
+        for queue, part in zip(self.queues, self.parts(keys), strict=True):
+            self._slot = write_ring(queue, start, part.to(queue.dtype))
         self.queue_ptr.fill_(self._slot)
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:

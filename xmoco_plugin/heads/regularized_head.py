@@ -10,7 +10,7 @@ from mmpretrain.registry import MODELS
 from ..losses.pairs import SimilarityTerm
 from ..outputs import outputs_of
 from ..precision import unit_norm
-from .similarity_terms import SimilarityTerms
+from .similarity_terms import NO_FEATURES, SimilarityTerms
 
 # mmpretrain's heads that get two sets of embeddings: their part whose outputs the loss compares,
 # and whether it trains both sides.
@@ -59,6 +59,8 @@ class RegularizedHead(SimilarityTerms):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(consistency, uniformity, init_cfg)
+        if self.wants_features:
+            raise ValueError(NO_FEATURES)
         self.head = MODELS.build(head)
         known = [facts for kind, facts in HOST_HEADS.items() if isinstance(self.head, kind)]
         host_after, host_gradient = known[0] if known else (None, False)

@@ -4,7 +4,8 @@ from mmpretrain.registry import MODELS
 
 from ..distributed import gather_rows
 from .pairs import SimilarityTerm, log_distribution, own_pairs, require_queue
-from .queue_softmax import CHUNK_SIZE, chunk_for, queue_softmax
+from .queue_softmax import CHUNK_SIZE, QueuePass, Wanted, chunk_for
+from .relation_rows import row_weights, rows_in_chunks, rows_with_own
 
 # (pairs, target): divergences. A transposed target carries gradient itself, so that a one-sided
 # KL, whose teacher is fixed, has no meaning there.
@@ -12,6 +13,13 @@ COMBINATIONS = {
     ("batch", "transpose"): ("mse", "sym_kl"),
     ("batch", "momentum"): ("mse", "sym_kl", "kl"),
     ("queue", "momentum"): ("mse", "sym_kl", "kl"),
+}
+SPACES = ("neck", "backbone")
+# What a fixed teacher with a distribution may have besides: the divergences that it goes with.
+REFINEMENTS = {
+    "teacher_temperature": ("sym_kl", "kl"),
+    "confidence": ("sym_kl", "kl"),
+    "positive": ("kl",),
 }
 
 
@@ -24,7 +32,12 @@ def cross_consistency(
     target: str = "transpose",
     divergence: str = "mse",
     temperature: float = 0.2,
+    teacher_temperature: float | None = None,
+    positive: bool = False,
+    positive_share: float = 0.5,
+    confidence: bool = False,
     chunk_size: int | None = CHUNK_SIZE,
+    queue_pass: QueuePass | None = None,
 ) -> torch.Tensor:
     """How far the similarity of a pair of images changes with the transformations it is seen under.
 
@@ -43,7 +56,17 @@ def cross_consistency(
             over rows of KL(teacher || student) of the rows' softmax(. / tau); 'sym_kl', the mean of
             both directions of KL.
         temperature: tau > 0; 'mse' does not use it.
+        teacher_temperature: tau > 0 of the teacher's rows, smaller for a sharper teacher, as in
+            ReSSL (arXiv 2107.09282). None: ``temperature``. With a momentum target and a KL.
+        positive: the own key S_ii is one more entry of the student's row and has
+            ``positive_share`` of the teacher's, whose other entries share the rest, as in SCE
+            (arXiv 2111.14585). With a momentum target and 'kl'.
+        positive_share: in [0, 1]; SCE's is 0.5.
+        confidence: weight each row by 1 - H / log M, with H the entropy of the teacher's
+            distribution over its M pairs, as ASCL does: a teacher who knows nothing teaches
+            nothing. With a momentum target and a KL.
         chunk_size: keys of the queue at a time, as in :func:`info_nce`.
+        queue_pass: holds what :func:`wanted` names, where the queue is longer than a chunk.
 
     Returns:
         Scalar >= 0: this rank's mean, whose mean over ranks is that of the global batch. 0 for a
@@ -53,14 +76,23 @@ def cross_consistency(
         ValueError: for a combination that does not exist, a missing queue, a batch of one image.
     """
     check_combination(pairs, target, divergence)
+    check_refinements(target, divergence, teacher_temperature, positive, confidence)
+    tau, tau_r = temperature, teacher_temperature or temperature
+    share = positive_share if positive else None
     if pairs == "queue":
         queue = require_queue(queue, "pairs='queue'")
         if queue.shape[1] == 0:
             return 0 * q.sum()
+        k = k.detach()
         chunk = chunk_for(queue, chunk_size)
         if chunk is not None:
-            return _in_chunks(q, k.detach(), queue, divergence, temperature, chunk)
-        student, teacher, own = q @ queue, (k @ queue).detach(), None  # (n, K)
+            if divergence == "mse":
+                covariance = queue @ queue.T / queue.shape[1]  # (D, D)
+                return (((q - k) @ covariance) * (q - k)).sum(dim=1).mean()
+            queue_pass = queue_pass or QueuePass(q, k, queue, chunk, wanted(divergence, tau, tau_r))
+            rows, entropy = rows_in_chunks(q, k, queue_pass, divergence, tau, tau_r, share)
+            return (rows * row_weights(entropy, queue.shape[1], confidence)).mean()
+        student, teacher, own = q @ queue, k @ queue, None  # (n, K)
     else:
         k_all = gather_rows(k)  # (N, D)
         student = q @ k_all.T  # (n, N): S_ij
@@ -77,33 +109,21 @@ def cross_consistency(
             difference = difference.masked_fill(own, 0.0)
         return difference.square().sum() / (len(q) * count)
 
-    log_p = log_distribution(student, temperature, own)
-    log_r = log_distribution(teacher, temperature, own)
-    if divergence == "kl":
-        return (log_r.exp() * (log_r - log_p)).sum(dim=1).mean()
-    # KL(P||R) + KL(R||P) = sum (P - R)(log P - log R)
-    return ((log_p.exp() - log_r.exp()) * (log_p - log_r)).sum(dim=1).mean() / 2
+    log_r = log_distribution(teacher, tau_r, own)
+    if share is not None:
+        rows = rows_with_own(q, k, student, log_r, own, tau, share)
+    else:
+        log_p = log_distribution(student, tau, own)
+        if divergence == "kl":
+            rows = (log_r.exp() * (log_r - log_p)).sum(dim=1)
+        else:  # KL(P||R) + KL(R||P) = sum (P - R)(log P - log R)
+            rows = ((log_p.exp() - log_r.exp()) * (log_p - log_r)).sum(dim=1) / 2
+    return (rows * row_weights(-(log_r.exp() * log_r).sum(dim=1), count, confidence)).mean()
 
 
-def _in_chunks(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    queue: torch.Tensor,
-    divergence: str,
-    temperature: float,
-    chunk_size: int,
-) -> torch.Tensor:
-    """The queue term, whose similarities are linear in the keys, from sums over the keys."""
-    difference = q - k  # (n, D)
-    if divergence == "mse":
-        covariance = queue @ queue.T / queue.shape[1]  # (D, D)
-        return ((difference @ covariance) * difference).sum(dim=1).mean()
-    log_total_p, mean_p = queue_softmax(q / temperature, queue, chunk_size)
-    log_total_r, mean_r = queue_softmax(k / temperature, queue, chunk_size)
-    difference = difference / temperature
-    if divergence == "kl":
-        return (log_total_p - log_total_r - (difference * mean_r).sum(dim=1)).mean()
-    return (difference * (mean_p - mean_r)).sum(dim=1).mean() / 2
+def wanted(divergence: str, temperature: float, teacher_temperature: float) -> list[Wanted]:
+    """What the queue term reads of a pass over a long queue."""
+    return [] if divergence == "mse" else [("q", temperature), ("k", teacher_temperature)]
 
 
 def check_combination(pairs: str, target: str, divergence: str) -> None:
@@ -119,13 +139,40 @@ def check_combination(pairs: str, target: str, divergence: str) -> None:
         )
 
 
+def check_refinements(
+    target: str,
+    divergence: str,
+    teacher_temperature: float | None,
+    positive: bool,
+    confidence: bool,
+) -> None:
+    """Raise ValueError where an option asks a teacher for what it has not; names who has it."""
+    if teacher_temperature is not None and not teacher_temperature > 0:
+        raise ValueError(f"teacher_temperature must be positive, got {teacher_temperature}")
+    asked = dict(
+        teacher_temperature=teacher_temperature,
+        positive=positive or None,
+        confidence=confidence or None,
+    )
+    for name, value in asked.items():
+        if value is not None and (target != "momentum" or divergence not in REFINEMENTS[name]):
+            kinds = " or ".join(repr(d) for d in REFINEMENTS[name])
+            raise ValueError(
+                f"{name}={value} means nothing with target={target!r}, divergence={divergence!r}: "
+                f"it needs target='momentum' with divergence={kinds}"
+            )
+
+
 @MODELS.register_module()
 class CrossConsistencyLoss(SimilarityTerm):
     """Weighted :func:`cross_consistency` (our reading of arXiv 2206.04676).
 
     Args:
-        pairs, target, divergence, temperature, chunk_size: see :func:`cross_consistency`. The
-            default temperature is MoCo v2's.
+        pairs, target, divergence, temperature, chunk_size, teacher_temperature, positive,
+        positive_share, confidence: see :func:`cross_consistency`. The default temperature is
+            MoCo v2's.
+        space: 'neck', the similarities of the embeddings; or 'backbone', those of the unit-norm
+            means over the places of the backbone's last map, with a queue of their own.
         loss_weight: default 1.0 is ours and provisional: in a pilot the 'mse' term rose to about
             0.1 beside an InfoNCE of 6, and a weight of 30 stopped learning.
     """
@@ -138,13 +185,38 @@ class CrossConsistencyLoss(SimilarityTerm):
         temperature: float = 0.2,
         loss_weight: float = 1.0,
         chunk_size: int | None = CHUNK_SIZE,
+        teacher_temperature: float | None = None,
+        positive: bool = False,
+        positive_share: float = 0.5,
+        confidence: bool = False,
+        space: str = "neck",
     ) -> None:
         super().__init__(temperature, loss_weight)
         check_combination(pairs, target, divergence)
+        check_refinements(target, divergence, teacher_temperature, positive, confidence)
+        if not 0 <= positive_share <= 1:
+            raise ValueError(f"positive_share is a share, in [0, 1], got {positive_share}")
         self.pairs, self.target, self.divergence = pairs, target, divergence
         self.chunk_size = chunk_size
+        self.teacher_temperature = teacher_temperature
+        self.positive, self.positive_share = positive, positive_share
+        self.confidence = confidence
+        if space not in SPACES:
+            raise ValueError(f"space must be one of 'neck', 'backbone', got {space!r}")
+        self.space = space
 
-    def value(self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor | None) -> torch.Tensor:
+    def queue_wants(self) -> list[Wanted]:
+        """See ``SimilarityTerm.queue_wants``."""
+        tau_r = self.teacher_temperature or self.temperature
+        return wanted(self.divergence, self.temperature, tau_r) if self.pairs == "queue" else []
+
+    def value(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        queue: torch.Tensor | None,
+        queue_pass: QueuePass | None = None,
+    ) -> torch.Tensor:
         return cross_consistency(
             q,
             k,
@@ -153,11 +225,22 @@ class CrossConsistencyLoss(SimilarityTerm):
             target=self.target,
             divergence=self.divergence,
             temperature=self.temperature,
+            teacher_temperature=self.teacher_temperature,
+            positive=self.positive,
+            positive_share=self.positive_share,
+            confidence=self.confidence,
             chunk_size=self.chunk_size,
+            queue_pass=queue_pass,
         )
 
     def extra_repr(self) -> str:
-        return (
-            f"pairs={self.pairs}, target={self.target}, divergence={self.divergence}, "
-            + super().extra_repr()
-        )
+        words = [f"pairs={self.pairs}, target={self.target}, divergence={self.divergence}"]
+        if self.teacher_temperature is not None:
+            words.append(f"teacher_temperature={self.teacher_temperature}")
+        if self.positive:
+            words.append(f"positive_share={self.positive_share}")
+        if self.confidence:
+            words.append("confidence=True")
+        if self.space != "neck":
+            words.append(f"space={self.space}")
+        return ", ".join([*words, super().extra_repr()])

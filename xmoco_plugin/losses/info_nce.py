@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from ..precision import at_least_float32, without_autocast
 from .pairs import check_embeddings
-from .queue_softmax import CHUNK_SIZE, chunk_for, queue_softmax
+from .queue_softmax import CHUNK_SIZE, QueuePass, chunk_for
 
 
 def info_nce(
@@ -13,6 +13,7 @@ def info_nce(
     queue: torch.Tensor,
     temperature: float,
     chunk_size: int | None = CHUNK_SIZE,
+    queue_pass: QueuePass | None = None,
 ) -> torch.Tensor:
     """InfoNCE of momentum contrast (arXiv 1911.05722): pick each query's own key out of the queue.
 
@@ -25,6 +26,7 @@ def info_nce(
         temperature: tau > 0.
         chunk_size: a longer queue is compared with so many keys at a time, which gives the same
             value and gradient without an (N, K) matrix; None for never.
+        queue_pass: holds ('q', temperature), where the queue is longer than a chunk.
 
     Returns:
         Scalar >= 0, in float32 for half-precision input. Uninformed value: log(1 + K).
@@ -36,7 +38,8 @@ def info_nce(
         chunk = chunk_for(queue, chunk_size)
         if chunk is not None:
             positive = positive.squeeze(1) / temperature
-            log_total, _ = queue_softmax(q / temperature, queue, chunk)
+            queue_pass = queue_pass or QueuePass(q, k, queue, chunk, [("q", temperature)])
+            log_total, _ = queue_pass.of("q", temperature)
             return (torch.logaddexp(positive, log_total) - positive).mean()
         negative = q @ queue.detach()  # (N, K)
         logits = torch.cat([positive, negative], dim=1) / temperature  # (N, 1 + K)

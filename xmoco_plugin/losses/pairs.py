@@ -6,6 +6,7 @@ from torch import nn
 
 from ..distributed import world
 from ..precision import at_least_float32, without_autocast
+from .queue_softmax import QueuePass, Wanted
 
 
 def check_embeddings(q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor | None = None) -> None:
@@ -79,10 +80,15 @@ class SimilarityTerm(nn.Module):
         loss_weight: weight >= 0 of the term in the total.
 
     Attributes:
+        chunk_size: keys of the queue at a time, or None.
+        space: what is compared: 'neck', the embeddings, or 'backbone', the features before it.
         weight_factor: multiplies loss_weight, in [0, 1]; for schedules (``LossWarmupHook``).
         key_gradient: let the gradient through to k, also to that of other ranks, wherever k is not
             part of a fixed teacher; for algorithms that train both sides (``RegularizedHead``).
     """
+
+    chunk_size: int | None = None
+    space: str = "neck"
 
     def __init__(self, temperature: float, loss_weight: float) -> None:
         super().__init__()
@@ -95,12 +101,31 @@ class SimilarityTerm(nn.Module):
         self.weight_factor = 1.0
         self.key_gradient = False
 
-    def value(self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor | None) -> torch.Tensor:
+    @property
+    def weight(self) -> float:
+        """What the term is multiplied with now."""
+        return self.loss_weight * self.weight_factor
+
+    def queue_wants(self) -> list[Wanted]:
+        """What the term reads of a pass over a queue that is longer than a chunk."""
+        return []
+
+    def value(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        queue: torch.Tensor | None,
+        queue_pass: QueuePass | None = None,
+    ) -> torch.Tensor:
         """The unweighted term of float32 or float64 embeddings."""
         raise NotImplementedError
 
     def forward(
-        self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor | None = None
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        queue: torch.Tensor | None = None,
+        queue_pass: QueuePass | None = None,
     ) -> torch.Tensor:
         """The weighted term.
 
@@ -108,6 +133,8 @@ class SimilarityTerm(nn.Module):
             q: (N, D), unit norm, with gradient.
             k: (N, D), unit norm; no gradient flows into it unless ``key_gradient``.
             queue: (D, K), unit-norm columns; no gradient flows into it.
+            queue_pass: has what :meth:`queue_wants` names, made of these embeddings; None: the term
+                makes a pass of its own.
 
         Returns:
             Scalar, float32 or float64. Exactly 0, and free of cost, where the weight is 0.
@@ -115,14 +142,13 @@ class SimilarityTerm(nn.Module):
         Raises:
             ValueError: for shapes that do not fit, a missing queue, or a batch of one image.
         """
-        weight = self.loss_weight * self.weight_factor
         check_embeddings(q, k, queue)
-        if weight == 0:
+        if self.weight == 0:
             return at_least_float32(q).new_zeros(())
         with without_autocast(q):
             q, k = at_least_float32(q), at_least_float32(k if self.key_gradient else k.detach())
             queue = None if queue is None else at_least_float32(queue.detach())
-            return weight * self.value(q, k, queue)
+            return self.weight * self.value(q, k, queue, queue_pass)
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}, loss_weight={self.loss_weight}"

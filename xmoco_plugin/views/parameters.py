@@ -7,7 +7,7 @@ the same views on every device.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -41,9 +41,36 @@ class ViewParameters:
     def __len__(self) -> int:
         return len(self.box)
 
+    def shared(
+        self,
+        rows: np.ndarray,
+        sizes: Sequence[tuple[int, int]],
+        drawn_for: Sequence[tuple[int, int]],
+    ) -> "ViewParameters":
+        """The same transformations for other images.
+
+        A crop of an image of another size is the same share of its height and of its width.
+
+        Args:
+            rows: int (M,), which row befalls each image.
+            sizes: (height, width) of the M images.
+            drawn_for: (height, width) of the N images that these were drawn for.
+        """
+        mine = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
+        limit = np.asarray(sizes)  # (M, 2)
+        scale = limit / np.asarray(drawn_for)[rows]
+        corner = np.rint(mine["box"][:, :2] * scale).astype(np.int64)
+        corner = np.minimum(corner, limit - 1)
+        shape = np.rint(mine["box"][:, 2:] * scale).astype(np.int64).clip(min=1)
+        mine["box"] = np.concatenate([corner, np.minimum(shape, limit - corner)], axis=1)
+        return ViewParameters(**mine)
+
 
 def draw_parameters(
-    recipe: ViewRecipe, sizes: Sequence[tuple[int, int]], rng: np.random.Generator
+    recipe: ViewRecipe,
+    sizes: Sequence[tuple[int, int]],
+    rng: np.random.Generator,
+    shared_draws: int = 1,
 ) -> ViewParameters:
     """Parameters of one view of each image, independent of each other.
 
@@ -51,7 +78,12 @@ def draw_parameters(
         recipe: what they are drawn from.
         sizes: (height, width) of the N images.
         rng: numpy's generator.
+        shared_draws: so many images in a row get one draw; see :meth:`ViewParameters.shared`.
     """
+    if shared_draws > 1:
+        firsts = sizes[::shared_draws]
+        rows = np.arange(len(sizes)) // shared_draws
+        return draw_parameters(recipe, firsts, rng).shared(rows, sizes, firsts)
     n = len(sizes)
     happens = lambda probability: rng.random(n) < probability  # noqa: E731
     jitters = np.array([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue])

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What a view is drawn from: ranges and probabilities, and those of MoCo v1, v2 and v3."""
+"""What a view is drawn from: ranges and probabilities, of MoCo v1, v2, v3, and weak ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -80,14 +80,30 @@ class ViewRecipe:
 
 _V2 = ViewRecipe()
 _V3 = replace(_V2, saturation=0.2, blur_prob=1.0)
+# Crop and flip alone, as the teacher sees an image in ReSSL (arXiv 2107.09282).
+_WEAK = replace(_V2, jitter_prob=0.0, grey_prob=0.0, blur_prob=0.0)
+_V1 = replace(_V2, hue=0.4, jitter_prob=1.0, blur_prob=0.0, grey_first=True)
 # Name: (first view, second view).
 RECIPES: dict[str, tuple[ViewRecipe, ViewRecipe]] = {
     # arXiv 1911.05722: no blur, always jittered, hue of 0.4, grey before the jitter.
-    "mocov1": (replace(_V2, hue=0.4, jitter_prob=1.0, blur_prob=0.0, grey_first=True),) * 2,
+    "mocov1": (_V1, _V1),
     "mocov2": (_V2, _V2),
     # arXiv 2104.02057, after BYOL: the two views differ.
     "mocov3": (_V3, replace(_V3, blur_prob=0.1, solarize_prob=0.2)),
+    # The query as above, the key weak: the second view, which the momentum encoder sees.
+    "mocov1_weak_key": (_V1, _WEAK),
+    "mocov2_weak_key": (_V2, _WEAK),
+    "mocov3_weak_key": (_V3, _WEAK),
+    # Both weak: for a start that is good already, or images whose colours matter.
+    "weak": (_WEAK, _WEAK),
 }
+
+
+def check_shared_draws(n: int) -> int:
+    """The number of images that share a draw; ValueError unless it is a whole one from 1 up."""
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"shared_draws is a number of images, 1 or more, got {n!r}")
+    return n
 
 
 def build_recipes(views: str | dict[str, Any] | Sequence) -> tuple[ViewRecipe, ViewRecipe]:

@@ -14,7 +14,7 @@ from .decode_jpegs import decode_jpegs, decoder_device, holds_jpegs, name_skippe
 from .parameters import draw_parameters
 from .prefetcher import PreparedBatch
 from .ragged import image_sizes, split_ragged
-from .recipe import build_recipes
+from .recipe import build_recipes, check_shared_draws
 from .render import render_views
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -39,8 +39,11 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
 
     Args:
         mean, std: of R, G, B, in [0, 255].
-        views: what is drawn: 'mocov1', 'mocov2', 'mocov3', a dict of ``ViewRecipe``'s options, or
-            two of these; see ``build_recipes``. Default 'mocov2'.
+        views: what is drawn: a name of ``RECIPES`` ('mocov2', 'mocov2_weak_key', ...), a dict of
+            ``ViewRecipe``'s options, or two of these; see ``build_recipes``. Default 'mocov2'.
+        shared_draws: so many images of a batch in a row are seen under one and the same draw of the
+            first view's transformations, and one of the second's: XMoCo's pairs of images under the
+            same transformation, as in CARE (arXiv 2306.13924). Default 1, a draw for each image.
         chunk_pixels: bounds the memory of the crops; see ``render_views``.
         precision: of the crops' matrix products, 'float32' (default) or 'float16', which is off by
             up to 0.3/255 and faster where float32 runs without tensor cores.
@@ -58,12 +61,14 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
         views: str | dict | Sequence = "mocov2",
         chunk_pixels: int = 2**24,
         precision: str = "float32",
+        shared_draws: int = 1,
         **kwargs,
     ) -> None:
         super().__init__(mean=mean, std=std, **kwargs)
         if precision not in DTYPES:
             raise ValueError(f"precision is {precision!r}; choose {' or '.join(DTYPES)}")
         self.recipes = build_recipes(views)
+        self.shared_draws = check_shared_draws(shared_draws)
         self.chunk_pixels = chunk_pixels
         self.dtype = DTYPES[precision]
         self._told: set[str] = set()  # what the log says about who decodes JPEGs
@@ -89,7 +94,10 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
         images = _single_images(data["inputs"])
         rng = np.random.default_rng((int(torch.randint(2**62, ()).item()), world()[0]))
         sizes = image_sizes(images)
-        views = [(recipe, draw_parameters(recipe, sizes, rng)) for recipe in self.recipes]
+        views = [
+            (recipe, draw_parameters(recipe, sizes, rng, self.shared_draws))
+            for recipe in self.recipes
+        ]
         with without_autocast(images[0]):
             rendered = render_views(
                 images, views, self._channel_conversion, self.chunk_pixels, self.dtype

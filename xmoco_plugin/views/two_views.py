@@ -11,7 +11,7 @@ from mmpretrain.registry import TRANSFORMS
 
 from .colour import LUMA
 from .parameters import CONTRAST, HUE, SATURATION, ViewParameters, draw_parameters
-from .recipe import ViewRecipe, build_recipes
+from .recipe import ViewRecipe, build_recipes, check_shared_draws
 
 Step = Callable[[np.ndarray, np.ndarray], np.ndarray]
 BGR_LUMA = np.array(LUMA[::-1])
@@ -30,31 +30,54 @@ class TwoViews(BaseTransform):
     Required keys: ``img``, (H, W, 3) uint8 BGR. Modified keys: ``img``, two views (h, w, 3) BGR.
 
     Args:
-        views: 'mocov1', 'mocov2', 'mocov3', or options; see ``build_recipes``. Default 'mocov2'.
+        views: a name of ``RECIPES`` ('mocov2', 'mocov2_weak_key', ...), or options; see
+            ``build_recipes``. Default 'mocov2'.
+        shared_draws: so many images in a row of a worker are seen under one and the same draw, as
+            in ``TwoViewDataPreprocessor``. A worker makes whole batches: let the batch size be a
+            multiple, or draws go on into the worker's next batch. Default 1, a draw for each.
     """
 
-    def __init__(self, views: str | dict | Sequence = "mocov2") -> None:
+    def __init__(self, views: str | dict | Sequence = "mocov2", shared_draws: int = 1) -> None:
         self.recipes = build_recipes(views)
+        self.shared_draws = check_shared_draws(shared_draws)
+        self._left = 0  # images that the draw is still for
+        self._drawn: list[tuple[ViewParameters, int]] = []  # for each view: its row
+        self._drawn_for = (0, 0)
 
     def transform(self, results: dict) -> dict:
         """Replace the image by its two views."""
         image = results["img"]
-        rng = np.random.default_rng(np.random.randint(2**32, size=2, dtype=np.uint32))
-        first, second = self.recipes
         size = image.shape[:2]
-        if first == second:  # one draw of two costs half of two of one
-            both = draw_parameters(first, [size, size], rng)
-            results["img"] = [view_in_bytes(image, first, both, i) for i in range(2)]
-        else:
-            results["img"] = [
-                view_in_bytes(image, recipe, draw_parameters(recipe, [size], rng))
-                for recipe in self.recipes
-            ]
+        if self._left == 0:
+            self._draw(size)
+        self._left -= 1
+        results["img"] = [
+            view_in_bytes(image, recipe, *self._for_size(drawn, row, size))
+            for recipe, (drawn, row) in zip(self.recipes, self._drawn, strict=True)
+        ]
         results["img_shape"] = results["img"][0].shape[:2]
         return results
 
+    def _draw(self, size: tuple[int, int]) -> None:
+        rng = np.random.default_rng(np.random.randint(2**32, size=2, dtype=np.uint32))
+        first, second = self.recipes
+        if first == second:  # one draw of two costs half of two of one
+            both = draw_parameters(first, [size, size], rng)
+            self._drawn = [(both, 0), (both, 1)]
+        else:
+            self._drawn = [(draw_parameters(recipe, [size], rng), 0) for recipe in self.recipes]
+        self._left, self._drawn_for = self.shared_draws, size
+
+    def _for_size(
+        self, drawn: ViewParameters, row: int, size: tuple[int, int]
+    ) -> tuple[ViewParameters, int]:
+        """The draw, and its row, for an image of this size."""
+        if size == self._drawn_for:
+            return drawn, row
+        return drawn.shared(np.array([row]), [size], [self._drawn_for] * len(drawn)), 0
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(views={self.recipes})"
+        return f"{type(self).__name__}(views={self.recipes}, shared_draws={self.shared_draws})"
 
 
 def view_in_bytes(

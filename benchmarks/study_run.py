@@ -1,0 +1,294 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Part of study.py: one run. Data, network, training and what its features are worth."""
+
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS
+from PIL import Image
+from torch import nn
+
+import xmoco_plugin
+from xmoco_plugin.evaluation.knn import knn_topk, knn_votes
+from xmoco_plugin.evaluation.linear_probe import held_out_rows
+
+assert xmoco_plugin  # registers XMoCo, its head and its views
+TILE, ACROSS, DOWN = 32, 40, 50  # of a mosaic: pixels a side of an image, images a row, rows
+MEAN, STD = [129.3, 124.1, 112.4], [68.2, 65.4, 70.4]
+PAIRS = dict(pairs="queue", target="momentum", divergence="kl")
+# Reading: options of the head, whose weights --weight multiplies. The readings' temperatures are
+# in units of InfoNCE's: SCE and ReSSL teach at half and at 0.4 of it (docs/method.md).
+READINGS: dict[str, dict] = {
+    "moco": dict(),
+    "terms": dict(consistency=dict(loss_weight=1.0), uniformity=dict(loss_weight=0.1)),
+    "consistency": dict(consistency=dict(loss_weight=1.0)),
+    "uniformity": dict(uniformity=dict(loss_weight=0.1)),
+    "simplex": dict(uniformity=dict(target="simplex", loss_weight=30.0)),
+    "queue-kl": dict(consistency=dict(PAIRS, loss_weight=0.5)),
+    "confidence": dict(consistency=dict(PAIRS, confidence=True, loss_weight=0.5)),
+    "batch-kl": dict(consistency=dict(PAIRS, pairs="batch", loss_weight=0.5)),
+    "sce": dict(consistency=dict(PAIRS, positive=True, loss_weight=1.0), nce_weight=0.0),
+    "sce-simplex": dict(
+        consistency=dict(PAIRS, positive=True, loss_weight=1.0),
+        uniformity=dict(target="simplex", loss_weight=30.0),
+        nce_weight=0.0,
+    ),
+}
+TEACHER = 0.5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of the factors.
+
+    Args:
+        reading: key of ``READINGS``.
+        temperature: of InfoNCE and of the terms; a KL's teacher has half of it.
+        key: 'strong' or 'weak' view of the momentum encoder.
+        symmetric: both views are queries, for half the epochs: the same number of encoded images.
+        weight: multiplies the weights of the terms.
+        ramp: share of the steps over which the terms' weights grow from 0.
+    """
+
+    reading: str = "moco"
+    temperature: float = 0.1
+    key: str = "weak"
+    symmetric: bool = False
+    weight: float = 1.0
+    ramp: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Of its files and rows."""
+        terms = "" if self.reading == "moco" else f"_x{self.weight:g}_ramp{self.ramp:g}"
+        both = "_symmetric" if self.symmetric else ""
+        return f"{self.reading}{terms}_tau{self.temperature:g}_{self.key}{both}"
+
+
+@dataclass(frozen=True)
+class Length:
+    """Sizes and rates that all runs of a study share."""
+
+    images: int = 45000
+    epochs: int = 20
+    batch: int = 256
+    size: int = 16
+    queue: int = 4096
+    lr: float = 0.06
+    net: str = "small"
+
+
+@MODELS.register_module()
+class StudyNet(nn.Sequential):
+    """Four convolutions of 3 x 3 with 16 to 128 channels, each but the first halving the image."""
+
+    def __init__(self, splits: int = 4) -> None:
+        widths = (3, 16, 32, 64, 128)
+        layers: list[nn.Module] = []
+        for i, (before, after) in enumerate(itertools.pairwise(widths)):
+            norm = MODELS.build(dict(type="SplitBN", num_features=after, num_splits=splits))
+            conv = nn.Conv2d(before, after, 3, stride=1 if i == 0 else 2, padding=1, bias=False)
+            layers += [conv, norm, nn.ReLU()]
+        super().__init__(*layers)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        """(N, 3, H, W) -> the last map, (N, 128, H / 8, W / 8)."""
+        return (super().forward(x),)
+
+
+NETS = {
+    "small": (dict(type="StudyNet"), 128),
+    "resnet18": (
+        dict(type="ResNet_CIFAR", depth=18, norm_cfg=dict(type="SplitBN", num_splits=8)),
+        512,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Images uint8 (N, 3, 32, 32) RGB and labels of the parts of a set."""
+
+    train: tuple[torch.Tensor, torch.Tensor]
+    chosen_by: tuple[torch.Tensor, torch.Tensor]  # training images held out, to choose by
+    test: tuple[torch.Tensor, torch.Tensor]
+
+
+def read_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (N, 32, 32, 3) RGB and labels (N,).
+
+    Args:
+        folder: holds {split}.npz with `images` and `labels`; or mosaics {split}_*.jpg of 40 x 50
+            tiles, row r of class r mod C, with the C names in classes.txt, a line each.
+
+    Raises:
+        SystemExit: it holds neither.
+    """
+    archive = folder / f"{split}.npz"
+    if archive.is_file():
+        with np.load(archive) as arrays:
+            return arrays["images"], arrays["labels"].astype(np.int64)
+    tiles, names = sorted(folder.glob(f"{split}_*.jpg")), folder / "classes.txt"
+    if not tiles or not names.is_file():
+        raise SystemExit(
+            f"--data {folder} has no {split}.npz, and no {split}_*.jpg with a classes.txt"
+        )
+    parts = []
+    for tile in tiles:
+        pixels = np.asarray(Image.open(tile).convert("RGB"))
+        rows = pixels.reshape(DOWN, TILE, ACROSS, TILE, 3).transpose(0, 2, 1, 3, 4)
+        parts.append(rows.reshape(-1, TILE, TILE, 3))
+    images = np.concatenate(parts)
+    return images, np.arange(len(images)) % len(names.read_text().split())
+
+
+def read_sets(folder: Path, held_out: int, images: int) -> Sets:
+    """The set, `held_out` training images of all classes kept apart; the same rows every time."""
+    pixels, labels = (torch.from_numpy(x) for x in read_split(folder, "train"))
+    pixels = pixels.permute(0, 3, 1, 2)
+    if not 0 < held_out <= len(labels) - images:
+        raise SystemExit(
+            f"--images {images} and --held-out {held_out} do not go into {len(labels)} images"
+        )
+    apart = torch.zeros(len(labels), dtype=torch.bool)
+    apart[held_out_rows(labels, held_out / len(labels), seed=0)] = True
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    kept = order[~apart[order]][:images]
+    test = (torch.from_numpy(x) for x in read_split(folder, "test"))
+    test_pixels, test_labels = test
+    return Sets(
+        (pixels[kept].contiguous(), labels[kept]),
+        (pixels[apart], labels[apart]),
+        (test_pixels.permute(0, 3, 1, 2), test_labels),
+    )
+
+
+def head_of(cell: Cell) -> dict:
+    """Config of the head."""
+    head: dict = dict(type="XMoCoHead", temperature=cell.temperature)
+    for name, value in READINGS[cell.reading].items():
+        if isinstance(value, dict):
+            scaled = dict(value, temperature=cell.temperature)
+            scaled["loss_weight"] *= cell.weight
+            if value.get("divergence") == "kl":
+                scaled["teacher_temperature"] = TEACHER * cell.temperature
+            value = scaled
+        head[name] = value
+    return head
+
+
+def model_of(cell: Cell, length: Length) -> dict:
+    """Config of the model."""
+    backbone, width = NETS[length.net]
+    weak = "mocov2_weak_key" if cell.key == "weak" else "mocov2"
+    return dict(
+        type="XMoCo",
+        queue_len=length.queue,
+        feat_dim=128,
+        momentum=0.01,  # m = 0.99
+        symmetric=cell.symmetric,
+        backbone=backbone,
+        neck=dict(
+            type="MoCoV2Neck",
+            in_channels=width,
+            hid_channels=256,
+            out_channels=128,
+            with_avg_pool=True,
+        ),
+        head=head_of(cell),
+        data_preprocessor=dict(
+            type="TwoViewDataPreprocessor",
+            mean=MEAN,
+            std=STD,
+            views=dict(recipe=weak, size=length.size, crop_scale=(0.2, 1.0), blur_prob=0.0),
+        ),
+        _scope_="mmpretrain",
+    )
+
+
+def train(cell: Cell, length: Length, seed: int, images: torch.Tensor, device: str) -> nn.Module:
+    """A trained model. Runs of one seed begin with the same weights and see the same images."""
+    torch.manual_seed(seed)
+    model = MODELS.build(model_of(cell, length)).to(device).train()
+    torch.manual_seed(10_000 + seed)  # whatever was drawn for the weights: the views are paired
+    order = torch.Generator().manual_seed(seed)
+    epochs = length.epochs // 2 if cell.symmetric else length.epochs
+    steps = epochs * (len(images) // length.batch)
+    optimizer = torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad], length.lr, 0.9, weight_decay=5e-4
+    )
+    terms = [t for t in (model.head.consistency, model.head.uniformity) if t is not None]
+    for step, rows in enumerate(_batches(len(images), length.batch, epochs, order)):
+        for group in optimizer.param_groups:
+            group["lr"] = length.lr * (1 + math.cos(math.pi * step / steps)) / 2
+        for term in terms:
+            term.weight_factor = min(1.0, (step + 1) / max(1.0, cell.ramp * steps))
+        data = dict(inputs=images[rows].to(device))
+        views = model.data_preprocessor(data, training=True)["inputs"]
+        loss = sum(model(views, mode="loss").values())
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"{cell.name}, seed {seed}: loss {loss.item()} at step {step}")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+def _batches(images: int, batch: int, epochs: int, order: torch.Generator) -> Iterator:
+    for _ in range(epochs):
+        yield from torch.randperm(images, generator=order)[: images // batch * batch].split(batch)
+
+
+@torch.no_grad()
+def features(model: nn.Module, images: torch.Tensor, size: int, device: str) -> torch.Tensor:
+    """(N, C) means over the places of the backbone's last map."""
+    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (MEAN, STD))
+    found = []
+    for part in images.split(1000):
+        x = F.interpolate(part.to(device).float(), (size, size), mode="bilinear", antialias=True)
+        found.append(model.backbone((x - mean) / std)[-1].mean(dim=(2, 3)).cpu())
+    return torch.cat(found)
+
+
+def judge(model: nn.Module, bank: tuple, queries: tuple, size: int, device: str) -> dict:
+    """Percent of the queries that 200 neighbours and a ridge regression on the bank name rightly.
+
+    Args:
+        bank, queries: images and labels.
+    """
+    model.eval()
+    known, asked = (features(model, images, size, device) for images, _ in (bank, queries))
+    labels, truth, classes = bank[1], queries[1], int(bank[1].max()) + 1
+    similarity, rows = knn_topk(F.normalize(asked), F.normalize(known), min(200, len(labels)))
+    votes = knn_votes(similarity, labels[rows], classes, 0.1)
+    # Ridge: standardized features, one hot labels, a penalty of a thousandth of an image each.
+    center, scale = known.double().mean(0), known.double().std(0) + 1e-6
+    x, y = ((f.double() - center) / scale for f in (known, asked))
+    targets = F.one_hot(labels, classes).double() - 1 / classes
+    gram = x.T @ x + 1e-3 * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
+    scores = y @ torch.linalg.solve(gram, x.T @ targets)
+    right = lambda s: 100 * (s.argmax(dim=1) == truth).double().mean().item()  # noqa: E731
+    return dict(knn=round(right(votes), 3), ridge=round(right(scores), 3))
+
+
+def run(cell: Cell, length: Length, seed: int, sets: Sets, on_test: bool, device: str) -> dict:
+    """One run: its cell, seed, scores and cost. The test images are looked at if `on_test`."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    model = train(cell, length, seed, sets.train[0], device)
+    cost = dict(
+        cpu_seconds=round(time.process_time() - cpu, 1),
+        seconds=round(time.perf_counter() - clock, 1),
+    )
+    found = dict(cell=cell.name, factors=dataclasses.asdict(cell), seed=seed, **cost)
+    found["chosen_by"] = judge(model, sets.train, sets.chosen_by, length.size, device)
+    if on_test:
+        found["test"] = judge(model, sets.train, sets.test, length.size, device)
+    return found
