@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import read_checkpoint
@@ -24,7 +27,9 @@ TREE = {
     "metrics.jsonl": "a line for each logged step and validation",
     "health.jsonl": "a verdict for each epoch",
     "report.html": "what the run has learnt",
-    "backbone.pth": "weights of the last checkpoint not held back, for OpenMMLab and torchvision",
+    "weights.jsonl": "the checkpoints, the start first: kNN, and which was handed over and why",
+    "start.pth": "the backbone that the run began with",
+    "backbone.pth": "weights of the best checkpoint, the start included: OpenMMLab, torchvision",
     "backbone.safetensors": "the same for timm and others",
     "finetune_mmdet.py": "a detector on this backbone",
     "finetune_mmseg.py": "a segmentor on this backbone",
@@ -65,9 +70,25 @@ def in_doubt(folder: Path) -> str | None:
     )
 
 
+def show_weights(folder: Path) -> None:
+    """Prints the checkpoints, the start first, and which of them was handed over and why."""
+    found = own.weights_table(folder)
+    if found is not None:
+        header, rows = found
+        table = Table(*header, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        screen = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=120)
+        print()
+        screen.print(table)
+    if why := own.handed_over(folder):
+        print(why)
+
+
 def finish(folder: Path) -> None:
     """Writes the report and what leads on, and says what there is."""
     report(folder)
+    show_weights(folder)
     steps = own.hand_over(folder)
     print(f"\n{folder}")
     for name, meaning in TREE.items():

@@ -2,7 +2,7 @@
 """From a folder of images to a run: sources, scan, choices, config, and what a run hands on."""
 
 from .backbones import VIT_SMALL, backbone_config, is_mocov3_vit, probe
-from .choices import Choices, Chooser, Facts, outlook
+from .choices import Choices, Chooser, Facts, better_start, outlook
 from .errors import PretrainError
 from .first_weights import first_weights
 from .hand_over import hand_over
@@ -32,12 +32,15 @@ from .run_folder import (
 from .run_lock import LOCK, RunLock
 from .scan import Scan, check_number, describe, overlap, scan_images
 from .sources import check_source, is_archive, list_images
+from .start import STOPPED, WEIGHTS, go_on_anyway, handed_over, stopped, weights_table
 
 __all__ = [
     "ANOTHER",
     "LOCK",
     "RUNNER_KEYS",
+    "STOPPED",
     "VIT_SMALL",
+    "WEIGHTS",
     "Choices",
     "Chooser",
     "Facts",
@@ -47,6 +50,7 @@ __all__ = [
     "Scan",
     "backbone_config",
     "base_config",
+    "better_start",
     "check_files",
     "check_labels",
     "check_number",
@@ -58,7 +62,9 @@ __all__ = [
     "epoch_of",
     "first_weights",
     "free_memory",
+    "go_on_anyway",
     "hand_over",
+    "handed_over",
     "is_archive",
     "is_mocov3_vit",
     "judged",
@@ -74,6 +80,8 @@ __all__ = [
     "run_config",
     "run_settings",
     "scan_images",
+    "stopped",
     "unfit_for_configs",
+    "weights_table",
     "write_list",
 ]
