@@ -55,10 +55,7 @@ def compare_labels(
         f"on{text}"
     )
     if shared:
-        text += (
-            ": without their labels, but kNN will flatter, and it chooses the weights: keep "
-            "labelled images out of --data to be sure"
-        )
+        text += ": without their labels, but kNN will flatter, and kNN chooses the weights"
     return text, shared
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FALLEN = 2  # standard errors below the start at which a run has become worse
+ROUNDING = 1e-6  # points; the smallest true difference is 100 / queries
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Change:
     @property
     def has_fallen(self) -> bool:
         """Whether more is lost than :data:`FALLEN` standard errors."""
-        return -self.points > FALLEN * self.error and self.points < 0
+        return bool(-self.points > FALLEN * self.error + ROUNDING)
 
     def __str__(self) -> str:
         return f"{self.points:+.1f} ± {self.error:.1f} points ({self.queries:,} queries)"
@@ -103,8 +104,8 @@ def is_fit(now: Change, pretrained: bool) -> bool:
     Random weights are kept only where every checkpoint is worse by more than one.
     """
     if pretrained:
-        return now.points > now.error
-    return now.points >= -now.error
+        return bool(now.points > now.error + ROUNDING)
+    return bool(now.points >= -now.error - ROUNDING)
 
 
 def hits_of(parts: Sequence[Sequence[bool]], queries: int) -> np.ndarray:

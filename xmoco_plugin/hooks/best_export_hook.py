@@ -82,6 +82,8 @@ class BestExportHook(HealthyExportHook):
                 self._look_at.first = torch.tensor(state["neighbours"])
         if lines := self._lines.lines():
             self._figures = {"start": lines[0].get("values", {})}
+            if lines[-1]["iter"] == runner.iter:  # dealt with, though it may have been held back
+                self._seen = self._judged = runner.message_hub.runtime_info.get("last_ckpt")
         self._tell(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
