@@ -12,8 +12,10 @@ from rich.text import Text
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.cli import console
-from xmoco_plugin.untrusted import printable
+from xmoco_plugin.json_lines import read_json_lines
+from xmoco_plugin.untrusted import FileRefusedError, printable
 from xmoco_plugin.visualization.report import WorkDir, write_report
+from xmoco_plugin.visualization.report.checkpoints import WEIGHTS, checkpoints_table
 
 # Of the report's neighbours and maps: enough for both, and seconds instead of a minute on a CPU.
 IMAGES = {True: 2000, False: 500}  # with a GPU, without
@@ -72,11 +74,16 @@ def in_doubt(folder: Path) -> str | None:
 
 def show_weights(folder: Path) -> None:
     """Prints the checkpoints, the start first, and which of them was handed over and why."""
-    found = own.weights_table(folder)
-    if found is not None:
-        header, rows = found
-        table = Table(*header, box=None, pad_edge=False)
-        for row in rows:
+    lines = []
+    if (folder / WEIGHTS).is_file():
+        try:
+            lines = read_json_lines(folder / WEIGHTS)[0]
+        except FileRefusedError as error:
+            print(f"{WEIGHTS}: {error}", file=sys.stderr)
+    if lines:
+        found = checkpoints_table(lines)
+        table = Table(*found.header, box=None, pad_edge=False)
+        for row in found.rows:
             table.add_row(*map(Text, row))
         screen = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=120)
         print()

@@ -32,7 +32,7 @@ from .run_folder import (
 from .run_lock import LOCK, RunLock
 from .scan import Scan, check_number, describe, overlap, scan_images
 from .sources import check_source, is_archive, list_images
-from .start import STOPPED, WEIGHTS, go_on_anyway, handed_over, stopped, weights_table
+from .start import STOPPED, go_on_anyway, handed_over, stopped
 
 __all__ = [
     "ANOTHER",
@@ -40,7 +40,6 @@ __all__ = [
     "RUNNER_KEYS",
     "STOPPED",
     "VIT_SMALL",
-    "WEIGHTS",
     "Choices",
     "Chooser",
     "Facts",
@@ -82,6 +81,5 @@ __all__ = [
     "scan_images",
     "stopped",
     "unfit_for_configs",
-    "weights_table",
     "write_list",
 ]

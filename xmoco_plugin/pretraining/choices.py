@@ -207,7 +207,9 @@ class Chooser:
         rate = round(min(batch / GENTLE_BATCH, 1) * GENTLE_RATE, 7)
         why = f"good weights: {GENTLE_RATE:g} for a batch of {GENTLE_BATCH} or more, less for less"
         self._take("lr", rate, why)
-        self._take("warmup", GENTLE_WARMUP, "share of the run: the neck begins at random")
+        # A rise needs two iterations: the host stays at its first rate where it has one.
+        share = round(max(GENTLE_WARMUP, 3 / steps), 4) if steps >= 6 else 0.0
+        self._take("warmup", share, "share of the run: the neck begins at random")
 
     def queue(self) -> None:
         """Length of the queue, where there is one."""

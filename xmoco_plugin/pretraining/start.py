@@ -8,11 +8,10 @@ from typing import Any
 from mmengine.config import Config
 
 from ..checkpoint import CheckpointError, read_checkpoint, write_text
-from ..json_lines import read_json_lines
 from ..untrusted import FileRefusedError, printable, read_text
 from .errors import PretrainError
 
-STOPPED, WEIGHTS = "stopped.txt", "weights.jsonl"
+STOPPED = "stopped.txt"
 STOP = "StopWhenWorseHook"
 
 
@@ -84,42 +83,3 @@ def handed_over(folder: Path) -> str | None:
     if known := record.get("labels_trained_on"):
         text += f"; {known} of the labelled images were trained on, which flatters that kNN"
     return printable(text)
-
-
-def weights_table(folder: Path) -> tuple[list[str], list[list[str]]] | None:
-    """The checkpoints of a run, the start first: header and rows; None where nothing is recorded.
-
-    A file that cannot be read is one row that says so.
-    """
-    file = folder / WEIGHTS
-    if not os.path.lexists(file):
-        return None
-    header = ["epoch", "kNN", "since the start", "rank", "alignment", "neighbours kept", "verdict"]
-    try:
-        lines, _ = read_json_lines(file)
-    except FileRefusedError as error:
-        return ["epoch"], [[str(error)]]
-    rows = []
-    for line in lines:
-        values = line.get("values") if isinstance(line.get("values"), dict) else {}
-        moved = ""
-        if line.get("epoch") and _number(line, "points"):
-            moved = f"{_number(line, 'points', '+.1f')} ± {_number(line, 'error', '.1f')}"
-        rows.append(
-            [
-                _number(line, "epoch", "g"),
-                _number(line, "knn", ".1f"),
-                moved,
-                _number(values, "backbone_rank", ".1f"),
-                _number(values, "backbone_alignment", ".3f"),
-                _number(values, "neighbours_kept", ".0%"),
-                printable(str(line.get("verdict") or ("start" if not line.get("epoch") else ""))),
-            ]
-        )
-    return header, rows
-
-
-def _number(values: dict[str, Any], name: str, form: str = "g") -> str:
-    value = values.get(name)
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return format(value, form) if known else ""
