@@ -190,8 +190,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         screen.print(line, markup=False, highlight=False)
     screen.print(table)
     for advice in (own.outlook, own.better_start):
-        if not args.init and (text := advice(len(found.good))):
-            print(text)
+        if not args.init and (said := advice(len(found.good))):
+            print(said)
     write_text(folder / "config.py", cfg.pretty_text)
     return chosen.epochs
 

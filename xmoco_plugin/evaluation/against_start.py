@@ -87,7 +87,7 @@ def change(before: Answers, now: Answers) -> Change:
     independent queries, sqrt((p (1 - p) + q (1 - q)) / n), which is larger.
     """
     n = max(now.queries, 1)
-    if _both_known(before, now):
+    if before.hits is not None and now.hits is not None and before.queries == now.queries:
         unlike = int(np.not_equal(before.hits, now.hits).sum())
         return Change(before.percent, now.percent, 100 * math.sqrt(unlike) / n, n)
     shares = [min(max(a.percent / 100, 0.0), 1.0) for a in (before, now)]
@@ -123,7 +123,3 @@ def hits_of(parts: Sequence[Sequence[bool]], queries: int) -> np.ndarray:
     for rank, part in enumerate(parts):
         table[: len(part), rank] = part
     return table.flatten()[:queries]
-
-
-def _both_known(before: Answers, now: Answers) -> bool:
-    return before.hits is not None and now.hits is not None and before.queries == now.queries

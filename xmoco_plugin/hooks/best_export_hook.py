@@ -63,7 +63,8 @@ class BestExportHook(HealthyExportHook):
         self._start: Answers | None = None
         self._now: tuple[int, Answers] | None = None  # iteration, of the latest validation
         self._begun = False
-        self._why, self._exported = "", None  # of the checkpoint that is dealt with
+        self._why = ""  # of the checkpoint that is dealt with
+        self._exported: Answers | None = None  # its
         self._figures: dict[str, dict[str, float]] = {}
 
     def before_train(self, runner: Runner) -> None:

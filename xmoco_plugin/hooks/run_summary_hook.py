@@ -163,13 +163,13 @@ class RunSummaryHook(Hook):
             table.add_row(name, record.percent(value))
         largest = record.largest_class  # counted, so without an error
         table.add_row("largest class", "not measured" if largest is None else f"{largest:.1f} %")
-        for name, text in (
+        for name, said in (
             ("backbone", record.figures),
             ("verdict", record.verdict),
             ("handed over", record.handed_over),
         ):
-            if text:
-                table.add_row(name, text)
+            if said:
+                table.add_row(name, said)
         for name, path in sorted(record.files.items()):
             table.add_row(name, path)
         table.add_row("seconds", f"{record.seconds:,.0f}")

@@ -231,14 +231,14 @@ def _set_schedule(cfg: Config, choices: Choices) -> None:
         cfg.optim_wrapper.optimizer.lr = choices.lr
         if choices.optimizer == "AdamW":
             cfg.optim_wrapper.optimizer = dict(type="AdamW", lr=choices.lr, weight_decay=0.05)
-        cosine = dict(
+        cosine: dict[str, Any] = dict(
             type="CosineAnnealingLR", T_max=epochs, by_epoch=True, convert_to_iter_based=True
         )
         cfg.param_scheduler = [cosine]
         if choices.warmup:
-            warm = choices.warmup * epochs  # a share of an epoch too: the host counts iterations
-            rise = dict(type="LinearLR", start_factor=0.01, by_epoch=True, begin=0, end=warm)
-            cosine |= dict(T_max=epochs - warm, begin=warm, end=epochs)
+            risen = choices.warmup * epochs  # a share of an epoch too: the host counts iterations
+            rise = dict(type="LinearLR", start_factor=0.01, by_epoch=True, begin=0, end=risen)
+            cosine |= dict(T_max=epochs - risen, begin=risen, end=epochs)
             cfg.param_scheduler = [rise | dict(convert_to_iter_based=True), cosine]
 
 
