@@ -165,3 +165,26 @@ def test_without_a_temperature_the_similarities_are_judged():
     mixed = dict(pos_sim_mean=0.5, neg_sim_mean=0.45)
     assert judge(mixed, None).verdict == "not learning"
     assert judge({}, None).verdict == "too early"
+
+
+def test_a_run_that_is_worse_than_it_began_says_from_what_to_what_and_what_to_change():
+    verdict = judge(values(), TAU, accuracy=Accuracy(87.0, 92.0, 500, pretrained=True))
+    assert verdict.verdict == "worse than it began"
+    assert verdict.is_failure
+    assert str(verdict).startswith(
+        "worse than it began: 92.0 % -> 87.0 % by kNN, -5.0 ± 1.9 points"
+    )
+    assert "a lower rate or for fewer epochs" in verdict.reason
+    assert "keep the weights that it began with" in verdict.reason
+
+
+@pytest.mark.parametrize(("error", "word"), [(2.4, "worse than it began"), (2.6, "not learning")])
+def test_the_error_on_the_same_images_decides_where_it_is_known(error, word):
+    accuracy = Accuracy(87.0, 92.0, 500, error, pretrained=True)
+    assert judge(values(), TAU, accuracy=accuracy).verdict == word
+
+
+@pytest.mark.parametrize(("good", "word"), [(True, "worse than it began"), (False, "too early")])
+def test_good_weights_can_be_lost_before_anything_else_can_be_said(good, word):
+    accuracy = Accuracy(80.0, 92.0, 500, pretrained=good)
+    assert judge(values(), TAU, early="warming up", accuracy=accuracy).verdict == word

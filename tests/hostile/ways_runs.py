@@ -30,7 +30,18 @@ RUNS = [
             "last_checkpoint",
             "opening.txt",
             "metrics.jsonl",
+            "weights.jsonl",
         )
+    ),
+    *(
+        Way(
+            "pretrain",
+            f"--out ({name})",
+            {k: v for k, v in kinds.NO_FILE.items() if k != "a folder"},
+            lambda s, f: ["--data", s.done.parent / "images", "--out", s.run, *RUN],
+            f"run/{name}",
+        )
+        for name in ("weights.jsonl", "stopped.txt")
     ),
     *(
         Way(

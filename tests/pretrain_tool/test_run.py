@@ -25,6 +25,9 @@ def test_the_run_says_what_it_found_and_chose_and_why(finished):
         "queue_len",
         "few older keys of the batch",
         "18 images are few",
+        "no --init: the network begins with random weights",
+        "since the start",
+        "the start ",
     ):
         assert text in printed, text
     assert re.search(r"left out: .*cut.jpg: .*truncated", printed)
@@ -43,7 +46,8 @@ def test_the_folder_holds_what_the_page_promises(finished):
     there = [path.name + "/" * path.is_dir() for path in out.iterdir()]
     assert [n for n in there if not any(re.fullmatch(p, n) for p in patterns)] == []
     missing = {p for p in patterns if not any(re.fullmatch(p, n) for n in there)}
-    assert missing == {"init.pth", "unpacked/"}  # no --init and no archive were given
+    # No --init and no archive were given, and nothing stopped it.
+    assert missing == {"init.pth", "unpacked/", "stopped.txt"}
     listed = (out / "files.txt").read_text().splitlines()
     assert len(listed) == 18
     assert not [name for name in listed if "cut" in name]
@@ -130,8 +134,10 @@ def test_the_printed_lines_load_the_weights(finished):
         torch.testing.assert_close(features[name], features["mmpretrain"], rtol=1e-4, atol=1e-5)
     key = "backbone.layer4.1.conv2.weight"
     exported = torch.load(out / "backbone.pth", weights_only=True)["state_dict"][key]
-    last = read_checkpoint(out / f"epoch_{EPOCHS}.pth")["state_dict"][key]
-    assert torch.equal(exported, last)
+    source = read_checkpoint(out / "backbone.pth")["meta"]["source"]
+    assert f"backbone.pth holds {source}: " in text
+    kept = read_checkpoint(out / source)["state_dict"][key]
+    assert torch.equal(exported, kept)
 
 
 def test_the_exported_weights_are_judged_and_used_without_a_config(finished, data, tmp_path):

@@ -4,14 +4,21 @@
 import numpy as np
 import pytest
 
-from xmoco_plugin.pretraining import Chooser, Facts, outlook
+from xmoco_plugin.pretraining import Chooser, Facts, better_start, outlook
 
 
 def choose(
-    images: int, side: int = 500, gpu: bool = False, fits: int = 10**6, cpus=2, processes=1, **given
+    images: int,
+    side: int = 500,
+    gpu: bool = False,
+    fits: int = 10**6,
+    cpus=2,
+    processes=1,
+    pretrained: bool = False,
+    **given,
 ):
     facts = Facts(images, np.full(images, side), gpu, cpus, processes)
-    chooser = Chooser(facts, given)
+    chooser = Chooser(facts, given, pretrained)
     chooser.views()
     chooser.batch(fits, "a measurement")
     for rule in (chooser.length, chooser.queue, chooser.workers):
@@ -102,3 +109,30 @@ def test_every_choice_has_its_reason():
 def test_few_images_are_told_what_to_expect_and_many_are_not():
     assert "are few" in str(outlook(200))
     assert outlook(500) is None
+
+
+@pytest.mark.parametrize(
+    ("gpu", "given", "expected"),
+    [
+        (False, {}, (64, 8, 3e-4)),  # 8,000 of 1,000 images
+        (True, {}, (128, 800, 3e-4)),  # at least 4 steps an epoch
+        (False, dict(batch_size=16), (16, 8, 3e-4 / 4)),
+        (False, dict(lr=0.01, epochs=2), (64, 2, 0.01)),
+    ],
+)
+def test_good_weights_get_a_gentle_recipe(gpu, given, expected):
+    chosen = choose(1000, gpu=gpu, pretrained=True, **given)
+    assert (chosen.batch_size, chosen.epochs, chosen.lr) == pytest.approx(expected)
+    assert (chosen.optimizer, chosen.warmup, chosen.key_view) == ("AdamW", 0.1, "weak")
+    assert {"key_view", "warmup"} <= {name for name, _, _ in chosen.rows()}
+
+
+def test_good_weights_are_recommended_below_50_000_images():
+    assert "no --init: the network begins with random weights" in str(better_start(49_999))
+    assert better_start(50_000) is None
+
+
+@pytest.mark.parametrize(("epochs", "share"), [(1, 0.0), (2, 0.375), (100, 0.1)])
+def test_a_short_run_is_warmed_up_over_three_steps_or_not_at_all(epochs, share):
+    # 4 steps an epoch. The host does not rise within one step: the rate would stay a hundredth.
+    assert choose(16, pretrained=True, batch_size=4, epochs=epochs).warmup == share

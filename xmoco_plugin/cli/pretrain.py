@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import torch
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -27,28 +25,13 @@ from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli import console, exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
+from xmoco_plugin.cli.pretrain_look import compare_labels, look
 from xmoco_plugin.pretraining import choices as rules
 from xmoco_plugin.untrusted import printable
 from xmoco_plugin.visualization.report.config_diff import differences, host_config
 from xmoco_plugin.weights import newest_before
 
 SHOWN = 20  # files that were left out; all of them are in scan.txt
-
-
-def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> own.Scan:
-    """Scans, with a bar, or with a line every few seconds where there is no terminal."""
-    screen, said = Console(stderr=True), [-math.inf]
-    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task(what)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-            if not screen.is_terminal and time.monotonic() - said[0] > 5:
-                said[0] = time.monotonic()
-                print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
-
-        workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
-        return own.scan_images(paths, folder / "scan.jsonl", workers, show, most)
 
 
 def take_images(
@@ -99,7 +82,7 @@ def choose(
     facts = own.Facts(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1))
     if "crop_scale" in given:
         given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
-    chooser = own.Chooser(facts, {**given, "model": args.model})
+    chooser = own.Chooser(facts, {**given, "model": args.model}, pretrained=bool(args.init))
     chosen = chooser.choices
     chooser.views()
     outputs = own.probe(own.backbone_config(chosen.model, chosen.image_size, 1), chosen.image_size)
@@ -143,29 +126,6 @@ def choose(
     )
 
 
-def compare_labels(labels: str, found: own.Scan, folder: Path, given: dict[str, Any]) -> str:
-    """How many of the labelled images are trained on, in a sentence.
-
-    Raises:
-        PretrainError: None of them can be read.
-    """
-    paths = own.list_images([labels], folder / "unpacked")
-    labelled = look(paths, folder, "looking at the labels", given)
-    if labelled.bad:
-        path, reason = labelled.bad[0]
-        listed = len(labelled.bad) + len(labelled.good)
-        raise own.PretrainError(
-            f"--labels {labels}: {len(labelled.bad):,} of {listed:,} images "
-            "cannot be read, and none may be missing there; the first is "
-            f"{printable(path)}: {reason}"
-        )
-    shared, images = own.overlap(labelled, found), len(labelled.good)
-    text = (
-        f"labels: {images:,} images for kNN, {shared:,} ({shared / images:.0%}) of them trained on"
-    )
-    return text + (": without their labels, but kNN will flatter" if shared else "")
-
-
 def opening(lines: list[str], chosen: Any, cfg: Any) -> str:
     """What the log begins with."""
     rows = "\n".join(f"  {name:<11} {value:<14} {why}" for name, value, why in chosen.rows())
@@ -197,11 +157,14 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         print(f"going on with {folder}{was}: {len(found.good):,} images as before")
         if began.moved_from:
             own.move_texts(folder, began.moved_from)
+        if args.keep_going:
+            own.go_on_anyway(folder, began.config)
         return began.epochs
     chosen, outputs, notes = choose(args, given, found, folder)
-    lines = own.describe(found, chosen.image_size)
+    lines, known = own.describe(found, chosen.image_size), 0
     if args.labels:
-        lines.append(compare_labels(args.labels, found, folder, given))
+        text, known = compare_labels(args.labels, found, folder, given)
+        lines.append(text)
     bad = [f"left out: {printable(path)}: {why}" for path, why in found.bad]
     write_text(folder / "scan.txt", "\n".join([*lines, *bad]) + "\n")
     shown = [*lines, *bad[:SHOWN]]
@@ -214,6 +177,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         processes=given.get("gpus", 1),
         load_from=start,
         max_pixels=given.get("max_pixels"),
+        labels_trained_on=known,
+        keep_going=args.keep_going,
     )
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))
     table = Table("setting", "value", "why", box=None, pad_edge=False)
@@ -223,14 +188,18 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     for line in [*shown, *notes]:
         screen.print(line, markup=False, highlight=False)
     screen.print(table)
-    if few := own.outlook(len(found.good)):
-        print(few)
+    for advice in (own.outlook, own.better_start):
+        if not args.init and (said := advice(len(found.good))):
+            print(said)
     write_text(folder / "config.py", cfg.pretty_text)
     return chosen.epochs
 
 
 def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock, verbose: bool = False) -> int:
     """Trains, or goes on, in a process that holds the folder too; returns the exit status."""
+    if why := own.stopped(folder):
+        print(f"{why}\nThe same command with --keep-going trains on.")
+        return 0
     last = own.set_aside(folder)
     resume: list[str] = []
     if last is not None:

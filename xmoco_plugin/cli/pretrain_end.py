@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.cli import console
-from xmoco_plugin.untrusted import printable
+from xmoco_plugin.json_lines import read_json_lines
+from xmoco_plugin.untrusted import FileRefusedError, printable
 from xmoco_plugin.visualization.report import WorkDir, write_report
+from xmoco_plugin.visualization.report.checkpoints import WEIGHTS, checkpoints_table
 
 # Of the report's neighbours and maps: enough for both, and seconds instead of a minute on a CPU.
 IMAGES = {True: 2000, False: 500}  # with a GPU, without
@@ -26,7 +31,9 @@ TREE = {
     "metrics.jsonl": "a line for each logged step and validation",
     "health.jsonl": "a verdict for each epoch",
     "report.html": "what the run has learnt",
-    "backbone.pth": "weights of the last checkpoint not held back, for OpenMMLab and torchvision",
+    "weights.jsonl": "the checkpoints, the start first: kNN, and which was handed over and why",
+    "start.pth": "the backbone that the run began with",
+    "backbone.pth": "weights of the best checkpoint, the start included: OpenMMLab, torchvision",
     "backbone.safetensors": "the same for timm and others",
     "finetune_mmdet.py": "a detector on this backbone",
     "finetune_mmseg.py": "a segmentor on this backbone",
@@ -90,6 +97,26 @@ def ended_badly(status: int) -> str:
     return f"the training was killed ({name}){killer}"
 
 
+def show_weights(folder: Path) -> None:
+    """Prints the checkpoints, the start first, and which of them was handed over and why."""
+    lines = []
+    if (folder / WEIGHTS).is_file():
+        try:
+            lines = read_json_lines(folder / WEIGHTS)[0]
+        except FileRefusedError as error:
+            print(f"{WEIGHTS}: {error}", file=sys.stderr)
+    if lines:
+        found = checkpoints_table(lines)
+        table = Table(*found.header, box=None, pad_edge=False)
+        for row in found.rows:
+            table.add_row(*map(Text, row))
+        screen = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=120)
+        print()
+        screen.print(table)
+    if why := own.handed_over(folder):
+        print(why)
+
+
 def finish(folder: Path, status: int = 0) -> None:
     """Writes the report and what leads on, and says what there is.
 
@@ -105,6 +132,7 @@ def finish(folder: Path, status: int = 0) -> None:
             flush=True,
         )
     report(folder)
+    show_weights(folder)
     steps = own.hand_over(folder)
     print(f"\n{folder}")
     for name, meaning in TREE.items():

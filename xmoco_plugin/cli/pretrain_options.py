@@ -63,7 +63,7 @@ def claim(folder: Path, args: argparse.Namespace) -> None:
     options = {**vars(args), **args.given, "data": [os.path.abspath(d) for d in args.data]}
     for name in ("labels", "init"):
         options[name] = options[name] and os.path.abspath(os.path.expanduser(options[name]))
-    unasked = ("out", "given", "verbose")
+    unasked = ("out", "given", "verbose", "keep_going")
     options = {k: v for k, v in options.items() if v is not None and k not in unasked}
     file = folder / "options.json"
     # Before there is a config nothing has been trained, and a refused start may be mended.

@@ -21,6 +21,7 @@ from xmoco_plugin.json_lines import read_json_lines
 from xmoco_plugin.untrusted import FileRefusedError, for_spreadsheet, printable, read_text
 from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.report.attempt import describe
+from xmoco_plugin.visualization.report.checkpoints import last_handed_over
 from xmoco_plugin.visualization.report.config_diff import ABSENT, differences
 from xmoco_plugin.visualization.report.scalars import is_count, is_number
 
@@ -93,10 +94,27 @@ def row(run: WorkDir) -> dict:
     return {
         "name": run.name,
         "epochs": max(done) if run.unit == "epoch" else f"{max(done)} iterations",
+        "start kNN": _start_knn(run, points),
         "best kNN": round(max(trained), 2) if trained else None,
+        "handed over": _handed_over(run),
         "verdict": run.health[-1].get("verdict") if run.health else None,
         "images/s": images_per_second(run),
     }
+
+
+def _start_knn(run: WorkDir, points: list) -> float | None:
+    """Of the weights that training began with."""
+    first = [value for step, value in points if step == 0 and math.isfinite(value)]
+    stored = run.summary.get("knn_before")
+    return round(first[0], 2) if first else round(stored, 2) if is_number(stored) else None
+
+
+def _handed_over(run: WorkDir) -> str | None:
+    """The epoch whose weights backbone.pth holds, as far as the run has noted it."""
+    line = last_handed_over(run.weights)
+    if line is None:
+        return None
+    return "the start" if line["epoch"] == 0 else f"epoch {line['epoch']:g}"
 
 
 def images_per_second(run: WorkDir) -> float | None:

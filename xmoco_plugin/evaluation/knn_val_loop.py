@@ -12,6 +12,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from ..log_detail import DETAIL
+from .against_start import Answers, hits_of
 from .feature_bank import FeatureBank
 from .features import (
     Embed,
@@ -54,6 +55,9 @@ class KNNValLoop(ValLoop):
         bank_device: where the bank is kept: ``None`` (beside the model) or e.g. 'cpu'.
         bank_chunk, query_chunk: rows compared at a time, see `knn_topk`.
         show_progress: a bar on the first process's terminal where a pass is long.
+
+    Attributes:
+        answers: which queries the latest pass answered rightly, by the first setting.
     """
 
     stage = "val"
@@ -84,6 +88,8 @@ class KNNValLoop(ValLoop):
         self._bank: FeatureBank | None = None
         self._embed: Embed = embed_pixels
         self._found: list[tuple[torch.Tensor, ...]] = []
+        self._hits: list[bool] = []  # of this process's queries
+        self.answers: Answers | None = None
 
     @property
     def bank_loader(self) -> DataLoader:
@@ -115,11 +121,12 @@ class KNNValLoop(ValLoop):
     def _evaluate(self) -> dict:
         start = time.perf_counter()
         self._embed = ModelEmbedder(self.runner.model, self.fp16)
-        self._bank = self._build_bank(self._embed)
+        self._bank, self._hits = self._build_bank(self._embed), []
         filled = time.perf_counter()
         for idx, data_batch in enumerate(self._query_batches()):
             self.run_iter(idx, data_batch)
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        self.answers = self._answers()
         for setting in self.settings[1:]:
             metrics.update(self._further_setting(*setting))
         self.runner.logger.info(
@@ -163,12 +170,20 @@ class KNNValLoop(ValLoop):
         truth = labels_of(samples, "queries")
         similarity, labels = self._bank.search(features, largest)
         found = (similarity.cpu(), labels.cpu(), truth)
-        for sample, score in zip(samples, self._scores(*found[:2], *self.settings[0]), strict=True):
+        scores = self._scores(*found[:2], *self.settings[0])
+        for sample, score in zip(samples, scores, strict=True):
             sample.set_pred_score(score).set_pred_label(score.argmax())
+        self._hits += (scores.argmax(dim=1) == truth.cpu()).tolist()
         self.evaluator.process(data_samples=samples, data_batch=data_batch)
         if len(self.settings) > 1:
             self._found.append(found)
         self._call_hook("after_{}_iter", batch_idx=idx, data_batch=data_batch, outputs=samples)
+
+    def _answers(self) -> Answers:
+        """Collective."""
+        queries = len(self.dataloader.dataset)
+        hits = hits_of(all_gather_object(self._hits), queries)
+        return Answers(100 * float(hits.mean()), queries, hits)
 
     def _further_setting(self, k: int, temperature: float | None) -> dict:
         """The same neighbours judged once more; only one setting's scores exist at a time."""

@@ -5,11 +5,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .against_start import FALLEN, Answers, Change, change
+
 # Nats below a guess: a query's own key is twice as likely as by chance. Two groups of images that
 # are told apart, and nothing else, give just this.
 TWICE = math.log(2)
 HALF = 0.5  # of the views, found by raw pixels; ours, amid what was measured (docs/lab/health.md)
 BLIND = 10.0  # points: where chance alone moves kNN by more, it is no judge (ours)
+WORSE = "worse than it began"
 USUAL_TEMPERATURE = 0.2  # MoCo v2's: the scale of similarities where a method has none of its own
 
 
@@ -21,11 +24,23 @@ class Accuracy:
         now: the latest.
         before: that of the untrained network.
         images: that were classified.
+        error: standard error of the difference, in points; None where it is not known which
+            images were right, and the two are taken for independent.
+        pretrained: whether training began with good weights, not random ones.
     """
 
     now: float
     before: float
     images: int
+    error: float | None = None
+    pretrained: bool = False
+
+    @property
+    def change(self) -> Change:
+        """The difference with its standard error."""
+        if self.error is None:
+            return change(Answers(self.before, self.images), Answers(self.now, self.images))
+        return Change(self.before, self.now, self.error, self.images)
 
     @property
     def noise(self) -> float:
@@ -49,10 +64,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of four words and the number behind it.
+    """One of five words and the number behind it.
 
     Attributes:
-        verdict: 'learning', 'collapsing', 'not learning' or 'too early'.
+        verdict: 'learning', 'collapsing', 'not learning', 'too early' or 'worse than it began'.
         reason: the rest of the sentence.
     """
 
@@ -62,7 +77,7 @@ class Verdict:
     @property
     def is_failure(self) -> bool:
         """Whether somebody should look."""
-        return self.verdict in ("collapsing", "not learning")
+        return self.verdict in ("collapsing", "not learning", WORSE)
 
     def __str__(self) -> str:
         return f"{self.verdict}: {self.reason}"
@@ -91,7 +106,11 @@ def judge(
             f"at a temperature of {temperature:g} even perfect embeddings would make a query's own "
             f"key only {math.exp(1 / temperature):.3g} times as likely as by chance",
         )
+    fallen = accuracy is not None and accuracy.change.has_fallen
     if early is not None:
+        # Good weights are no worse for a queue that is not full yet.
+        if accuracy is not None and fallen and accuracy.pretrained:
+            return _worse(accuracy)
         return Verdict("too early", early)
     if not {"pos_sim_mean", "neg_sim_mean"} <= values.keys():
         return Verdict("too early", "no similarities were seen")
@@ -110,6 +129,8 @@ def judge(
         return Verdict(
             "collapsing", f"the embeddings have an effective rank of {rank:.2f}, below 2"
         )
+    if accuracy is not None and fallen:
+        return _worse(accuracy)
     if gain < TWICE:
         return Verdict("not learning", _too_little(values, gain, scale))
     matched = values.get("pixel_match", 0.0)
@@ -129,6 +150,22 @@ def judge(
         chance = f"({accuracy.noise:.0f} points)"
         knn += f", which {accuracy.images} images do not tell from chance {chance}"
     return Verdict("learning", f"{_gained(values, gain)}{knn}")
+
+
+def _worse(accuracy: Accuracy) -> Verdict:
+    """What has been lost since the start, and what to change."""
+    lost = accuracy.change
+    advice = (
+        "train at a lower rate or for fewer epochs, with milder views, or keep the weights that "
+        "it began with"
+        if accuracy.pretrained
+        else "the untrained network is no worse: look at the rate and at the views"
+    )
+    return Verdict(
+        WORSE,
+        f"{lost.before:.1f} % -> {lost.now:.1f} % by kNN, {lost}, more than {FALLEN} standard "
+        f"errors; {advice}",
+    )
 
 
 def _gain(values: Mapping[str, float], scale: float) -> float:

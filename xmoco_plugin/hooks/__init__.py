@@ -1,5 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from .backbone_arrival_hook import BackboneArrivalHook
+from .best_export_hook import BestExportHook
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .first_batch_hook import FirstBatchHook
 from .health_hook import HealthHook
@@ -13,10 +14,12 @@ from .progress_hook import ProgressHook
 from .progressive_size_hook import ProgressiveSizeHook
 from .run_summary_hook import RunSummaryHook
 from .skipped_images_hook import SkippedImagesHook
+from .stop_when_worse_hook import StopWhenWorseHook
 from .train_mode_precise_bn_hook import TrainModePreciseBNHook
 
 __all__ = [
     "BackboneArrivalHook",
+    "BestExportHook",
     "CheckpointGuardHook",
     "FirstBatchHook",
     "HealthHook",
@@ -31,5 +34,6 @@ __all__ = [
     "ProgressiveSizeHook",
     "RunSummaryHook",
     "SkippedImagesHook",
+    "StopWhenWorseHook",
     "TrainModePreciseBNHook",
 ]

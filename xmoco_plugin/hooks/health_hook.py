@@ -13,6 +13,7 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 
 from ..distributed import unwrapped
+from ..evaluation import Answers, change
 from ..evaluation.diagnostics import relative_distance
 from ..evaluation.step_health import measure_step
 from ..evaluation.verdict import Accuracy, judge
@@ -45,17 +46,22 @@ class HealthHook(Hook):
         interval: iterations between two looks, fewer where an epoch would have less than 2.
             Default 50 (ours): under 1 % of the time of a step.
         metric: of the validation, percent, for the verdict.
+        pretrained: whether training begins with good weights, which may become worse: a kNN that
+            falls below theirs is a verdict of its own, from the first epoch on. Default False.
     """
 
     priority = "NORMAL"  # before LoggerHook
 
-    def __init__(self, interval: int = 50, metric: str = "accuracy/top1") -> None:
+    def __init__(
+        self, interval: int = 50, metric: str = "accuracy/top1", pretrained: bool = False
+    ) -> None:
         if interval < 1:
             raise ValueError(f"interval must be at least 1, got {interval}")
-        self.interval, self.metric = interval, metric
+        self.interval, self.metric, self.pretrained = interval, metric, pretrained
         self._keys = 0  # that have entered the queue
         self._queue_loaded = False
         self._accuracies: list[list[float]] = []  # [iteration, percent]
+        self._first_hits = ""  # of the start, packed
         self._pending: dict[str, Any] | None = None  # line of the pass that ended
         self._training = False  # a validation or test may come without
 
@@ -105,6 +111,8 @@ class HealthHook(Hook):
             return
         if metrics and self.metric in metrics:
             self._accuracies.append([runner.iter, float(metrics[self.metric])])
+            if runner.iter == 0:
+                self._first_hits = _answers(runner).packed
             self._keep_state(runner)
         self._speak(runner)
 
@@ -143,9 +151,10 @@ class HealthHook(Hook):
         loaded = self._queue_len if self._queue_loaded else 0
         self._keys = state.get("keys", runner.iter * self._keys_per_iter or loaded)
         self._accuracies = list(state.get("accuracies", []))
+        self._first_hits = state.get("first_hits", "")
 
     def _keep_state(self, runner: Runner) -> None:
-        state = dict(keys=self._keys, accuracies=self._accuracies)
+        state = dict(keys=self._keys, accuracies=self._accuracies, first_hits=self._first_hits)
         runner.message_hub.update_info(STATE, state)
 
     def _look_at_gradient(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
@@ -219,16 +228,27 @@ class HealthHook(Hook):
         if len(self._accuracies) < 2 or self._accuracies[0][0] > 0:
             return None
         now, before = self._accuracies[-1][1], self._accuracies[0][1]
-        return Accuracy(now, before, len(runner.val_dataloader.dataset))
+        images = len(runner.val_dataloader.dataset)
+        error, latest = None, _answers(runner)
+        first = Answers.of(before, images, self._first_hits)
+        if first.hits is not None and latest.hits is not None:
+            error = change(first, latest).error
+        return Accuracy(now, before, images, error, self.pretrained)
 
     def _too_early(self, runner: Runner) -> str | None:
         if self._queue_len and self._keys < self._queue_len:
             return f"the queue was {self._keys / self._queue_len:.0%} full when this epoch began"
-        if any(_warms_up(s) for s in _schedulers(runner)):
+        if warms_up(runner):
             return "the learning rate is being warmed up"
         if runner.iter < self._lag:
             return f"the key encoder averages over {self._lag:,} iterations"
         return None
+
+
+def _answers(runner: Runner) -> Answers:
+    """Of the latest validation; without hits where its loop does not tell them."""
+    found = getattr(runner.val_loop, "answers", None)
+    return found if isinstance(found, Answers) else Answers(0.0, 0)
 
 
 def _momentum_encoder(model: nn.Module) -> tuple[tuple[nn.Module, nn.Module] | None, int]:
@@ -246,11 +266,13 @@ def _tell(runner: Runner, line: dict[str, Any]) -> None:
     runner.message_hub.update_info(VERDICT, {n: line.get(n) for n in names})
 
 
-def _schedulers(runner: Runner) -> list:
-    return runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+def warms_up(runner: Runner) -> bool:
+    """Whether the learning rate still rises."""
+    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+    return any(_rises(scheduler) for scheduler in schedulers)
 
 
-def _warms_up(scheduler: Any) -> bool:
+def _rises(scheduler: Any) -> bool:
     rises = isinstance(scheduler, LinearLR) and scheduler.start_factor < scheduler.end_factor
     return rises and scheduler.last_step < scheduler.end - 1
 

@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ..checkpoint import CheckpointError, read_checkpoint
+from ..evaluation.verdict import WORSE
 from ..export import BackboneFile, prepare_file, read_weights, require_safetensors
 from ..log_detail import DETAIL
 from .health_hook import VERDICT
@@ -25,7 +26,7 @@ class HealthyExportHook(Hook):
     :class:`HealthHook` has given its verdict:
 
     - a 'collapsing' epoch is never exported;
-    - a 'not learning' epoch replaces no export of a 'learning' one;
+    - one that is 'not learning' or 'worse than it began' replaces no export of a 'learning' one;
     - an epoch in whose health a value became NaN or infinite is never exported;
     - weights that are NaN or infinite are never exported; without a verdict, only this is asked.
 
@@ -90,10 +91,8 @@ class HealthyExportHook(Hook):
         if not source.is_file():
             self._say_once(runner, f"export: {source} is no file on this machine, so none is made")
             return
-        why = f"it is {self._verdict}"
-        if self._broken:
-            why = f"{', '.join(self._broken)} became NaN or infinite in its epoch"
-        if not self._is_held_back():
+        why = self._why_held_back(runner)
+        if why is None:
             try:
                 self._export(runner, source)
                 return
@@ -104,14 +103,21 @@ class HealthyExportHook(Hook):
         )
         runner.logger.warning(f"export: {source.name} is held back: {why}; {stays}")
 
-    def _is_held_back(self) -> bool:
+    def _why_held_back(self, runner: Runner) -> str | None:
+        """What speaks against the latest checkpoint, in words; None where nothing does."""
+        if self._broken:
+            return f"{', '.join(self._broken)} became NaN or infinite in its epoch"
         learnt = self._kept.get("verdict") == "learning"
-        worse = self._verdict == "not learning" and learnt
-        return self._verdict == "collapsing" or worse or bool(self._broken)
+        worse = self._verdict in ("not learning", WORSE) and learnt
+        return f"it is {self._verdict}" if self._verdict == "collapsing" or worse else None
+
+    def _facts(self) -> dict[str, Any]:
+        """Plain values for the record in the files."""
+        return {"verdict": self._verdict}
 
     def _export(self, runner: Runner, source: Path) -> None:
         checkpoint, folder = read_weights(source), Path(runner.work_dir)
-        main = prepare_file(checkpoint, source, "mmpretrain", verdict=self._verdict)
+        main = prepare_file(checkpoint, source, "mmpretrain", **self._facts())
         further = self._for_others(runner, checkpoint, source, main.record["source_sha256"])
         # backbone.pth last: its record says what is done.
         if further is not None:
@@ -127,7 +133,7 @@ class HealthyExportHook(Hook):
         try:
             require_safetensors()
             return prepare_file(
-                checkpoint, source, "safetensors", verdict=self._verdict, source_sha256=sha256
+                checkpoint, source, "safetensors", source_sha256=sha256, **self._facts()
             )
         except CheckpointError as error:
             self._say_once(runner, f"export: {PTH} only, no {SAFETENSORS}: {error}")

@@ -25,6 +25,8 @@ class RunRecord:
         accuracy: [x, percent] points.
         similarity: means of the similarity map, 'before' and 'after'.
         verdict: the last of :class:`HealthHook`, with its reason.
+        handed_over: which weights were handed over and why, of :class:`BestExportHook`.
+        figures: the backbone's without labels, at the start and at the end.
         seconds: spent so far, over all parts of the run.
         files: where checkpoint, log and picture lie.
     """
@@ -40,6 +42,8 @@ class RunRecord:
     accuracy: list[list[float]] = field(default_factory=list)
     similarity: dict[str, dict[str, float]] = field(default_factory=dict)
     verdict: str | None = None
+    handed_over: str | None = None
+    figures: str | None = None
     seconds: float = 0.0
     files: dict[str, str] = field(default_factory=dict)
 
@@ -109,6 +113,8 @@ KINDS: dict[str, Callable[[Any], bool]] = dict(
     accuracy=_are_points,
     similarity=lambda value: isinstance(value, dict),
     verdict=_is_name,
+    handed_over=_is_name,
+    figures=_is_name,
     seconds=_is_number,
     files=lambda value: isinstance(value, dict) and all(map(_is_name, value.values())),
 )

@@ -26,6 +26,7 @@ from ..visualization import (
     save_run_figure,
     two_view_similarity,
 )
+from .best_export_hook import FIGURES, HANDED_OVER
 from .health_hook import VERDICT
 from .run_record import RunRecord
 
@@ -139,6 +140,7 @@ class RunSummaryHook(Hook):
         verdict, saved = info.get(VERDICT), info.get("last_ckpt")
         if verdict:
             record.verdict = f"{verdict['verdict']}: {verdict['reason']}"
+        record.handed_over, record.figures = info.get(HANDED_OVER), info.get(FIGURES)
         record.files = {"log": str(Path(runner.log_dir) / f"{runner.timestamp}.log")}
         if saved:
             record.files["checkpoint"] = str(saved)
@@ -161,8 +163,13 @@ class RunSummaryHook(Hook):
             table.add_row(name, record.percent(value))
         largest = record.largest_class  # counted, so without an error
         table.add_row("largest class", "not measured" if largest is None else f"{largest:.1f} %")
-        if record.verdict:
-            table.add_row("verdict", record.verdict)
+        for name, said in (
+            ("backbone", record.figures),
+            ("verdict", record.verdict),
+            ("handed over", record.handed_over),
+        ):
+            if said:
+                table.add_row(name, said)
         for name, path in sorted(record.files.items()):
             table.add_row(name, path)
         table.add_row("seconds", f"{record.seconds:,.0f}")

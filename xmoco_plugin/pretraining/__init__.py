@@ -2,7 +2,7 @@
 """From a folder of images to a run: sources, scan, choices, config, and what a run hands on."""
 
 from .backbones import VIT_SMALL, backbone_config, is_mocov3_vit, probe
-from .choices import Choices, Chooser, Facts, outlook
+from .choices import Choices, Chooser, Facts, better_start, outlook
 from .errors import PretrainError
 from .first_weights import first_weights
 from .hand_over import hand_over
@@ -32,11 +32,13 @@ from .run_folder import (
 from .run_lock import LOCK, RunLock
 from .scan import Scan, check_number, describe, overlap, scan_images
 from .sources import check_source, is_archive, list_images
+from .start import STOPPED, go_on_anyway, handed_over, stopped
 
 __all__ = [
     "ANOTHER",
     "LOCK",
     "RUNNER_KEYS",
+    "STOPPED",
     "VIT_SMALL",
     "Choices",
     "Chooser",
@@ -47,6 +49,7 @@ __all__ = [
     "Scan",
     "backbone_config",
     "base_config",
+    "better_start",
     "check_files",
     "check_labels",
     "check_number",
@@ -57,7 +60,9 @@ __all__ = [
     "epoch_of",
     "first_weights",
     "free_memory",
+    "go_on_anyway",
     "hand_over",
+    "handed_over",
     "is_archive",
     "is_mocov3_vit",
     "judged",
@@ -75,6 +80,7 @@ __all__ = [
     "run_settings",
     "scan_images",
     "set_aside",
+    "stopped",
     "unfit_for_configs",
     "write_list",
 ]

@@ -14,14 +14,21 @@ LONG_RATE = 0.03  # SGD's for a batch of 256: MoCo v2's
 # AdamW's for a batch of 32, and no more for larger ones (ours): 300 steps of SGD at 0.03 trained a
 # network's stem and little else (docs/lab/results.md).
 SHORT_RATE = 1e-3
+# From good weights: AdamW's for a batch of 64, warmed up over a tenth of the run; the rate that
+# lowered the photographs least and raised the industrial pictures (docs/lab/starts.md).
+GENTLE_RATE, GENTLE_BATCH, GENTLE_WARMUP = 3e-4, 64, 0.1
 VIT_RATE = 2.4e-3 / 16  # for a batch of 256: MoCo v3's for 4096
 PRESENTATIONS = {"gpu": 20_000_000, "cpu": 30_000}  # of an image, over the run (ours)
+# From good weights: 50 to 50,000 steps brought gains in arXiv 2103.12718; these are some 120 and
+# 8,000, at the batches that are chosen (ours).
+GENTLE_PRESENTATIONS = {"gpu": 2_000_000, "cpu": 8_000}
 MAX_EPOCHS = 800  # MoCo v2's longest
 MAX_QUEUE = 65_536  # MoCo's
 PART = 32  # images that are normalised together: MoCo's batch on one GPU
 SHARE = 0.8  # of the free memory
 MIN_IMAGES = 8  # two batches of 4: fewer are no run
 FEW = 500
+SMALL = 50_000  # images, below which good weights are recommended to begin with (ours)
 
 
 class Facts(NamedTuple):
@@ -49,12 +56,14 @@ class Choices:
     model: str
     image_size: int
     crop_scale: tuple[float, float] = (0.2, 1.0)
+    key_view: str = "strong"
     batch_size: int = 0
     queue_len: int = 0
     epochs: int = 0
     momentum: float = 0.0
     optimizer: str = "SGD"
     lr: float = 0.0
+    warmup: float = 0.0
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -85,10 +94,11 @@ class Chooser:
     Args:
         facts: Of data and machine.
         given: Settings by name, of the user.
+        pretrained: Whether the run begins with good weights, which a gentler recipe keeps.
     """
 
-    def __init__(self, facts: Facts, given: dict) -> None:
-        self.facts, self.given = facts, given
+    def __init__(self, facts: Facts, given: dict, pretrained: bool = False) -> None:
+        self.facts, self.given, self.pretrained = facts, given, pretrained
         model, why = (
             ("resnet50", "the backbone of MoCo's papers")
             if facts.on_gpu
@@ -101,6 +111,11 @@ class Chooser:
     def is_vit(self) -> bool:
         """Whether it is MoCo v3's: AdamW, no queue, a key encoder of its own schedule."""
         return is_mocov3_vit(self.choices.model)
+
+    @property
+    def is_gentle(self) -> bool:
+        """Whether good weights are continued by the gentler recipe; a ViT's is gentle already."""
+        return self.pretrained and not self.is_vit
 
     def _take(self, name: str, value, why: str):
         chosen = self.given.get(name)
@@ -118,6 +133,8 @@ class Chooser:
         self._take("image_size", size, why)
         scale, why = ((0.08, 1.0), "MoCo v3's ViT") if self.is_vit else ((0.2, 1.0), "MoCo v2")
         self._take("crop_scale", scale, f"{why}: shares of an image's area that views are cut from")
+        if self.is_gentle:
+            self._take("key_view", "weak", "good weights: the key's view is crop and flip only")
 
     def batch(self, fits: int, kept: str) -> None:
         """Batch size.
@@ -126,10 +143,12 @@ class Chooser:
             fits: Images that the memory holds, measured.
             kept: That measurement in words.
         """
-        usual = 256 if self.facts.on_gpu else 32
+        usual = 256 if self.facts.on_gpu else GENTLE_BATCH if self.is_gentle else 32
         quarter = _power_of_two(self.facts.images // (4 * self.facts.processes))
         size = max(min(usual, quarter, _power_of_two(max(fits, 1))), 2)
         why = "MoCo's" if self.facts.on_gpu else "no GPU here: more steps of smaller batches (ours)"
+        if self.is_gentle and not self.facts.on_gpu:
+            why = "good weights: what the gentle rate was measured with"
         if size == quarter < usual:
             why = f"at least 4 steps an epoch with {self.facts.images:,} images"
         if fits < min(usual, quarter):
@@ -139,9 +158,12 @@ class Chooser:
     def length(self) -> None:
         """Epochs, and what depends on how long the run is."""
         kind = "gpu" if self.facts.on_gpu else "cpu"
-        shown, images = PRESENTATIONS[kind], self.facts.images
+        images = self.facts.images
+        shown = (GENTLE_PRESENTATIONS if self.pretrained else PRESENTATIONS)[kind]
         epochs = min(max(round(shown / images), 1), MAX_EPOCHS)
         why = f"{shown:,} images shown in all (ours: a GPU-day, or half an hour of one CPU core)"
+        if self.pretrained:
+            why = f"good weights need fewer: {shown:,} images shown in all (ours)"
         if epochs == MAX_EPOCHS:
             why = "MoCo v2's longest schedule"
         self._take("epochs", epochs, why)
@@ -153,6 +175,9 @@ class Chooser:
             self._take("lr", round(rate, 8), "MoCo v3's 0.0024 for a batch of 4096, scaled")
             return
         steps = chosen.epochs * max(images // batch, 1)
+        if self.is_gentle:
+            self._gentle_rate(batch, steps)
+            return
         long = steps >= LONG
         self._take(
             "momentum",
@@ -175,6 +200,17 @@ class Chooser:
             why = f"{SHORT_RATE:g} for a batch of 32 or more, less for less (ours)"
             self._take("lr", round(min(batch / 32, 1) * SHORT_RATE, 6), why)
 
+    def _gentle_rate(self, batch: int, steps: int) -> None:
+        why = f"update rate of the key encoder; {steps:,} steps: a short run"
+        self._take("momentum", 0.001 if steps >= LONG else 0.01, why)
+        self._take("optimizer", "AdamW", "good weights: what was measured (docs/lab/starts.md)")
+        rate = round(min(batch / GENTLE_BATCH, 1) * GENTLE_RATE, 7)
+        why = f"good weights: {GENTLE_RATE:g} for a batch of {GENTLE_BATCH} or more, less for less"
+        self._take("lr", rate, why)
+        # A rise needs two iterations: the host stays at its first rate where it has one.
+        share = round(max(GENTLE_WARMUP, 3 / steps), 4) if steps >= 6 else 0.0
+        self._take("warmup", share, "share of the run: the neck begins at random")
+
     def queue(self) -> None:
         """Length of the queue, where there is one."""
         if self.is_vit:
@@ -188,6 +224,19 @@ class Chooser:
         """Processes that load images."""
         workers = min(max(self.facts.cpus // self.facts.processes - (not self.facts.on_gpu), 1), 16)
         self._take("workers", workers, f"{self.facts.cpus} CPUs")
+
+
+def better_start(images: int) -> str | None:
+    """What good weights would give, for a run that has none; None where the images are many."""
+    if images >= SMALL:
+        return None
+    return (
+        f"no --init: the network begins with random weights, and {images:,} images teach it little "
+        "of what good weights know. ImageNet's weights of the same network had a kNN of 92 % on "
+        "1,000 photographs before any training; 2 epochs from random weights reached 14 % "
+        "(docs/lab/starts.md). --init FILE begins with them, and never hands over worse ones where "
+        "there are --labels to tell."
+    )
 
 
 def outlook(images: int) -> str | None:

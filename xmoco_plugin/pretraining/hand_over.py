@@ -10,6 +10,7 @@ from ..export import find_backbone, read_weights
 from ..export.targets import architecture
 from ..untrusted import check_model_settings, printable
 from .run_folder import run_settings
+from .start import handed_over
 
 CHANNELS = {18: [64, 128, 256, 512], 34: [64, 128, 256, 512]}
 WIDE = [256, 512, 1024, 2048]
@@ -33,10 +34,10 @@ model = dict(
     auxiliary_head=dict(in_channels={third}),
 )
 """
+HELD = "backbone.pth holds the weights of the last checkpoint that was not held back"
 STEPS = """# What to do with this run
 
-`backbone.pth` holds the weights of the last checkpoint that was not held back; its record names
-epoch and verdict (docs/judge_a_run.md).
+{held}. Its record says the same (docs/judge_a_run.md).
 
 ## xmoco
 
@@ -136,6 +137,7 @@ def hand_over(folder: Path) -> Path | None:
         backbone.pop("norm_cfg")  # at test time it is BN
     config = shlex.quote(str(folder / "config.py"))
     texts = dict(
+        held=handed_over(folder) or HELD,
         python=shlex.quote(sys.executable),
         # The config of a run with --labels names its labelled sets.
         labels=f"--config {config}" if cfg.get("val_cfg") else "--data LABELLED_FOLDER",

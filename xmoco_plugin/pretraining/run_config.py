@@ -17,10 +17,12 @@ from ..untrusted import printable
 from .backbones import Outputs, backbone_config, is_mocov3_vit
 from .choices import Choices
 from .errors import PretrainError
+from .start import add_start_hooks
 
 FOLDER_CONFIG = "xmoco_r50_1xb64_folder.py"
 VIT_CONFIG = "xmoco_v3_vit-s_16xb256.py"
 SMALL_VIEWS = 128  # px; MoCo v2's blur, made for 224, leaves nothing to see in smaller views (ours)
+CROP_AND_FLIP = dict(jitter_prob=0.0, grey_prob=0.0, blur_prob=0.0)
 # What mmengine's Runner reads, and what the tools read; the rest of a config are its own variables.
 RUNNER_KEYS = (
     *("default_scope", "custom_imports", "model", "data_preprocessor", "train_dataloader"),
@@ -65,6 +67,8 @@ def run_config(
     processes: int = 1,
     load_from: str | None = None,
     max_pixels: int | None = None,
+    labels_trained_on: int = 0,
+    keep_going: bool = False,
 ) -> Config:
     """Everything that ``xmoco train`` needs, with nothing left to inherit.
 
@@ -78,6 +82,8 @@ def run_config(
         processes: That train together.
         load_from: Checkpoint of the first weights.
         max_pixels: Of an image that is read; None for the usual limit.
+        labels_trained_on: Labelled images that are trained on too.
+        keep_going: Whether a run that becomes worse than good weights is trained to its end.
     """
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = model_config(choices, outputs)
@@ -119,8 +125,8 @@ def run_config(
         dict(type="OpeningHook", path=str(folder / "opening.txt")),
         *cfg.custom_hooks,
         dict(type="FirstBatchHook"),
-        dict(type="HealthyExportHook"),
     ]
+    add_start_hooks(cfg.custom_hooks, load_from is not None, labels_trained_on, keep_going)
     cfg.visualizer = dict(
         type="UniversalVisualizer",
         vis_backends=[
@@ -187,13 +193,16 @@ def check_labels(labels: str) -> str | None:
 
 
 def _train_pipeline(choices: Choices) -> list[dict]:
-    views: dict[str, Any] = dict(
+    view: dict[str, Any] = dict(
         recipe="mocov3" if is_mocov3_vit(choices.model) else "mocov2",
         size=choices.image_size,
         crop_scale=tuple(choices.crop_scale),
     )
     if choices.image_size < SMALL_VIEWS:
-        views["blur_prob"] = 0.0
+        view["blur_prob"] = 0.0
+    views: dict[str, Any] | list[dict[str, Any]] = view
+    if choices.key_view == "weak":
+        views = [view, view | CROP_AND_FLIP]
     return [
         dict(type="LoadImageOrSkip"),
         dict(type="TwoViews", views=views),
@@ -222,9 +231,15 @@ def _set_schedule(cfg: Config, choices: Choices) -> None:
         cfg.optim_wrapper.optimizer.lr = choices.lr
         if choices.optimizer == "AdamW":
             cfg.optim_wrapper.optimizer = dict(type="AdamW", lr=choices.lr, weight_decay=0.05)
-        cfg.param_scheduler = [
-            dict(type="CosineAnnealingLR", T_max=epochs, by_epoch=True, convert_to_iter_based=True)
-        ]
+        cosine: dict[str, Any] = dict(
+            type="CosineAnnealingLR", T_max=epochs, by_epoch=True, convert_to_iter_based=True
+        )
+        cfg.param_scheduler = [cosine]
+        if choices.warmup:
+            risen = choices.warmup * epochs  # a share of an epoch too: the host counts iterations
+            rise = dict(type="LinearLR", start_factor=0.01, by_epoch=True, begin=0, end=risen)
+            cosine |= dict(T_max=epochs - risen, begin=risen, end=epochs)
+            cfg.param_scheduler = [rise | dict(convert_to_iter_based=True), cosine]
 
 
 def _set_knn(cfg: Config, labels: str, choices: Choices) -> None:

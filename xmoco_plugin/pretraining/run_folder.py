@@ -21,15 +21,16 @@ from ..untrusted import (
 from ..untrusted.run_settings import reason
 from .errors import PretrainError
 from .image_list import DIGESTS, FILES
+from .start import STOPPED
 
 CONFIG, OPENING, FIRST = "config.py", "opening.txt", "init.pth"
 FINE_TUNING = ("finetune_mmdet.py", "finetune_mmseg.py")
-APPENDED = ("scan.jsonl", "health.jsonl", "metrics.jsonl")
+APPENDED = ("scan.jsonl", "health.jsonl", "metrics.jsonl", "weights.jsonl")
 # What is read from the folder, or written over, when a run goes on.
 READ = (
     *(CONFIG, OPENING, FIRST, FILES, DIGESTS, "options.json", "scan.txt", "last_checkpoint"),
     *("summary.json", "summary_maps.npz", "summary.png", "first_batch.png", "report.html"),
-    *("next_steps.md", "backbone.pth", "backbone.safetensors", *FINE_TUNING, *APPENDED),
+    *("next_steps.md", STOPPED, "backbone.pth", "backbone.safetensors", *FINE_TUNING, *APPENDED),
 )
 ANOTHER = (
     "Put it back as it was, or start a run of its own: another --out, with --init and the "

@@ -51,7 +51,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--labels", help="labelled images for kNN: a folder for each class; default: no kNN"
     )
     parser.add_argument(
-        "--init", help="checkpoint whose backbone to start from; default: random weights"
+        "--init",
+        help="checkpoint whose backbone to start from, recommended below 50,000 images; default: "
+        "random weights",
+    )
+    parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="train to the end although kNN has become worse than that of --init; default: stop",
     )
     add_verbose(parser)
     for name, (_, low, high, meaning) in NUMBERS.items():

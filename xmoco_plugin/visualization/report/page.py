@@ -13,6 +13,7 @@ from ...checkpoint import write_text
 from ...untrusted import printable
 from ...version import __version__
 from .attempt import attempt
+from .checkpoints import checkpoints_table, last_handed_over
 from .config_diff import differences, host_config, load_base, stated_host_config
 from .curves import health_section, knn_section, loss_section
 from .figure import Figure, Section, Table
@@ -55,6 +56,7 @@ def write_report(
         title=" against ".join(run.name for run in runs),
         runs=runs,
         verdicts=[Verdict.of(run) for run in runs],
+        checkpoints=[checkpoints_table(run.weights) for run in runs],
         styles=[line_style(i) for i in range(len(runs))],
         facts=facts(runs),
         sections=[section for section in sections if section.figures],
@@ -75,6 +77,7 @@ def facts(runs: Sequence[WorkDir]) -> Table:
         "trained": [_extent(run) for run in runs],
         "kNN before training": [_percent(run.summary.get("knn_before")) for run in runs],
         "kNN, last validation": [_last_metric(run) for run in runs],
+        "handed over": [_handed_over(run) for run in runs],
         "checkpoints": [", ".join(f"{n}" for n in run.checkpoints) or "none" for run in runs],
         "seconds of training": [
             f"{run.summary['seconds']:,.0f}" if "seconds" in run.summary else "not recorded"
@@ -194,6 +197,15 @@ def _last_metric(run: WorkDir) -> str:
     name = run.summary.get("metric") or next(iter(run.metrics), None)
     points = run.metrics.get(name or "")
     return f"{points[-1][1]:.1f} % ({name}, {run.unit} {points[-1][0]:g})" if points else "none"
+
+
+def _handed_over(run: WorkDir) -> str:
+    """Which weights backbone.pth holds and why."""
+    line = last_handed_over(run.weights)
+    if line is None:
+        return "not recorded"
+    place = "the start" if line["epoch"] == 0 else f"epoch {line['epoch']:g}"
+    return printable(f"{place}: {line.get('why')}"[:300])
 
 
 def _percent(value: object) -> str:

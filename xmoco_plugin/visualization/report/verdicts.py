@@ -7,7 +7,11 @@ from .figure import Table
 from .work_dir import WorkDir
 
 # A sign beside the word, so that colour is not needed.
-SIGNS = {"learning": "✓", "collapsing": "✗", "not learning": "✗", "too early": "…"}
+SIGNS = {
+    "learning": "✓",
+    "too early": "…",
+    **dict.fromkeys(("collapsing", "not learning", "worse than it began"), "✗"),
+}
 
 
 @dataclass
@@ -15,7 +19,7 @@ class Verdict:
     """The last verdict of a run.
 
     Attributes:
-        word: 'learning', 'collapsing', 'not learning', 'too early' or 'no verdict'.
+        word: of the health hook, or 'no verdict'.
         reason: the hook's, with the number behind it.
         epoch: it was given at, or None.
         history: 'epochs 1 to 3: too early', one entry a stretch.

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from ...json_lines import read_json_lines
 from ...untrusted import FileRefusedError, open_regular, printable, read_json_object, read_text
 from ..stored_maps import read_maps
+from .checkpoints import WEIGHTS
 from .found_config import find_config
 from .scalars import Points, is_count, is_number, merge_parts
 
@@ -34,6 +35,7 @@ class WorkDir:
         train: (iteration, value) points by name, over all resumes.
         metrics: (epoch or iteration, value) points of the validations.
         health: entries of ``health.jsonl``, one an epoch.
+        weights: entries of ``weights.jsonl``, one a checkpoint, the start first.
         summary: what RunSummaryHook stored, or {}.
         maps: its similarity maps 'before' and 'after' training, and 'labels', or {}.
         checkpoints: files by epoch (or iteration, where training counts those), rising.
@@ -50,6 +52,7 @@ class WorkDir:
     train: dict[str, Points] = field(default_factory=dict)
     metrics: dict[str, Points] = field(default_factory=dict)
     health: list[dict] = field(default_factory=list)
+    weights: list[dict] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     checkpoints: dict[int, Path] = field(default_factory=dict)
@@ -146,6 +149,10 @@ class WorkDir:
         odd = len(entries) - sum(is_count(e.get("epoch")) for e in entries)
         if odd:
             self.missing.append(f"{odd} line(s) of health.jsonl without an epoch were left out.")
+
+        # Not of runs without BestExportHook, nor of those begun before there was one.
+        entries, _ = self._read_lines(self.path / WEIGHTS, WEIGHTS)
+        self.weights = [e for e in entries if is_count(e.get("epoch"))]
 
     def _read_summary(self) -> None:
         # RunSummaryHook is an extra: where there is nothing, nothing is missing.

@@ -1,0 +1,84 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Looks at the images of a pretraining, and at the labelled ones beside them."""
+
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from xmoco_plugin import pretraining as own
+from xmoco_plugin.untrusted import printable
+
+
+def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> own.Scan:
+    """Scans, with a bar, or with a line every few seconds where there is no terminal."""
+    screen, said = Console(stderr=True), [-math.inf]
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task(what)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            if not screen.is_terminal and time.monotonic() - said[0] > 5:
+                said[0] = time.monotonic()
+                print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+
+        workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
+        return own.scan_images(paths, folder / "scan.jsonl", workers, show, most)
+
+
+def compare_labels(
+    labels: str, found: own.Scan, folder: Path, given: dict[str, Any]
+) -> tuple[str, int]:
+    """How many of the labelled images are trained on, in a sentence and as a number.
+
+    Raises:
+        PretrainError: One of them cannot be read, or most of those that kNN asks for are among
+            those that it looks them up in.
+    """
+    paths = own.list_images([labels], folder / "unpacked")
+    labelled = look(paths, folder, "looking at the labels", given)
+    if labelled.bad:
+        path, reason = labelled.bad[0]
+        listed = len(labelled.bad) + len(labelled.good)
+        raise own.PretrainError(
+            f"--labels {labels}: {len(labelled.bad):,} of {listed:,} images "
+            "cannot be read, and none may be missing there; the first is "
+            f"{printable(path)}: {reason}"
+        )
+    text = _asked_and_known(labels, labelled)
+    shared, images = own.overlap(labelled, found), len(labelled.good)
+    text = (
+        f"labels: {images:,} images for kNN, {shared:,} ({shared / images:.0%}) of them trained "
+        f"on{text}"
+    )
+    if shared:
+        text += ": without their labels, but kNN will flatter, and kNN chooses the weights"
+    return text, shared
+
+
+def _asked_and_known(labels: str, labelled: own.Scan) -> str:
+    """What to say of images that stand both in ``train/`` and in ``val/`` or ``test/``.
+
+    Raises:
+        PretrainError: More than half of those that are asked for do.
+    """
+    root = os.path.realpath(Path(labels).expanduser())
+    digests: dict[str, set] = {"train": set(), "rest": set()}
+    for path, digest in zip(labelled.good, labelled.digests, strict=True):
+        part = Path(os.path.relpath(os.path.realpath(path), root)).parts[0]
+        digests["train" if part == "train" else "rest"].add(digest)
+    known = digests["train"] & digests["rest"]
+    if not known:
+        return ""
+    text = (
+        f"{len(known):,} of the {len(digests['rest']):,} images beside train/ are in train/ too, "
+        "where kNN finds the image itself"
+    )
+    if 2 * len(known) > len(digests["rest"]):
+        raise own.PretrainError(f"--labels {labels}: {text}. Take them out of one of the two.")
+    return f"; {text}"
