@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "checkpoint": {"untrusted", "weights"},
     "_host_loading": {"untrusted", "weights"},
     "json_lines": {"untrusted"},
-    "export": {"untrusted", "weights", "checkpoint", "version"},
+    "export": {"untrusted", "weights", "checkpoint", "version", "views"},
     "losses": SHARED,
     "momentum": SHARED,
     "evaluation": SHARED | {"log_detail"},

@@ -85,7 +85,7 @@ def judge(args: argparse.Namespace, state: console.Quiet | None) -> None:
         common.check_data(cfg)
         common.check_checkpoint(args.checkpoint)
         runner = common.build_runner(cfg, state, show_figures=False)
-        backbones.load_backbone(runner.model, args.checkpoint)
+        backbones.load_backbone(runner.model, args.checkpoint, args.prefix)
     start = time.perf_counter()
     metrics = runner.val() if stage == "val" else runner.test()
     seconds = time.perf_counter() - start

@@ -2,7 +2,14 @@
 from ..weights import require_safetensors
 from .arrival import Arrival, check_arrival
 from .backbone_file import BackboneFile, prepare_file
-from .record import backbone_settings, heads_of, make_record, unlike_others
+from .record import (
+    LARGEST_SIZE,
+    backbone_settings,
+    heads_of,
+    make_record,
+    training_views,
+    unlike_others,
+)
 from .sources import SOURCES, Backbone, find_backbone, read_weights
 from .targets import (
     TARGETS,
@@ -13,6 +20,7 @@ from .targets import (
 )
 
 __all__ = [
+    "LARGEST_SIZE",
     "SOURCES",
     "TARGETS",
     "Arrival",
@@ -29,6 +37,7 @@ __all__ = [
     "prepare_file",
     "read_weights",
     "require_safetensors",
+    "training_views",
     "unlike_others",
     "write_backbone",
 ]

@@ -1,7 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """From a folder of images to a run: sources, scan, choices, config, and what a run hands on."""
 
-from .backbones import VIT_SMALL, backbone_config, is_mocov3_vit, probe
+from .backbones import VIT_SMALL, backbone_config, backbone_weights, is_mocov3_vit, probe
 from .choices import Choices, Chooser, Facts, outlook
 from .errors import PretrainError
 from .first_weights import first_weights
@@ -46,6 +46,7 @@ __all__ = [
     "RunSettings",
     "Scan",
     "backbone_config",
+    "backbone_weights",
     "base_config",
     "check_files",
     "check_labels",

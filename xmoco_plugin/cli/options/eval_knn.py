@@ -4,7 +4,7 @@
 import argparse
 
 from .parser import whole
-from .shared import add_common_arguments, temperature
+from .shared import add_common_arguments, add_prefix, temperature
 
 SUBFOLDER = "eval_knn"  # of the training's work dir
 
@@ -26,5 +26,6 @@ def add(parser: argparse.ArgumentParser) -> None:
         help='of the weights exp(cosine / temperature), above 0, or "none": every neighbour has '
         "one vote; default: the config's",
     )
+    add_prefix(parser)
     parser.add_argument("--out", help="file for the results (.json); default: print them")
     add_common_arguments(parser, SUBFOLDER)
