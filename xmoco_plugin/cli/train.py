@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from xmoco_plugin.cli import common, console, test
+from xmoco_plugin.cli import common, console, starts, test
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import ProgressHook
 from xmoco_plugin.pretraining import check_numbers, run_settings
@@ -107,6 +107,7 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         resume_auto = cfg.get("resume") and cfg.get("load_from") is None
         latest = newest(cfg) if resume_auto else None
         check_named_weights(cfg, latest)
+        starts.bring(cfg, Path(cfg.work_dir))
         began = time.time()
         runner = common.build_runner(cfg, state)
         if latest is not None:  # or the host would follow the path that is noted, wherever it leads

@@ -2,6 +2,7 @@
 from ..weights import require_safetensors
 from .arrival import Arrival, check_arrival
 from .backbone_file import BackboneFile, prepare_file
+from .places import stands_at
 from .record import (
     LARGEST_SIZE,
     backbone_settings,
@@ -37,6 +38,7 @@ __all__ = [
     "prepare_file",
     "read_weights",
     "require_safetensors",
+    "stands_at",
     "training_views",
     "unlike_others",
     "write_backbone",

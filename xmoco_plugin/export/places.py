@@ -9,7 +9,7 @@ import torch
 
 from ..checkpoint import CheckpointError
 from .architectures import marks
-from .names import VIT_MARKS
+from .names import VIT_MARKS, family
 
 # Layout: prefixes of the query's backbone, prefixes of the key's; without what wrappers add.
 LAYOUTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -66,6 +66,21 @@ def weights_in(checkpoint: Mapping[str, Any]) -> Weights:
     if len(set(plain.values())) < len(plain):  # two of them would be one
         plain = {key: key for key in found}
     return Weights({plain[k]: v for k, v in found.items()}, {p: k for k, p in plain.items()})
+
+
+def stands_at(checkpoint: Mapping[str, Any], prefix: str) -> bool:
+    """Whether a host that is told a prefix finds a backbone there as it is.
+
+    Args:
+        checkpoint: As read.
+        prefix: As in ``init_cfg``; empty for none.
+    """
+    stem = f"{prefix.rstrip('.')}." if prefix else ""
+    state = checkpoint.get("state_dict", checkpoint)
+    tensors = [k for k, v in state.items() if isinstance(v, torch.Tensor) and k.startswith(stem)]
+    if not prefix:
+        return bool(family(dict.fromkeys(tensors)))
+    return bool(tensors) and not any(WRAPPERS & set(key.split(".")) for key in tensors)
 
 
 def without_wrappers(key: str) -> str:

@@ -27,6 +27,7 @@ from .run_folder import (
     judged,
     last_verdict,
     move_texts,
+    moved_paths,
     run_settings,
 )
 from .run_lock import LOCK, RunLock
@@ -69,6 +70,7 @@ __all__ = [
     "measure_step",
     "model_config",
     "move_texts",
+    "moved_paths",
     "outlook",
     "overlap",
     "probe",
