@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "_stack": set(),
     "_yapf_cache": set(),
     "_config_scope": set(),
+    "_host_collate": set(),
     "untrusted": set(),
     "weights": {"untrusted"},
     "checkpoint": {"untrusted", "weights"},

@@ -11,6 +11,7 @@ from .prefetch_hook import PrefetchHook
 from .preflight_hook import PreflightHook
 from .progress_hook import ProgressHook
 from .progressive_size_hook import ProgressiveSizeHook
+from .resumed_hook import ResumedHook
 from .run_summary_hook import RunSummaryHook
 from .skipped_images_hook import SkippedImagesHook
 from .train_mode_precise_bn_hook import TrainModePreciseBNHook
@@ -29,6 +30,7 @@ __all__ = [
     "PreflightHook",
     "ProgressHook",
     "ProgressiveSizeHook",
+    "ResumedHook",
     "RunSummaryHook",
     "SkippedImagesHook",
     "TrainModePreciseBNHook",

@@ -5,7 +5,7 @@ import argparse
 
 from .parser import one_of
 
-COLUMNS = ["name", "epochs", "best kNN", "verdict", "images/s"]
+COLUMNS = ["name", "epochs", "best kNN", "best other", "metric", "verdict", "images/s"]
 FORMATS = ("text", "csv", "html")
 
 
