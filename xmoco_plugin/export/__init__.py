@@ -1,5 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from ..weights import require_safetensors
+from .alignment import name_in
 from .arrival import Arrival, check_arrival
 from .backbone_file import BackboneFile, prepare_file
 from .places import stands_at
@@ -35,6 +36,7 @@ __all__ = [
     "find_backbone",
     "heads_of",
     "make_record",
+    "name_in",
     "prepare_file",
     "read_weights",
     "require_safetensors",

@@ -51,6 +51,19 @@ def identify(state: Mapping[str, Any]) -> tuple[Member, str] | None:
     return None
 
 
+def name_in(state: Mapping[str, Any], library: str) -> str | None:
+    """What a library calls a backbone of the table; None where it has none that computes the same.
+
+    Args:
+        state: In mmpretrain's names.
+        library: 'torchvision' or 'timm'.
+    """
+    row = identify(state)
+    if row is None or library not in row[0].family.alike:
+        return None
+    return row[0].name_in(library)
+
+
 def unlike(model: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
     """Keys that only one of two has, or that have another number of values there."""
     only = [k for k in {**model, **state} if (k in model) != (k in state)]
