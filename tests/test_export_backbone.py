@@ -250,11 +250,20 @@ def test_a_misleading_name_is_refused(r18, tmp_path, monkeypatch, capsys, name, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_backbone_of_another_family_goes_to_mmpretrain_only(tmp_path, monkeypatch, capsys):
+def test_a_backbone_that_nobody_knows_is_taken_from_a_given_prefix_only(
+    tmp_path, monkeypatch, capsys
+):
     torch.save(
         {"state_dict": nn.ModuleDict(dict(backbone=nn.Linear(2, 2))).state_dict()},
         tmp_path / "in.pth",
     )
-    message = refused(monkeypatch, capsys, tmp_path, tmp_path / "in.pth")
+    to_mmpretrain = ("--to", "mmpretrain")
+    message = refused(monkeypatch, capsys, tmp_path, tmp_path / "in.pth", *to_mmpretrain)
+    assert "looked under 'backbone.'" in message
+    assert "--prefix" in message
+    given = ("--prefix", "backbone")
+    message = refused(monkeypatch, capsys, tmp_path, tmp_path / "in.pth", "--to", "timm", *given)
     assert "Neither a ResNet nor a ViT" in message
-    assert run_tool(monkeypatch, tmp_path / "in.pth", tmp_path / "o.pth", "--to", "mmpretrain") == 0
+    out = tmp_path / "o.pth"
+    assert run_tool(monkeypatch, tmp_path / "in.pth", out, *to_mmpretrain, *given) == 0
+    assert read_checkpoint(out)["state_dict"].keys() == {"backbone.weight", "backbone.bias"}

@@ -3,12 +3,10 @@
 # Several machines: the same line on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
 set -euo pipefail
 if (($# < 3)); then
-  echo "usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=127.0.0.1 PORT=29500 PYTHON=.venv/bin/python] $0 CONFIG CHECKPOINT PROCESSES_PER_NODE [options of test.py]" >&2
+  echo "usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=127.0.0.1 PORT=a-free-one PYTHON=.venv/bin/python] $0 CONFIG CHECKPOINT PROCESSES_PER_NODE [options of test.py]" >&2
   exit 2
 fi
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$tools/python.sh"
-exec "$python" -m torch.distributed.run \
-  --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --nproc_per_node "$3" \
-  --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}" \
+exec "$python" "$launcher" "$3" \
   "$tools/test.py" "$1" "$2" --launcher pytorch "${@:4}"

@@ -3,12 +3,10 @@
 # Several machines: the same line on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
 set -euo pipefail
 if (($# < 2)); then
-  echo "usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=127.0.0.1 PORT=29500 PYTHON=.venv/bin/python] $0 CONFIG PROCESSES_PER_NODE [options of train.py]" >&2
+  echo "usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=127.0.0.1 PORT=a-free-one PYTHON=.venv/bin/python] $0 CONFIG PROCESSES_PER_NODE [options of train.py]" >&2
   exit 2
 fi
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$tools/python.sh"
-exec "$python" -m torch.distributed.run \
-  --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --nproc_per_node "$2" \
-  --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}" \
+exec "$python" "$launcher" "$2" \
   "$tools/train.py" "$1" --launcher pytorch "${@:3}"

@@ -11,7 +11,7 @@ import mmengine
 import pytest
 from mmengine.runner import Runner
 
-from xmoco_plugin.cli import common, console
+from xmoco_plugin.cli import console, runners
 
 from .. import tiny_runner
 from ..tool_modules import import_tool, run_tool
@@ -138,7 +138,7 @@ def test_a_users_own_script_sees_what_the_host_shows(tmp_path, capsys):
 
 def test_a_run_without_a_progress_hook_gets_one_and_its_config_stays(tmp_path):
     with console.quiet() as state:
-        built = common.build_runner(tiny_runner.config(tmp_path, launcher="none"), state)
+        built = runners.build_runner(tiny_runner.config(tmp_path, launcher="none"), state)
     names = [type(hook).__name__ for hook in built.hooks]
     assert names.count("ProgressHook") == names.count("RunLines") == 1
     assert "ProgressHook" not in built.cfg.pretty_text

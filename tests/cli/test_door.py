@@ -12,7 +12,7 @@ from runpy import run_path
 import pytest
 
 import xmoco
-from xmoco_plugin.cli import processes
+from xmoco_plugin.cli import launcher, processes
 from xmoco_plugin.cli.options import COMMANDS, build
 
 from ..tool_modules import ROOT, TOOLS
@@ -199,22 +199,43 @@ def test_a_started_command_is_found_by_its_path_however_it_is_reached(tmp_path, 
     assert done.stdout.startswith("usage: xmoco test ")
 
 
-def test_several_processes_are_launched_as_dist_train_launches_them(monkeypatch):
+def test_several_processes_of_one_machine_take_a_free_port_unless_one_is_named(monkeypatch):
     for name in ("NNODES", "NODE_RANK", "MASTER_ADDR", "PORT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PORT", "29999")
     words = processes.command("train", ["c.py", "--resume"], 3)
-    place = words.index(str(processes.DOOR))
-    assert words[:3] == [sys.executable, "-m", "torch.distributed.run"]
-    launcher = dict(zip(words[3:place:2], words[4:place:2], strict=True))
-    assert launcher == {
+    assert words[:4] == [sys.executable, str(processes.LAUNCHER), "3", str(processes.DOOR)]
+    assert words[4:] == ["train", "--launcher", "pytorch", "c.py", "--resume"]
+    assert launcher.options("3") == ["--standalone", "--nproc_per_node", "3"]
+    monkeypatch.setenv("PORT", "29999")
+    found = launcher.options("3")
+    assert dict(zip(found[::2], found[1::2], strict=True)) == {
         "--nnodes": "1",
         "--node_rank": "0",
         "--nproc_per_node": "3",
         "--master_addr": "127.0.0.1",
         "--master_port": "29999",
     }
-    assert words[place + 1 :] == ["train", "--launcher", "pytorch", "c.py", "--resume"]
+
+
+def test_what_processes_have_said_is_the_last_word(monkeypatch, capsys):
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    def ends(error):
+        def end(words):
+            raise error
+
+        monkeypatch.setattr(run, "main", end)
+        return launcher.main("1", ["a.py"])
+
+    failure = ProcessFailure(local_rank=0, pid=1, exitcode=2, error_file="none")
+    assert ends(ChildFailedError("a.py", {0: failure})) == 2
+    assert capsys.readouterr().err == ""
+    fault = ProcessFailure(local_rank=0, pid=1, exitcode=1, error_file="none")
+    with pytest.raises(ChildFailedError):
+        ends(ChildFailedError("a.py", {0: fault}))
+    assert ends(RuntimeError("EADDRINUSE: address already in use")) == 2
+    assert "port 29500 is taken" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

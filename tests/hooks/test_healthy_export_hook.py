@@ -162,7 +162,7 @@ def test_a_resnet_is_exported_as_safetensors_too_with_the_same_weights(tmp_path)
     assert "backbone.pth and backbone.safetensors are now of epoch_1.pth" in said.one("now of")
     assert meta["architecture"] == "resnet18"
     ours = read_checkpoint(tmp_path / "backbone.pth")["state_dict"]
-    theirs = read_weights(tmp_path / "backbone.safetensors")
+    theirs = read_weights(tmp_path / "backbone.safetensors")["state_dict"]
     assert {f"backbone.{key}" for key in theirs} == ours.keys()
     assert all(torch.equal(value, ours[f"backbone.{key}"]) for key, value in theirs.items())
     from safetensors import safe_open

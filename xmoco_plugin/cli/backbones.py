@@ -2,6 +2,7 @@
 """What the tools that judge or use a backbone share: its config, its weights, an option."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from xmoco_plugin.checkpoint import (
 from xmoco_plugin.cli import common
 from xmoco_plugin.cli.options.shared import USUAL_SIZE
 from xmoco_plugin.distributed import unwrapped
-from xmoco_plugin.export import find_backbone
+from xmoco_plugin.export import LARGEST_SIZE, find_backbone, training_views
 from xmoco_plugin.untrusted import (
     FileRefusedError,
     check_model_settings,
@@ -29,9 +30,6 @@ from xmoco_plugin.untrusted import (
 )
 from xmoco_plugin.views import training_size
 from xmoco_plugin.weights import check_kinds
-
-# Side of views, px, that settings may ask for by themselves: the largest that is pretrained on.
-LARGEST_SIZE = 4096
 
 
 def image_size(args: argparse.Namespace, cfg: Config) -> tuple[int, str]:
@@ -44,13 +42,35 @@ def image_size(args: argparse.Namespace, cfg: Config) -> tuple[int, str]:
         return args.image_size, "--image-size"
     found = training_size(cfg)
     if found is None:
-        return USUAL_SIZE, "the usual one: the config names no size of training views"
+        size = recorded_size(args.checkpoint)
+        if size is not None:
+            return size, "that of the training views (the record of the weights)"
+        return USUAL_SIZE, "the usual one: neither config nor weights name the training's"
     if not 1 <= found[0] <= LARGEST_SIZE:
         raise ValueError(
             f"the config's {found[1]} makes views of {found[0]:,} px, and sizes up to "
             f"{LARGEST_SIZE:,} are taken from a config: name another with --image-size"
         )
     return found[0], f"that of the training views ({found[1]} in the config)"
+
+
+def recorded_size(checkpoint: str) -> int | None:
+    """Side of the training's views, px, that weights carry, or the config.py beside an export."""
+    loaded = read_checkpoint(checkpoint, mmap=True)
+    size = training_views(loaded).get("image_size")
+    beside = Path(checkpoint).expanduser().with_name("config.py")
+    if size is None and "exported_by" in meta_of(loaded) and beside.is_file():
+        try:  # an older export, which has no size in its record
+            size = training_views({"meta": {"cfg": read_text(beside)}}).get("image_size")
+        except FileRefusedError:
+            return None
+    return size
+
+
+def meta_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The record in a checkpoint; empty where it has none."""
+    meta = checkpoint.get("meta")
+    return meta if isinstance(meta, dict) else {}
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -76,8 +96,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def _stored(checkpoint: str) -> dict[str, Any]:
     """The settings that come with a checkpoint; those that are built first are checked."""
-    meta = read_checkpoint(checkpoint, mmap=True).get("meta")
-    meta = meta if isinstance(meta, dict) else {}
+    meta = meta_of(read_checkpoint(checkpoint, mmap=True))
     beside = Path(checkpoint).expanduser().with_name("config.py")
     settings, source = read_settings(meta.get("cfg")), Path(checkpoint)
     if not settings.get("model") and "exported_by" in meta and beside.is_file():
@@ -117,7 +136,7 @@ def _labelled_sets(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def build(cfg: Config, checkpoint: str) -> Any:
+def build(cfg: Config, checkpoint: str, prefix: str | None = None) -> Any:
     """The config's model with the checkpoint's backbone, on the device.
 
     Raises:
@@ -133,14 +152,20 @@ def build(cfg: Config, checkpoint: str) -> Any:
             f"{checkpoint}: no model can be built of its settings ({printable(reason[:200])}): "
             "name the --config that it was trained with."
         ) from error
-    load_backbone(model, checkpoint)
+    load_backbone(model, checkpoint, prefix)
     return model.to(get_device())
 
 
-def load_backbone(model: Any, path: str) -> None:
+def load_backbone(model: Any, path: str, prefix: str | None = None) -> None:
     """Loads what the model has of a checkpoint's weights; the whole backbone must be there.
 
-    Checkpoints of other layouts, such as FAIR's MoCo, give their backbone only.
+    Of a checkpoint whose keys are not the model's own, the backbone is taken from wherever
+    :func:`~xmoco_plugin.export.find_backbone` finds it.
+
+    Args:
+        model: With a ``backbone``.
+        path: Of the checkpoint.
+        prefix: Of the backbone's keys, where it is given.
 
     Raises:
         CheckpointError: it cannot be read, holds no backbone, or another one.
@@ -148,9 +173,17 @@ def load_backbone(model: Any, path: str) -> None:
     model = unwrapped(model)
     checkpoint = read_checkpoint(path)
     ours, theirs = model.state_dict(), state_dict_of(checkpoint)
-    if not any(key.startswith("backbone.") for key in theirs):
-        theirs = {f"backbone.{k}": v for k, v in find_backbone(checkpoint).state.items()}
     difference = compare_state(_backbone(ours), _backbone(theirs))
+    if prefix is not None or difference.missing or difference.mismatched:
+        wanted = {k.removeprefix("backbone."): v for k, v in _backbone(ours).items()}
+        try:
+            found = find_backbone(checkpoint, prefix=prefix, like=wanted)
+        except CheckpointError as error:
+            raise CheckpointError(f"{printable(path)}: {error}") from None
+        if found.note:
+            print(f"{printable(path)}: {found.note}.", file=sys.stderr)
+        theirs = {f"backbone.{k}": v for k, v in found.state.items()}
+        difference = compare_state(_backbone(ours), theirs)
     if difference.missing or difference.mismatched:
         raise CheckpointError(
             f"{path} does not hold the backbone of this config:\n{describe_difference(difference)}"

@@ -6,26 +6,19 @@ import difflib
 import inspect
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
 from xmoco_plugin._config_scope import unmark_collate
-from xmoco_plugin.cli import console
 from xmoco_plugin.cli.exits import run as run
 from xmoco_plugin.cli.options.shared import no_config
-from xmoco_plugin.cli.run_lines import RunLines
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
-from xmoco_plugin.hooks import ProgressHook
-from xmoco_plugin.untrusted import guard_reading, refusal, refuse_code_in_data
+from xmoco_plugin.untrusted import refusal, refuse_code_in_data
 from xmoco_plugin.untrusted.files import ANNOTATION_LIMIT
 from xmoco_plugin.weights import read_checkpoint
 
@@ -97,6 +90,29 @@ def merge_common(
             loader.pin_memory = False  # without an accelerator torch only warns about it
         if not loader.get("num_workers"):
             loader.persistent_workers = False  # torch refuses it where there are no workers
+
+
+def for_parts_left(
+    args: argparse.Namespace, cfg: Config, moved: Mapping[str, str] | None = None
+) -> argparse.Namespace:
+    """The options with --cfg-options only of parts that `cfg` still has.
+
+    Args:
+        args: As for :func:`merge_common`.
+        cfg: Of which parts that are not run were set to None.
+        moved: Stages, by those whose parts they have become.
+    """
+    if not args.cfg_options:
+        return args
+    left = {}
+    for key, value in args.cfg_options.items():
+        top, dot, rest = key.partition(".")
+        stage, line, part = top.partition("_")
+        if moved and stage in moved and line:
+            top = f"{moved[stage]}_{part}"
+        if not dot or cfg.get(top) is not None:
+            left[top + dot + rest] = value
+    return argparse.Namespace(**{**vars(args), "cfg_options": left or None})
 
 
 def set_data_root(
@@ -193,55 +209,6 @@ def check_checkpoint(path: str) -> None:
             cannot be right.
     """
     read_checkpoint(path, mmap=True)
-
-
-def build_runner(
-    cfg: Config, state: console.Quiet | None = None, show_figures: bool = True
-) -> Runner:
-    """Builds the runner; on a machine without an accelerator, processes talk over gloo.
-
-    Each file is looked at before a transform of the host reads it.
-
-    Args:
-        cfg: Of the run.
-        state: Of :func:`console.quiet`; None for a console that shows all of the log.
-        show_figures: Whether a test shows its metrics.
-
-    Raises:
-        ValueError: A launcher that mmengine can start on an accelerator only.
-    """
-    if cfg.launcher != "none" and get_device() == "cpu":
-        if cfg.launcher != "pytorch":
-            raise ValueError(
-                f"--launcher {cfg.launcher} needs an accelerator and this machine has none: start "
-                "the processes with tools/dist_train.sh, or with torchrun -m xmoco train CONFIG "
-                "--launcher pytorch."
-            )
-        # mmengine would select a CUDA device first; it leaves a group that exists alone, and
-        # hands DDP the index of a device unless the config says that there is none.
-        if not is_distributed():  # a training's, which a test follows
-            torch.distributed.init_process_group("gloo")
-        wrapper = cfg.get("model_wrapper_cfg") or {
-            "type": "MMDistributedDataParallel",
-            "broadcast_buffers": False,
-            "find_unused_parameters": cfg.get("find_unused_parameters", False),
-        }
-        cfg.model_wrapper_cfg = {"device_ids": None, **wrapper}
-    if guard_reading(list(dataloaders(cfg))):
-        imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
-        if "xmoco_plugin" not in imports["imports"]:
-            cfg.custom_imports = dict(imports, imports=[*imports["imports"], "xmoco_plugin"])
-    if state is None:
-        return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-    base = RUNNERS.get(cfg.get("runner_type", "Runner"))
-    if base is None:
-        raise ValueError(f"runner_type={cfg.runner_type!r}: no runner of that name is registered.")
-    runner = console.runner_class(base, state).from_cfg(cfg)
-    runner.register_hook(RunLines(show_figures))
-    # The host's line for each logged step is in the file: something has to show how far it is.
-    if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):
-        runner.register_hook(ProgressHook())
-    return runner
 
 
 def datasets(cfg: Config) -> Iterator[ConfigDict]:

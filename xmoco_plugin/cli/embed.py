@@ -65,7 +65,7 @@ def embed(
     Raises:
         ValueError: none can be read; or features are not finite.
     """
-    model = backbones.build(cfg, args.checkpoint)
+    model = backbones.build(cfg, args.checkpoint, args.prefix)
     extract = ModelEmbedder(model, unit=args.normalize)
     loader = torch.utils.data.DataLoader(
         images, args.batch_size, num_workers=args.workers, collate_fn=list

@@ -7,7 +7,7 @@ import time
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from xmoco_plugin.cli import backbones, common, console
+from xmoco_plugin.cli import backbones, common, console, runners
 from xmoco_plugin.cli.options.eval_knn import SUBFOLDER
 from xmoco_plugin.cli.results_file import dump
 from xmoco_plugin.evaluation.knn_val_loop import KNNValLoop, setting_name
@@ -21,6 +21,9 @@ def merge(cfg: Config, args: argparse.Namespace) -> str:
     Raises:
         ValueError: the config has no kNN loop.
     """
+    if args.cfg_options is not None:
+        common.warn_of_new_keys(cfg, args.cfg_options)
+        cfg.merge_from_dict(args.cfg_options)  # while every part that one may name is there
     kinds = {stage: (cfg.get(f"{stage}_cfg") or {}).get("type") for stage in LOOPS}
     stage = next((s for s in LOOPS if str(kinds[s]).split(".")[-1] == LOOPS[s]), "")
     if not stage:
@@ -45,7 +48,7 @@ def merge(cfg: Config, args: argparse.Namespace) -> str:
     # Its save_best dies after a validation outside training (docs/dev/hosts.md).
     cfg.default_hooks = {**cfg.get("default_hooks", {}), "checkpoint": None}
     loader_defaults = dict(pin_memory=True, collate_fn=dict(type="default_collate"))
-    common.merge_common(cfg, args, loader_defaults, SUBFOLDER)
+    common.merge_common(cfg, common.for_parts_left(args, cfg), loader_defaults, SUBFOLDER)
     return stage
 
 
@@ -84,8 +87,8 @@ def judge(args: argparse.Namespace, state: console.Quiet | None) -> None:
         stage = merge(cfg, args)
         common.check_data(cfg)
         common.check_checkpoint(args.checkpoint)
-        runner = common.build_runner(cfg, state, show_figures=False)
-        backbones.load_backbone(runner.model, args.checkpoint)
+        runner = runners.build_runner(cfg, state, show_figures=False)
+        backbones.load_backbone(runner.model, args.checkpoint, args.prefix)
     start = time.perf_counter()
     metrics = runner.val() if stage == "val" else runner.test()
     seconds = time.perf_counter() - start

@@ -235,7 +235,8 @@ def main(args: argparse.Namespace) -> None:
     usual = f"{Path(args.checkpoint).stem}-{digest[:8]}/{data}-{size}px"
     out = Path(args.out or f"work_dirs/evaluate/{usual}")
     refuse_other(out, facts)
-    sets = extract(backbones.build(cfg, args.checkpoint), loaders, counts["classes"])
+    model = backbones.build(cfg, args.checkpoint, args.prefix)
+    sets = extract(model, loaders, counts["classes"])
     check_sets(sets)
     out.mkdir(parents=True, exist_ok=True)
     dim = sets.train.features.shape[1]

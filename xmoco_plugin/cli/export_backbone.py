@@ -32,7 +32,9 @@ def main(args: argparse.Namespace) -> None:
     check_out(source, out, args.to, args.force)
     checkpoint = export.read_weights(source)
     try:
-        file = export.prepare_file(checkpoint, source, args.to, args.layout, args.encoder)
+        file = export.prepare_file(
+            checkpoint, source, args.to, args.layout, args.encoder, args.prefix
+        )
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}\nNothing was written.") from None
     file.write(out)
@@ -49,6 +51,8 @@ def report(source: Path, out: Path, file: export.BackboneFile) -> None:
     more = ", ..." if len(firsts) > 6 else ""
     print(f"left out: {len(backbone.left_out)} keys ({', '.join(firsts[:6]) or 'none'}{more})")
     print(f"written:  {out}, {written} keys for {record['target']}, {out.stat().st_size:,} bytes")
+    if backbone.note:
+        print(f"note:     {backbone.note}")
     if record.get("cfg_left_out"):
         print(f"note:     the model's settings were not written: {record['cfg_left_out']}")
     if backbone.family == "vit":

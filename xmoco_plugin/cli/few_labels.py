@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 from xmoco_plugin.checkpoint import sha256_of, write_text
 from xmoco_plugin.cli import console, transfer
 from xmoco_plugin.cli.share_results import NAME, Run, Start, write_results
+from xmoco_plugin.cli.starts import bring
 from xmoco_plugin.data.labelled_share import hash_share
 from xmoco_plugin.downstream import TrainingSet, leaf_datasets
 
@@ -102,6 +103,9 @@ def plan(args: argparse.Namespace, root: Path) -> tuple[TrainingSet, list[Run]]:
     """
     iters = args.share_iters or [args.max_iters] * len(args.shares)
     starts = read_starts(args, iters)
+    for start, configs in starts.items():
+        for cfg in configs:
+            bring(cfg, root, args.prefix if start.name == "pretrained" else None)
     data = TrainingSet.read(training_data(next(iter(starts.values()))[0]))
     drawn = {seed: args.seeds[0] if args.same_images else seed for seed in args.seeds}
     seeds = list(dict.fromkeys(drawn.values()))
@@ -125,7 +129,7 @@ def plan(args: argparse.Namespace, root: Path) -> tuple[TrainingSet, list[Run]]:
                 # Other weights under the same name are another start.
                 name = start.name if start.digest == "-" else f"{start.name}-{start.digest}"
                 folder = root / name / f"{share:g}pct" / f"seed_{seed}"
-                transfer.config_of_run(cfg, folder, seed)
+                transfer.config_of_run(cfg, folder, seed, root)
                 runs.append(Run(start, share, seed, rows, cfg, folder))
     return data, runs
 
@@ -154,7 +158,7 @@ def run_all(data: TrainingSet, runs: list[Run], args: argparse.Namespace) -> Non
             part = Path(training_data(run.config).ann_file)
             part.parent.mkdir(parents=True, exist_ok=True)
             write_text(part, data.part(run.rows))
-        transfer.run_seed(run.config, run.folder, run.seed, args.gpus, args.extra)
+        transfer.run_seed(run.config, run.folder, run.seed, args.gpus, args.extra, root)
         write_results(root, runs, args)
 
 

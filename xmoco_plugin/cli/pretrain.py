@@ -170,7 +170,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     shown = [*lines, *bad[:SHOWN]]
     if len(bad) > SHOWN:
         shown.append(f"... and {len(bad) - SHOWN:,} more: {folder / 'scan.txt'}")
-    start = own.first_weights(args.init, chosen, outputs, folder) if args.init else None
+    start = args.init and own.first_weights(args.init, chosen, outputs, folder, args.prefix)
     cfg = own.run_config(
         *(chosen, outputs, folder, args.labels, given.get("seed", 0)),
         amp=get_device() == "cuda",

@@ -4,6 +4,7 @@
 import argparse
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ def check(args: argparse.Namespace) -> None:
         found += filter(None, [unfit or own.check_labels(args.labels)])
     if args.init:
         try:
-            find_backbone(read_weights(args.init))
+            find_backbone(read_weights(args.init), prefix=args.prefix, like=_wanted(args))
         except CheckpointError as error:
             found.append(f"--init: {error}")
     if own.is_mocov3_vit(args.model):
@@ -52,6 +53,16 @@ def check(args: argparse.Namespace) -> None:
         found.append(f"--gpus {args.given['gpus']}: this machine has {there}.")
     if found:
         raise own.PretrainError(all_of(found))
+
+
+def _wanted(args: argparse.Namespace) -> Mapping[str, torch.Tensor] | None:
+    """Weights of the backbone that is named; None where the data choose it, or it is no such."""
+    if not args.model:
+        return None
+    try:
+        return own.backbone_weights(args.model, args.given.get("image_size", 224))
+    except own.PretrainError:
+        return None  # said for --model
 
 
 def claim(folder: Path, args: argparse.Namespace) -> None:

@@ -2,13 +2,13 @@
 """How one command starts another, in processes of their own."""
 
 import contextlib
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 DOOR = Path(__file__).with_name("__main__.py")
+LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
 def command(name: str, arguments: Sequence[str], processes: int = 1) -> list[str]:
@@ -19,15 +19,7 @@ def command(name: str, arguments: Sequence[str], processes: int = 1) -> list[str
     """
     if processes == 1:
         return [sys.executable, str(DOOR), name, *arguments]
-    launcher = {
-        "nnodes": os.environ.get("NNODES", "1"),
-        "node_rank": os.environ.get("NODE_RANK", "0"),
-        "nproc_per_node": str(processes),
-        "master_addr": os.environ.get("MASTER_ADDR", "127.0.0.1"),
-        "master_port": os.environ.get("PORT", "29500"),
-    }
-    options = [word for key, value in launcher.items() for word in (f"--{key}", value)]
-    run = [sys.executable, "-m", "torch.distributed.run", *options, str(DOOR), name]
+    run = [sys.executable, str(LAUNCHER), str(processes), str(DOOR), name]
     return [*run, "--launcher", "pytorch", *arguments]
 
 

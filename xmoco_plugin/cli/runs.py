@@ -87,19 +87,33 @@ def read(path: Path, name: str) -> tuple[dict, WorkDir]:
 def row(run: WorkDir) -> dict:
     """Of the table, without the settings."""
     metric = run.summary.get("metric")
-    points = run.metrics.get(metric if isinstance(metric, str) else next(iter(run.metrics), ""), [])
+    name = metric if isinstance(metric, str) else next(iter(run.metrics), "")
+    points = run.metrics.get(name, [])
     trained = [value for step, value in points if step > 0 and math.isfinite(value)]
+    best, by_knn = round(max(trained), 2) if trained else None, validates_by_knn(run, name)
     last = max((curve[-1][0] for curve in run.train.values()), default=0)
     done = [int(run.x(last)), *run.checkpoints, *(int(e["epoch"]) for e in run.health)]
     return {
         "name": run.name,
         "epochs": max(done) if run.unit == "epoch" else f"{max(done)} iterations",
-        "start kNN": _start_knn(run, points),
-        "best kNN": round(max(trained), 2) if trained else None,
+        "start kNN": _start_knn(run, points) if by_knn else None,
+        "best kNN": best if by_knn else None,
+        "best other": None if by_knn else best,
+        "metric": name if best is not None else None,
         "handed over": _handed_over(run),
         "verdict": run.health[-1].get("verdict") if run.health else None,
         "images/s": images_per_second(run),
     }
+
+
+def validates_by_knn(run: WorkDir, metric: str) -> bool:
+    """Whether a run's metric is kNN's: a classifier's accuracy and a detector's AP are not."""
+    config = run.config if run.config is not None else {}
+    loop, model = config.get("val_cfg"), config.get("model")
+    if isinstance(loop, dict):
+        return "KNN" in str(loop.get("type"))
+    kind = model.get("type") if isinstance(model, dict) else None
+    return metric.startswith("accuracy") and "Classifier" not in str(kind)
 
 
 def _start_knn(run: WorkDir, points: list) -> float | None:

@@ -34,5 +34,5 @@ def read_config_options(args: argparse.Namespace) -> None:
     for word in words:
         try:
             action(None, args, [word])
-        except (AssertionError, ValueError) as error:
+        except (AssertionError, ValueError, RecursionError) as error:
             raise ValueError(f"--cfg-options {word}: {error}") from error

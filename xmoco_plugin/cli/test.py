@@ -6,7 +6,7 @@ import argparse
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from xmoco_plugin.cli import common, console
+from xmoco_plugin.cli import common, console, runners
 from xmoco_plugin.cli.options.test import SUBFOLDER
 from xmoco_plugin.cli.results_file import dump
 from xmoco_plugin.downstream import prepare
@@ -19,6 +19,10 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
     Raises:
         ValueError: The config has nothing to test on, or --amp is given without an accelerator.
     """
+    moved = {}
+    if args.cfg_options is not None:
+        common.warn_of_new_keys(cfg, args.cfg_options)
+        cfg.merge_from_dict(args.cfg_options)  # while every part that one may name is there
     if not cfg.get("test_dataloader"):
         if not cfg.get("val_dataloader"):
             raise ValueError(
@@ -28,6 +32,7 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
         # As a test, so that hooks which watch a training's validation (save_best) stay out.
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         cfg.test_cfg = cfg.val_cfg
+        moved = {"val": "test"}
         if "type" in cfg.val_cfg:
             cfg.test_cfg.type = cfg.val_cfg.type.replace("ValLoop", "TestLoop")
     if args.amp:
@@ -41,7 +46,7 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
         cfg[f"val_{part}"] = None
     cfg.train_cfg = cfg.train_dataloader = cfg.optim_wrapper = cfg.param_scheduler = None
     loader_defaults = dict(pin_memory=True, collate_fn=dict(type="default_collate"))
-    common.merge_common(cfg, args, loader_defaults, SUBFOLDER)
+    common.merge_common(cfg, common.for_parts_left(args, cfg, moved), loader_defaults, SUBFOLDER)
     if cfg.get("visualizer"):
         # By the name of one that there is, of a training in this process, the host hands out that.
         cfg.visualizer.name = f"{cfg.visualizer.get('name', 'visualizer')}_test"
@@ -61,7 +66,7 @@ def test(args: argparse.Namespace, state: console.Quiet | None) -> None:
         common.check_data(cfg)
         prepare(cfg)
         check_named_weights(cfg)
-        runner = common.build_runner(cfg, state)
+        runner = runners.build_runner(cfg, state)
     metrics = runner.test()
     if args.out:
         dump(metrics, args.out)

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from xmoco_plugin.cli import common, console, test
+from xmoco_plugin.cli import common, console, runners, starts, test
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import ProgressHook
 from xmoco_plugin.pretraining import check_numbers, run_settings
@@ -51,6 +51,16 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
             collate_fn=dict(type="default_collate"),
         ),
     )
+    kind = str(cfg.optim_wrapper.get("type", "")).split(".")[-1]
+    if kind == "OptimWrapper":
+        for name in ("loss_scale", "dtype"):  # of the type in whose place it was put
+            cfg.optim_wrapper.pop(name, None)
+    elif "Amp" in kind and get_device() == "cpu":
+        raise ValueError(
+            f"{args.config} computes in mixed precision ({kind}), which needs an accelerator, and "
+            "this machine has none: --cfg-options optim_wrapper.type=OptimWrapper computes in "
+            "float32."
+        )
     if args.no_persistent_workers:
         for loader in common.dataloaders(cfg):
             loader.persistent_workers = False
@@ -108,8 +118,9 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         resume_auto = cfg.get("resume") and cfg.get("load_from") is None
         latest = newest(cfg) if resume_auto else None
         check_named_weights(cfg, latest)
+        starts.bring(cfg, Path(cfg.work_dir))
         began = time.time()
-        runner = common.build_runner(cfg, state)
+        runner = runners.build_runner(cfg, state)
         if latest is not None:  # or the host would follow the path that is noted, wherever it leads
             runner._load_from = str(latest)
         elif resume_auto:

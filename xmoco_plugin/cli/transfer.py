@@ -14,9 +14,15 @@ from typing import TypeVar
 from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import sha256_of
-from xmoco_plugin.cli import common, console, exits, processes
+from xmoco_plugin.cli import common, console, exits, processes, starts
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
-from xmoco_plugin.untrusted import FileRefusedError, printable, read_json_object
+from xmoco_plugin.pretraining import moved_paths
+from xmoco_plugin.untrusted import (
+    FileRefusedError,
+    printable,
+    read_json_object,
+    read_settings,
+)
 from xmoco_plugin.weights import check_named_weights
 
 Key = TypeVar("Key")
@@ -104,12 +110,14 @@ def stretch(cfg: Config, iters: int) -> None:
     """Makes the training `iters` iterations long and its schedule as much longer or shorter.
 
     Raises:
-        ValueError: The config counts epochs, or `iters` is none.
+        ValueError: The config counts epochs.
     """
     old = cfg.train_cfg.get("max_iters")
-    if old is None or iters < 1:
+    if old is None:
+        epochs = cfg.train_cfg.get("max_epochs")
         raise ValueError(
-            f"--max-iters {iters}: a number above 0, for a config that counts iterations."
+            f"--max-iters {iters}: this config counts epochs ({epochs}): set them with "
+            "--cfg-options train_cfg.max_epochs=N, or take a config that counts iterations."
         )
     cfg.train_cfg.max_iters = cfg.train_cfg.val_interval = iters
     cfg.default_hooks.checkpoint.interval = iters
@@ -124,8 +132,14 @@ def stretch(cfg: Config, iters: int) -> None:
             part.milestones = [round(m * iters / old) for m in part.milestones]
 
 
-def config_of_run(cfg: Config, folder: Path, seed: int) -> Config:
+def config_of_run(cfg: Config, folder: Path, seed: int, root: Path | None = None) -> Config:
     """Returns the config of one seed's run in `folder`, from the config of all seeds.
+
+    Args:
+        cfg: Of all seeds.
+        folder: Of the run.
+        seed: Of it.
+        root: Folder of all runs, which may have been moved; that of `folder` by default.
 
     Raises:
         ValueError: The folder holds a run with other settings.
@@ -135,7 +149,7 @@ def config_of_run(cfg: Config, folder: Path, seed: int) -> Config:
     cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
     # Beside the folder: in it the runner writes its own, fuller version of the config it is given.
     config = folder.with_suffix(".py")
-    if config.exists() and config.read_text() != cfg.pretty_text:
+    if config.exists() and not _same(config.read_text(), cfg, folder, root or folder.parent):
         raise ValueError(
             f"{folder} holds a run with other settings (see {config}). Choose another --work-dir, "
             "or remove it."
@@ -143,14 +157,34 @@ def config_of_run(cfg: Config, folder: Path, seed: int) -> Config:
     return cfg
 
 
-def run_seed(cfg: Config, folder: Path, seed: int, gpus: int, extra: list[str]) -> dict:
+def _same(text: str, cfg: Config, folder: Path, root: Path) -> bool:
+    """Whether a run's config, which may have been written where the runs lay before, is `cfg`."""
+    if text == cfg.pretty_text:
+        return True
+    old, new = read_settings(text), read_settings(cfg.pretty_text)
+    was, tail = str(old.get("work_dir")), f"/{folder.relative_to(root)}"
+    if not was.endswith(tail):
+        return False
+    before = was[: -len(tail)]
+    pairs = [(os.path.abspath(before), os.path.abspath(root)), (before, str(root))]
+    return moved_paths(old, pairs) == new
+
+
+def run_seed(
+    cfg: Config,
+    folder: Path,
+    seed: int,
+    gpus: int,
+    extra: list[str],
+    root: Path | None = None,
+) -> dict:
     """Trains and tests with one seed, or reads what an equal run has left; returns its metrics.
 
     Raises:
         ValueError: The folder holds a run with other settings, or metrics that are none.
         SystemExit: Training or testing ended with an error, which they have printed.
     """
-    cfg = config_of_run(cfg, folder, seed)
+    cfg = config_of_run(cfg, folder, seed, root)
     config, metrics = folder.with_suffix(".py"), folder / METRICS
     if not metrics.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -238,6 +272,7 @@ def main(args: argparse.Namespace) -> None:
     digest = "-" if args.checkpoint == "scratch" else sha256_of(cfg.pretrained)[:8]
     start = "scratch" if args.checkpoint == "scratch" else digest
     root = Path(args.work_dir or Path("work_dirs", "transfer", stem, start))
+    starts.bring(cfg, root, args.prefix)
     runs = {s: run_seed(cfg, root / f"seed_{s}", s, args.gpus, args.extra) for s in args.seeds}
     label = "scratch" if args.checkpoint == "scratch" else Path(args.checkpoint).name
     text = table(args.task, label, digest, stem, runs)

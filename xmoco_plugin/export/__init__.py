@@ -1,8 +1,17 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from ..weights import require_safetensors
+from .alignment import name_in
 from .arrival import Arrival, check_arrival
 from .backbone_file import BackboneFile, prepare_file
-from .record import backbone_settings, heads_of, make_record, unlike_others
+from .places import stands_at
+from .record import (
+    LARGEST_SIZE,
+    backbone_settings,
+    heads_of,
+    make_record,
+    training_views,
+    unlike_others,
+)
 from .sources import SOURCES, Backbone, find_backbone, read_weights
 from .targets import (
     TARGETS,
@@ -13,6 +22,7 @@ from .targets import (
 )
 
 __all__ = [
+    "LARGEST_SIZE",
     "SOURCES",
     "TARGETS",
     "Arrival",
@@ -26,9 +36,12 @@ __all__ = [
     "find_backbone",
     "heads_of",
     "make_record",
+    "name_in",
     "prepare_file",
     "read_weights",
     "require_safetensors",
+    "stands_at",
+    "training_views",
     "unlike_others",
     "write_backbone",
 ]

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import torch
 
 from ..checkpoint import CheckpointError
-from ..weights import check_weights
 from .record import backbone_settings, heads_of, make_record, unlike_others
-from .sources import Backbone, find_backbone
+from .sources import Backbone, find_backbone, is_known
 from .targets import architecture, check_architecture, convert, write_backbone
 
 
@@ -40,6 +39,7 @@ def prepare_file(
     target: str,
     layout: str = "auto",
     encoder: str = "query",
+    prefix: str | None = None,
     **facts: Any,
 ) -> BackboneFile:
     """Find a checkpoint's backbone, check it, and bring it into another library's names.
@@ -50,14 +50,14 @@ def prepare_file(
         target: One of :data:`TARGETS`.
         layout: One of :data:`SOURCES`.
         encoder: 'query', or 'key' for the momentum encoder.
+        prefix: Of the backbone's keys, where they are not found.
         **facts: Further plain values for the record.
 
     Raises:
         CheckpointError: There is no backbone, it is not finite, or the target has none like it.
     """
-    backbone = find_backbone(checkpoint, layout, encoder)
-    check_weights(backbone.state)
-    if target != "mmpretrain":
+    backbone = find_backbone(checkpoint, layout, encoder, prefix)
+    if target != "mmpretrain" or not is_known(backbone, checkpoint):
         check_architecture(backbone.state)
     weights = convert(backbone.state, target)
     unlike = unlike_others(backbone_settings(checkpoint), backbone.family)
@@ -66,6 +66,8 @@ def prepare_file(
             f"This backbone computes something else than {target} would with the same weights, "
             f"because of {'; '.join(unlike)}."
         )
+    if backbone.note:
+        facts["note"] = backbone.note
     record = make_record(
         checkpoint,
         source,

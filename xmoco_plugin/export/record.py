@@ -1,15 +1,28 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Where exported weights are from, and what their file cannot say: a record of plain values."""
 
+import inspect
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmpretrain.registry import MODELS
+
 from ..checkpoint import sha256_of
 from ..untrusted import SettingsRefusedError, check_model_settings, read_settings
 from ..version import __version__
+from ..views import training_size
+
+# Side of views, px, that settings may ask for by themselves: the largest that is pretrained on.
+LARGEST_SIZE = 4096
+# Settings of a backbone that change nothing of what it computes at test time.
+HARMLESS = {
+    *("type", "init_cfg", "drop_path_rate", "drop_rate", "frozen_stages", "norm_eval", "with_cp"),
+    *("out_indices", "img_size", "zero_init_residual"),
+    *("arch", "depth", "widen_factor", "norm_cfg"),  # which show in the weights
+}
 
 # The heads of a ViT leave no trace in its shapes, and these libraries differ in their number.
 HEADS_OF_MMPRETRAIN = {
@@ -49,6 +62,48 @@ def backbone_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def checked_backbone(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A backbone's config as it comes through the gate; None where there is none, or it may not."""
+    if not settings.get("type"):
+        return None
+    try:
+        return check_model_settings(dict(settings))
+    except SettingsRefusedError:
+        return None
+
+
+def training_views(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What a backbone has been trained on, for those who use it.
+
+    Args:
+        checkpoint: Of a training, or exported from one.
+
+    Returns:
+        ``image_size``, the side of its views in pixels, and ``mean``, ``std`` and ``channels`` of
+        their values from 0 to 255; what is not known is not among them.
+    """
+    meta = _meta(checkpoint)
+    settings = read_settings(meta.get("cfg"))
+    found: dict[str, Any] = {}
+    size = training_size(settings)
+    side = size[0] if size else meta.get("image_size")
+    if str(side).isdecimal() and 1 <= int(side) <= LARGEST_SIZE:
+        found["image_size"] = int(side)
+    model = settings.get("model")
+    within = model.get("data_preprocessor") if isinstance(model, dict) else None
+    preprocessor = within or settings.get("data_preprocessor")
+    if isinstance(preprocessor, dict):
+        for name in ("mean", "std"):
+            values = preprocessor.get(name)
+            if isinstance(values, (list, tuple)) and all(
+                isinstance(v, (int, float)) for v in values
+            ):
+                found[name] = list(values)
+        if preprocessor.get("to_rgb"):
+            found["channels"] = "RGB"
+    return found
+
+
 def heads_of(checkpoint: Mapping[str, Any]) -> int | None:
     """Number of attention heads of a ViT, where its checkpoint tells."""
     arch = backbone_settings(checkpoint).get("arch")
@@ -62,11 +117,13 @@ def unlike_others(settings: Mapping[str, Any], family: str) -> list[str]:
 
     Args:
         settings: As from :func:`backbone_settings`.
-        family: 'resnet' or 'vit'.
+        family: 'resnet', 'vit', or an empty text for another.
 
     Returns:
         One text for each such setting; none where it computes the same.
     """
+    if family not in ("resnet", "vit"):
+        return _not_default(settings)
     usual = {"strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1)} if family == "resnet" else {}
     found = [
         f"{name}={settings[name]} (others: {value})"
@@ -81,6 +138,18 @@ def unlike_others(settings: Mapping[str, Any], family: str) -> list[str]:
     if isinstance(norm, dict) and norm.get("eps", eps) != eps:
         found.append(f"norm_cfg.eps={norm['eps']!r} (others: {eps!r})")
     return found
+
+
+def _not_default(settings: Mapping[str, Any]) -> list[str]:
+    kind = MODELS.get(str(settings.get("type")))
+    if kind is None:
+        return []
+    defaults = inspect.signature(kind).parameters
+    return [
+        f"{name}={value!r} (others: {defaults[name].default!r})"
+        for name, value in settings.items()
+        if name not in HARMLESS and name in defaults and value != defaults[name].default
+    ]
 
 
 def make_record(checkpoint: Mapping[str, Any], path: str | Path, **facts: Any) -> dict[str, Any]:
@@ -114,6 +183,7 @@ def make_record(checkpoint: Mapping[str, Any], path: str | Path, **facts: Any) -
         "iter": meta.get("iter"),
         "dataset": dataset.get("type") if isinstance(dataset, dict) else None,
         "dataset_meta": meta.get("dataset_meta"),
+        **training_views(checkpoint),
         "arch": checkpoint.get("arch"),
         **facts,
     }

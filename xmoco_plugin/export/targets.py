@@ -12,6 +12,7 @@ from torch import nn
 
 from ..checkpoint import CheckpointError, compare_state, describe_difference, write_atomic
 from ..weights import require_safetensors
+from .alignment import identify, renamed
 from .names import RESNET_KEY, family, rename_vit, resnet_to_detectron2
 from .record import as_text
 
@@ -41,6 +42,8 @@ def convert(state: Mapping[str, torch.Tensor], target: str) -> dict[str, torch.T
     """
     kind = family(state)
     out = {}
+    if target != "mmpretrain" and not _usual(state):
+        return _of_the_table(state, "timm" if target == "safetensors" else target)
     for key, value in state.items():
         name: str | None = key
         if kind == "vit" and target != "mmpretrain":
@@ -66,10 +69,14 @@ def convert(state: Mapping[str, torch.Tensor], target: str) -> dict[str, torch.T
 
 def architecture(state: Mapping[str, torch.Tensor]) -> str:
     """Name of a backbone, such as 'resnet50' or 'vit, 12 blocks of 384 channels'."""
-    kind = family(state)
-    if kind == "vit":
+    if family(state) == "vit":
         return f"vit, {_vit_blocks(state)} blocks of {state['cls_token'].shape[-1]} channels"
-    return _resnet_name(state) if kind == "resnet" else "unknown"
+    if _usual(state):
+        return _resnet_name(state)
+    row = identify(state)
+    if row is not None:
+        return str(row[0].name_in("mmpretrain"))
+    return _resnet_name(state) if family(state) == "resnet" else "unknown"
 
 
 def check_architecture(state: Mapping[str, torch.Tensor]) -> None:
@@ -85,6 +92,8 @@ def check_architecture(state: Mapping[str, torch.Tensor]) -> None:
     """
     kind = family(state)
     names = dict.fromkeys(state)
+    if not _usual(state) and identify(state) is not None:
+        return
     if kind == "resnet":
         known = _resnet_name(state)
         if not hasattr(torchvision.models, known):
@@ -108,7 +117,10 @@ def check_architecture(state: Mapping[str, torch.Tensor]) -> None:
                 side, patch.shape[-1], _vit_blocks(state), 1, patch.shape[0], mlp.shape[0]
             )
     else:
-        raise CheckpointError("Neither a ResNet nor a ViT: export it --to mmpretrain.")
+        raise CheckpointError(
+            "Neither a ResNet nor a ViT, nor in the table of docs/export.md: export it --to "
+            "mmpretrain."
+        )
     ours = {names[key] or key: value for key, value in state.items()}
     theirs = {k: v for k, v in model.state_dict().items() if not k.startswith(("fc.", "heads."))}
     difference = compare_state(theirs, ours)
@@ -139,6 +151,36 @@ def write_backbone(
         write_atomic({**model, "meta": dict(record)}, path)
     else:
         write_atomic({"state_dict": dict(weights), "meta": dict(record)}, path)
+
+
+def _usual(state: Mapping[str, Any]) -> bool:
+    """Whether it is a ViT or a ResNet without groups, whose names are known without a table."""
+    kind = family(state)
+    if kind != "resnet":
+        return kind == "vit"
+    second = state.get("layer1.0.conv2.weight")
+    plain = second is None or second.ndim != 4 or second.shape[1] == second.shape[0]
+    return plain and not any(".se_layer." in key for key in state)
+
+
+def _of_the_table(state: Mapping[str, torch.Tensor], library: str) -> dict[str, torch.Tensor]:
+    row = identify(state)
+    if row is None:
+        raise CheckpointError(
+            f"{next(iter(state), 'it')} has no counterpart in {library}: it is of none of the "
+            "backbones that docs/export.md lists."
+        )
+    member, source = row
+    name = member.name_in(library) if library in ("torchvision", "timm") else None
+    found = None
+    if name and library in member.family.alike:
+        found = renamed(state, member, source, library)
+        if found is None:
+            raise CheckpointError(f"{library} {name} cannot be built here: pip install {library}")
+    if found is None:
+        why = "computes something else with the same weights" if name else "has none like it"
+        raise CheckpointError(f"{library} {why}: {member.name_in('mmpretrain')}.")
+    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in found.items()}
 
 
 def _vit_blocks(state: Mapping[str, Any]) -> int:

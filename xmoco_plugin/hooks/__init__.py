@@ -12,6 +12,7 @@ from .prefetch_hook import PrefetchHook
 from .preflight_hook import PreflightHook
 from .progress_hook import ProgressHook
 from .progressive_size_hook import ProgressiveSizeHook
+from .resumed_hook import ResumedHook
 from .run_summary_hook import RunSummaryHook
 from .skipped_images_hook import SkippedImagesHook
 from .stop_when_worse_hook import StopWhenWorseHook
@@ -32,6 +33,7 @@ __all__ = [
     "PreflightHook",
     "ProgressHook",
     "ProgressiveSizeHook",
+    "ResumedHook",
     "RunSummaryHook",
     "SkippedImagesHook",
     "StopWhenWorseHook",

@@ -1,7 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """From a folder of images to a run: sources, scan, choices, config, and what a run hands on."""
 
-from .backbones import VIT_SMALL, backbone_config, is_mocov3_vit, probe
+from .backbones import VIT_SMALL, backbone_config, backbone_weights, is_mocov3_vit, probe
 from .choices import Choices, Chooser, Facts, better_start, outlook
 from .errors import PretrainError
 from .first_weights import first_weights
@@ -27,6 +27,7 @@ from .run_folder import (
     judged,
     last_verdict,
     move_texts,
+    moved_paths,
     run_settings,
 )
 from .run_lock import LOCK, RunLock
@@ -48,6 +49,7 @@ __all__ = [
     "RunSettings",
     "Scan",
     "backbone_config",
+    "backbone_weights",
     "base_config",
     "better_start",
     "check_files",
@@ -72,6 +74,7 @@ __all__ = [
     "measure_step",
     "model_config",
     "move_texts",
+    "moved_paths",
     "outlook",
     "overlap",
     "probe",

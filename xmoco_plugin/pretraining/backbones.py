@@ -90,14 +90,7 @@ def probe(config: dict[str, Any], size: int) -> Outputs:
         PretrainError: It cannot be built, takes no such images, or gives nothing to learn from.
     """
     named = f"--model: {config['type']}"
-    try:
-        model = MODELS.build(config)
-    except Exception as error:  # whatever a backbone may say of its arguments
-        raise PretrainError(
-            f"{named} cannot be built like this: {str(error).rstrip('.')}. Its architecture or "
-            f"depth may be missing: --model {config['type']}:NAME or "
-            f"--model {config['type']}:NUMBER."
-        ) from error
+    model = _build(config)
     try:
         model.eval()  # which returns None in many of them
         with torch.no_grad():
@@ -119,6 +112,31 @@ def probe(config: dict[str, Any], size: int) -> Outputs:
             "another, or write a config (configs/xmoco_r50_1xb64_folder.py is one to start from)."
         )
     return Outputs(int(outputs[0].shape[1]), outputs[0].ndim == 4)
+
+
+def backbone_weights(name: str, size: int) -> dict[str, torch.Tensor]:
+    """The random weights of a backbone, by key.
+
+    Args:
+        name: As for :func:`backbone_config`.
+        size: Side of the views, in pixels.
+
+    Raises:
+        PretrainError: It cannot be built.
+    """
+    config = backbone_config(name, size, 1)
+    return _build(config).state_dict()
+
+
+def _build(config: dict[str, Any]) -> torch.nn.Module:
+    try:
+        return MODELS.build(config)
+    except Exception as error:  # whatever a backbone may say of its arguments
+        raise PretrainError(
+            f"--model: {config['type']} cannot be built like this: {str(error).rstrip('.')}. Its "
+            f"architecture or depth may be missing: --model {config['type']}:NAME or "
+            f"--model {config['type']}:NUMBER."
+        ) from error
 
 
 def is_resnet(config: dict[str, Any]) -> bool:

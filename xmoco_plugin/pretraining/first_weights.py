@@ -5,6 +5,7 @@ from mmpretrain.registry import MODELS
 
 from ..checkpoint import CheckpointError, compare_state, describe_difference, write_atomic
 from ..export import find_backbone, read_weights
+from ..untrusted import printable
 from ..weights import check_kinds
 from .backbones import Outputs
 from .choices import Choices
@@ -13,13 +14,16 @@ from .run_config import model_config
 KEY_ENCODERS = ("encoder_k.module.0.", "momentum_encoder.module.0.")
 
 
-def first_weights(init: str, choices: Choices, outputs: Outputs, folder: Path) -> str:
+def first_weights(
+    init: str, choices: Choices, outputs: Outputs, folder: Path, prefix: str | None = None
+) -> str:
     """Write a checkpoint with a given backbone in both encoders; neck and queue start anew.
 
     Args:
         init: A checkpoint of ours or of another library, see ``export.find_backbone``.
         choices, outputs: Of the run.
         folder: Of the run.
+        prefix: Of the backbone's keys, where they are not found.
 
     Returns:
         The file, for ``load_from``.
@@ -27,8 +31,11 @@ def first_weights(init: str, choices: Choices, outputs: Outputs, folder: Path) -
     Raises:
         CheckpointError: It holds another backbone.
     """
-    given = find_backbone(read_weights(init)).state
     model = MODELS.build(model_config(choices, outputs))
+    found = find_backbone(read_weights(init), prefix=prefix, like=model.backbone.state_dict())
+    given = found.state
+    if found.note:
+        print(f"--init {printable(init)}: {found.note}.")
     difference = compare_state(model.backbone.state_dict(), given)
     if difference.missing or difference.mismatched:
         raise CheckpointError(

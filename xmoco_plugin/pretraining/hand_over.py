@@ -1,12 +1,15 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What a finished run hands on: configs for fine-tuning, and the lines that load its weights."""
 
+import contextlib
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ..checkpoint import write_text
-from ..export import find_backbone, read_weights
+from ..checkpoint import CheckpointError, write_text
+from ..export import find_backbone, name_in, prepare_file, read_weights
 from ..export.targets import architecture
 from ..untrusted import check_model_settings, printable
 from .run_folder import run_settings
@@ -108,12 +111,21 @@ TIMM = """
 ```python
 import timm
 
-model = timm.create_model("resnet{depth}", num_classes=0, checkpoint_path={safetensors!r})
+model = timm.create_model({timm!r}, num_classes=0, checkpoint_path={safetensors!r})
+```
+"""
+EXPORTS = """
+## Other libraries
+
+docs/export.md has the lines that read these files:
+
+```bash
+{lines}
 ```
 """
 NO_OTHERS = """
-Fine-tuning configs, torchvision's and timm's lines are written for ResNets. For others:
-`{python} -m xmoco export {pth_quoted} OUT --to timm` and docs/export.md.
+Fine-tuning configs are written for ResNets, and no other library that is known here has this
+backbone; docs/export.md lists those that have counterparts.
 """
 
 
@@ -152,7 +164,7 @@ def hand_over(folder: Path) -> Path | None:
     if depth and architecture(find_backbone(read_weights(weights)).state) == f"resnet{depth}":
         text += OTHERS.format(**texts)
         if (folder / "backbone.safetensors").is_file():
-            text += TIMM.format(**texts)
+            text += TIMM.format(**texts, timm=f"resnet{depth}")
         channels = CHANNELS.get(depth, WIDE)
         values = dict(depth=depth, weights=_in_config(weights), weights_line=_in_comment(weights))
         values |= dict(channels=channels, last=channels[3], third=channels[2])
@@ -161,10 +173,29 @@ def hand_over(folder: Path) -> Path | None:
             if not file.exists():  # it may have been edited since
                 write_text(file, template.format(**values, file_line=_in_comment(file)))
     else:
-        text += NO_OTHERS.format(**texts)
+        text += _of_another_family(weights, texts)
     steps = folder / "next_steps.md"
     write_text(steps, text)
     return steps
+
+
+def _of_another_family(weights: Path, texts: Mapping[str, Any]) -> str:
+    """The lines for the libraries that have a backbone which is no usual ResNet: each is tried."""
+    checkpoint, lines = read_weights(weights), []
+    for target in ("timm", "torchvision", "mmseg"):
+        with contextlib.suppress(CheckpointError):
+            prepare_file(checkpoint, weights, target)
+            out = shlex.quote(str(weights.with_name(f"backbone_{target}.pth")))
+            lines.append(
+                f"{texts['python']} -m xmoco export {texts['pth_quoted']} {out} --to {target}"
+            )
+    if not lines:
+        return NO_OTHERS
+    text = EXPORTS.format(lines="\n".join(lines))
+    name = name_in(find_backbone(checkpoint).state, "timm")
+    if name and Path(texts["safetensors"]).is_file():
+        text += TIMM.format(**texts, timm=name)
+    return text
 
 
 def _in_config(path: Path) -> str:

@@ -1,11 +1,14 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What a training step takes of memory and time, measured on the model itself."""
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.logging import MessageHub
 from mmpretrain.registry import MODELS
 from torch import nn
 
@@ -50,7 +53,8 @@ def measure_step(model: dict[str, Any], size: int, device: torch.device, batch: 
         PretrainError: So many do not fit.
     """
     try:
-        return _measure(model, size, device, batch)
+        with _a_training_goes_on():
+            return _measure(model, size, device, batch)
     except torch.cuda.OutOfMemoryError as error:
         raise PretrainError(
             f"not even {batch} images of {size} px fit into the memory of {device}. Choose a "
@@ -59,6 +63,24 @@ def measure_step(model: dict[str, Any], size: int, device: torch.device, batch: 
     finally:
         if device.type == "cuda":
             torch.cuda.empty_cache()  # for the process that trains
+
+
+@contextlib.contextmanager
+def _a_training_goes_on() -> Iterator[None]:
+    """Lets parts of a model find what the Runner tells them: how long its training is.
+
+    MoCo v3's and BYOL's moving averages of the host follow a cosine over ``max_iters``.
+    """
+    hub = MessageHub.get_current_instance()
+    told = {"iter": 0, "max_iters": 1000}
+    before = {key: hub.runtime_info[key] for key in told if key in hub.runtime_info}
+    for key in told.keys() - before.keys():
+        hub.update_info(key, told[key])
+    try:
+        yield
+    finally:
+        for key in told.keys() - before.keys():
+            hub.pop_info(key)
 
 
 def _measure(model: dict[str, Any], size: int, device: torch.device, batch: int) -> StepCost:

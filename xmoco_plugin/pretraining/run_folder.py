@@ -2,6 +2,7 @@
 """The folder of a run that goes on: read as data, wherever it lies now."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,7 +81,7 @@ def run_settings(folder: Path) -> RunSettings:
     moved = isinstance(old, str) and os.path.isabs(old) and Path(old) not in (folder, Path("/"))
     if moved:
         config = Config(
-            _moved(config.to_dict(), old.rstrip("/"), str(folder)),
+            moved_paths(config.to_dict(), [(old.rstrip("/"), str(folder))]),
             cfg_text=config.text,
             filename=str(file),
         )
@@ -194,14 +195,20 @@ def move_texts(folder: Path, old: str) -> None:
                 write_text(file, moved)
 
 
-def _moved(value: Any, old: str, new: str) -> Any:
-    """Nested settings with every path in one folder turned into one in another."""
+def moved_paths(value: Any, folders: Sequence[tuple[str, str]]) -> Any:
+    """Nested settings with every path in one folder turned into one in another.
+
+    Args:
+        value: Dicts, lists, tuples and plain values.
+        folders: (old, new); the first that a path lies in counts.
+    """
     if isinstance(value, dict):
-        return {key: _moved(item, old, new) for key, item in value.items()}
+        return {key: moved_paths(item, folders) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_moved(item, old, new) for item in value)
-    if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
-        return new + value[len(old) :]
+        return type(value)(moved_paths(item, folders) for item in value)
+    for old, new in folders if isinstance(value, str) else ():
+        if value == old or value.startswith(f"{old}/"):
+            return new + value[len(old) :]
     return value
 
 

@@ -72,13 +72,17 @@ def two_view_similarity(model: nn.Module, views: Sequence[torch.Tensor]) -> torc
 
     def encode(images: torch.Tensor) -> torch.Tensor:
         features = model.backbone(images)
-        return pool_feature(features if neck is None else first(model.neck(features)))
+        if neck is None:
+            return pool_feature(features)
+        return pool_feature(first(neck([features] if takes_crops else features)))
 
     def first(output):
         # DenseCL's neck also returns an embedding for each place; of a backbone all are stages.
         return output[0] if neck is not None and isinstance(output, tuple | list) else output
 
     neck, encoder_k = getattr(model, "neck", None), getattr(model, "encoder_k", None)
+    # The host's SwAVNeck takes the features of several crops, a part of a list each.
+    takes_crops = any(kind.__name__ == "SwAVNeck" for kind in type(neck).__mro__)
     with evaluation_mode(model):
         q = encode(views[0])
         if encoder_k is None or int(getattr(encoder_k, "steps", 1)) == 0:

@@ -41,6 +41,10 @@ def weights_of(checkpoint: Mapping[Any, Any]) -> Iterator[tuple[Mapping[Any, Any
             yield state, False
     if "state_dict" not in checkpoint:
         yield checkpoint, True
+        # As DINO's teacher and student, and torchvision's model.
+        for name, value in checkpoint.items():
+            if isinstance(value, Mapping) and name not in ("optimizer", "optim_wrapper"):
+                yield value, True
 
 
 def check_weights(state: Mapping[Any, Any], among_others: bool = False) -> None:

@@ -32,7 +32,8 @@ def read_checkpoint(
         mmap: Map the weights instead of reading them: they take no memory of their own.
 
     Returns:
-        The checkpoint as stored, usually with 'state_dict' and 'meta'.
+        The checkpoint as stored, usually with 'state_dict' and 'meta'; of a safetensors file, both,
+        'meta' being the texts of its header.
 
     Raises:
         CheckpointError: The file is missing, empty, cut off, a text file, no checkpoint, needs
@@ -79,7 +80,9 @@ def require_safetensors() -> Any:
 def _read_safetensors(path: Path) -> dict:
     safetensors = require_safetensors()
     try:
-        return safetensors.load_file(path)
+        with safetensors.safe_open(path, "pt") as file:
+            meta = file.metadata() or {}
+        return {"state_dict": safetensors.load_file(path), "meta": dict(meta)}
     # Types that torch lacks are a KeyError, sizes that are lies a MemoryError.
     except (OSError, ValueError, LookupError, MemoryError, safetensors.SafetensorError) as error:
         raise CheckpointError(

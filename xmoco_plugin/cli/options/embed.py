@@ -5,7 +5,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-from .shared import add_cfg_options, add_image_size, add_loading, add_model_config
+from .shared import add_cfg_options, add_image_size, add_loading, add_model_config, add_prefix
 
 ENDINGS = (".npz", ".csv", ".parquet")
 
@@ -16,6 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="of images, in any depth")
     parser.add_argument("--out", type=Path, required=True, help="FILE.npz, .csv or .parquet")
     add_model_config(parser)
+    add_prefix(parser)
     add_image_size(parser)
     parser.add_argument(
         "--plain-names",

@@ -4,7 +4,7 @@
 import argparse
 
 from .parser import whole
-from .shared import FIGURES, add_common_arguments, results_file, temperature
+from .shared import FIGURES, add_common_arguments, add_prefix, results_file, temperature
 
 SUBFOLDER = "eval_knn"  # of the training's work dir
 
@@ -26,6 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help='of the weights exp(cosine / temperature), above 0, or "none": every neighbour has '
         "one vote; default: the config's",
     )
+    add_prefix(parser)
     parser.add_argument(
         "--out",
         type=results_file(*FIGURES),

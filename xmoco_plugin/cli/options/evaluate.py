@@ -12,6 +12,7 @@ from .shared import (
     add_image_size,
     add_loading,
     add_model_config,
+    add_prefix,
     temperature,
 )
 
@@ -39,6 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add("--data", help="labelled folder; default: the sets of the config's kNN loop")
     add("--data-root", help="folder of the config's sets, without --data; default: the config's")
+    add_prefix(parser)
     add_image_size(parser)
     add(
         "--augment",

@@ -4,10 +4,11 @@
 import argparse
 
 from .parser import one_of
+from .shared import add_prefix
 
 # Those of xmoco_plugin.export, which the hosts would have to be imported for.
 TARGETS = ("mmpretrain", "torchvision", "timm", "detectron2", "safetensors", "mmseg")
-LAYOUTS = ("auto", "mmpretrain", "moco", "moco-v3", "bare", "torchvision", "timm")
+LAYOUTS = ("auto", "mmpretrain", "moco", "moco-v3", "dino", "bare", "torchvision", "timm")
 ENCODERS = ("query", "key")
 
 
@@ -37,6 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         default="query",
         help="key: the momentum encoder, where the file has one; default: %(default)s",
     )
+    add_prefix(parser)
     parser.add_argument(
         "--force", action="store_true", help="replace OUT if it exists; default: refuse to"
     )

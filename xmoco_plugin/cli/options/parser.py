@@ -4,6 +4,7 @@
 import argparse
 import difflib
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
@@ -98,6 +99,9 @@ def span(low: float, high: float | None) -> str:
     return f"from {low:,}" if high is None else f"from {low:,} to {high:,}"
 
 
+NO_PLAIN = re.compile(r"""\bdict\s*\(|\{\s*['"]?\w+['"]?\s*:""")
+
+
 class ConfigOptions(argparse.Action):
     """Collects key=value words for mmengine's DictAction, which reads them once it is there."""
 
@@ -106,4 +110,11 @@ class ConfigOptions(argparse.Action):
         for word in values:
             if not word.partition("=")[0] or "=" not in word:
                 raise argparse.ArgumentError(self, f"{word!r}: key=value is what it takes")
+            if NO_PLAIN.search(word.partition("=")[2]):  # the host makes words of it, or recurses
+                raise argparse.ArgumentError(
+                    self,
+                    f"{word}: it takes numbers, words and lists of them, no dict. Put it into a "
+                    "config file that inherits this one (_base_), or set one value in a dict that "
+                    "is there, such as custom_hooks.0.interval=1",
+                )
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), *values])

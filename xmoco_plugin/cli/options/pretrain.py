@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .parser import describe_unknown, option_names
-from .shared import add_verbose, refuse
+from .shared import add_prefix, add_verbose, refuse
 
 NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "epochs": (int, 1, 1_000_000, "passes over the images"),
@@ -60,6 +60,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train to the end although kNN has become worse than that of --init; default: stop",
     )
+    add_prefix(parser, "--init")
     add_verbose(parser)
     for name, (_, low, high, meaning) in NUMBERS.items():
         default = DEFAULTS.get(name, "chosen, and said with the reason")
@@ -89,6 +90,8 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         found.append(f"--labels {args.labels}: there is no such folder (looked from {Path.cwd()}).")
     if args.init and not Path(args.init).expanduser().exists():
         found.append(f"--init: There is no checkpoint {args.init}.")
+    if args.prefix is not None and not args.init:
+        found.append(f"--prefix {args.prefix}: it is of the keys in --init, and there is none.")
     args.given = {}
     for name in NUMBERS:
         found += read_number(name, getattr(args, name), args.given)

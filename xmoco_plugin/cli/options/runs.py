@@ -5,7 +5,10 @@ import argparse
 
 from .parser import one_of
 
-COLUMNS = ["name", "epochs", "start kNN", "best kNN", "handed over", "verdict", "images/s"]
+COLUMNS = [
+    *("name", "epochs", "start kNN", "best kNN", "best other", "metric", "handed over"),
+    *("verdict", "images/s"),
+]
 FORMATS = ("text", "csv", "html")
 
 

@@ -121,6 +121,15 @@ def add_model_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_prefix(parser: argparse.ArgumentParser, where: str = "the checkpoint") -> None:
+    """Adds the option that `find_backbone` takes."""
+    parser.add_argument(
+        "--prefix",
+        help=f"what stands before the backbone's keys in {where}, such as module.encoder; default: "
+        "found by their names",
+    )
+
+
 def add_loading(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the loader."""
     parser.add_argument(

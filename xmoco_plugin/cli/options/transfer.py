@@ -7,7 +7,7 @@ Further options that train and test have in common (--amp, --no-pin-memory) are 
 import argparse
 
 from .parser import describe_unknown, one_of, option_names, whole
-from .shared import add_cfg_options, add_common_arguments
+from .shared import add_cfg_options, add_common_arguments, add_prefix
 
 TASKS = ("det", "seg")
 # What a dataset's settings are named by options for, in each stage.
@@ -50,6 +50,7 @@ def add_fine_tuning(parser: argparse.ArgumentParser, work_dir: str) -> None:
         type=whole(1),
         help="train so long, from 1, with the schedule stretched to fit; default: the config's",
     )
+    add_prefix(parser)
     add_cfg_options(parser)
 
 

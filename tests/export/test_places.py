@@ -1,0 +1,150 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A backbone is found wherever wrappers and other libraries put it, and nothing else is taken."""
+
+import pytest
+import torch
+import torchvision
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from xmoco_plugin.checkpoint import CheckpointError
+from xmoco_plugin.export import convert, find_backbone
+
+from .backbones import randomize
+
+
+@pytest.fixture(scope="module")
+def net():
+    return randomize(torchvision.models.resnet18())
+
+
+@pytest.fixture(scope="module")
+def body(net):
+    """ResNet-18's weights by torchvision's names, without the classifier."""
+    return {k: v for k, v in net.state_dict().items() if not k.startswith("fc.")}
+
+
+def under(prefix, body, offset=0.0):
+    return {prefix + key: value + offset for key, value in body.items()}
+
+
+WRAPPED = [
+    "_orig_mod.backbone.",
+    "backbone._orig_mod.",
+    "module._orig_mod.backbone.",
+    "module.backbone.module.",
+    "_orig_mod.module.encoder_q.",
+    "module.encoder.",
+    "encoder.",
+    "model.backbone.",
+    "model.",
+    "net.module.",
+    "online_network.encoder.",
+    "_forward_module.model.encoder._orig_mod.",
+    "backbone._fsdp_wrapped_module.",
+    "model.online_encoder.net.",
+    "",
+]
+
+
+@pytest.mark.parametrize("prefix", WRAPPED)
+def test_a_backbone_is_found_behind_what_wrappers_put_before_it(body, prefix):
+    others = {"predictor.0.weight": torch.ones(2, 2), "epoch": 3}
+    found = find_backbone({"state_dict": under(prefix, body) | others})
+    assert found.state.keys() == body.keys()
+    assert found.prefix.rstrip(".") in prefix
+    assert torch.equal(found.state["conv1.weight"], body["conv1.weight"])
+    assert found.left_out == ["predictor.0.weight"]
+
+
+def test_a_wrapper_in_the_middle_of_the_keys_is_taken_off_too(body):
+    inside = {key.replace("layer1.", "layer1._orig_mod."): value for key, value in body.items()}
+    assert find_backbone({"state_dict": under("backbone.", inside)}).state.keys() == body.keys()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "query", "key"),
+    [
+        (
+            lambda b: dict(student=under("module.backbone.", b), teacher=under("backbone.", b, 1)),
+            0,
+            1,
+        ),
+        (lambda b: dict(teacher=under("backbone.", b, 1), epoch=3), 1, 1),
+        (lambda b: dict(model=b, optimizer=dict(state={}), epoch=1, args=dict(lr=0.1)), 0, None),
+        (lambda b: dict(model=b, model_ema=under("module.", b, 1)), 0, 1),
+        (lambda b: under("online_encoder.", b) | under("target_encoder.", b, 1), 0, 1),
+        (
+            lambda b: dict(state_dict=under("backbone.", b) | under("backbone_momentum.", b, 1)),
+            0,
+            1,
+        ),
+    ],
+    ids=["dino", "teacher only", "torchvision", "ema", "byol", "lightly"],
+)
+def test_the_encoder_that_learns_and_the_one_that_follows_are_told_apart(
+    body, checkpoint, query, key
+):
+    for encoder, offset in (("query", query), ("key", key)):
+        if offset is None:
+            with pytest.raises(CheckpointError, match="No key backbone"):
+                find_backbone(checkpoint(body), encoder=encoder)
+        else:
+            found = find_backbone(checkpoint(body), encoder=encoder).state["conv1.weight"]
+            assert torch.equal(found, body["conv1.weight"] + offset)
+
+
+def test_a_sequential_of_a_resnets_children_gets_its_names_back(net, body):
+    numbers = nn.Sequential(*list(net.children())[:-1]).state_dict()
+    found = find_backbone({"state_dict": under("backbone.", numbers)})
+    assert found.state.keys() == body.keys()
+    assert all(torch.equal(found.state[key], value) for key, value in body.items())
+
+
+def test_of_two_places_alike_none_is_taken_unless_it_is_named(body):
+    state = under("left.", body) | under("right.", body, 1)
+    with pytest.raises(CheckpointError, match=r"each of 'left\.', 'right\.': name one"):
+        find_backbone(state)
+    found = find_backbone(state, prefix="right")
+    assert torch.equal(found.state["conv1.weight"], body["conv1.weight"] + 1)
+    assert len(found.left_out) == len(body)
+
+
+def test_what_is_no_backbone_is_refused_with_the_places_looked_at():
+    state = {"backbone.0.weight": torch.ones(2, 2), "neck.weight": torch.ones(2)}
+    with pytest.raises(
+        CheckpointError, match=r"looked under 'backbone\.'.*begin with backbone, neck"
+    ):
+        find_backbone({"state_dict": state})
+    with pytest.raises(CheckpointError, match="backbone under 'encoder'"):
+        find_backbone({"state_dict": state}, prefix="encoder")
+
+
+def test_a_backbone_of_any_class_is_known_by_the_config_of_its_checkpoint_or_by_its_model():
+    config = dict(type="PoolFormer", arch="s12")
+    state = under("backbone.", MODELS.build(config).state_dict())
+    with pytest.raises(CheckpointError, match="No query backbone"):
+        find_backbone({"state_dict": state})
+    meta = dict(cfg=f"model = dict(backbone={config})")
+    assert len(find_backbone({"state_dict": state, "meta": meta}).state) == len(state)
+    wanted = MODELS.build(config).state_dict()
+    assert len(find_backbone({"state_dict": state}, like=wanted).state) == len(state)
+    short = {key: value for key, value in state.items() if "network.2" not in key}
+    with pytest.raises(CheckpointError, match="No query backbone"):
+        find_backbone({"state_dict": short, "meta": meta})
+
+
+def test_weights_beside_each_other_are_all_looked_at(body, tmp_path):
+    from xmoco_plugin.export import read_weights
+
+    bad = dict(body, **{"conv1.weight": torch.full((64, 3, 7, 7), float("nan"))})
+    torch.save(dict(teacher=bad, student=body), tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"conv1\.weight' holds 9,408 values"):
+        read_weights(tmp_path / "a.pth")
+
+
+def test_detectron2s_names_come_back(body):
+    there = convert(body, "detectron2")
+    found = find_backbone({"model": {f"backbone.bottom_up.{k}": v for k, v in there.items()}})
+    assert found.state.keys() == {k for k in body if "num_batches" not in k}
+    assert all(torch.equal(value, body[key]) for key, value in found.state.items())

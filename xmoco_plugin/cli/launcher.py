@@ -1,0 +1,56 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Starts several processes as torchrun does; an error that they have said is the last word.
+
+Run by its path: launcher.py [torchrun's options] SCRIPT [its options]. On one machine a free port
+is taken unless PORT is set.
+"""
+
+import logging
+import os
+import sys
+
+USER_ERROR = 2  # exit status of a process that has said what is wrong
+
+
+def options(processes: str) -> list[str]:
+    """torchrun's options, from the environment: NNODES, NODE_RANK, MASTER_ADDR and PORT."""
+    nodes, port = os.environ.get("NNODES", "1"), os.environ.get("PORT")
+    if nodes == "1" and port is None:
+        return ["--standalone", "--nproc_per_node", processes]
+    return [
+        *("--nnodes", nodes, "--node_rank", os.environ.get("NODE_RANK", "0")),
+        *("--nproc_per_node", processes),
+        *("--master_addr", os.environ.get("MASTER_ADDR", "127.0.0.1")),
+        *("--master_port", port or "29500"),
+    ]
+
+
+def main(processes: str, command: list[str]) -> int:
+    """Runs `command` in so many processes; returns the exit status."""
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    # Its own words about a process that ended would stand behind what that process said.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        run.main([*options(processes), *command])
+    except ChildFailedError as error:
+        if all(failure.exitcode == USER_ERROR for failure in error.failures.values()):
+            return USER_ERROR
+        raise
+    except (RuntimeError, OSError) as error:
+        if "EADDRINUSE" not in str(error) and "already in use" not in str(error):
+            raise
+        print(
+            f"error: port {os.environ.get('PORT', '29500')} is taken: name a free one "
+            "(PORT=29501), the same on every machine; on one machine leave PORT out.",
+            file=sys.stderr,
+        )
+        return USER_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    # The folder of this file is first on the path, and has files named as modules of Python.
+    sys.path.pop(0)
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

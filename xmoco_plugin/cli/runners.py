@@ -1,0 +1,91 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""The Runner of a command, and what every training of the commands has."""
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import is_distributed
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+
+from xmoco_plugin.cli import console
+from xmoco_plugin.cli.common import dataloaders
+from xmoco_plugin.cli.run_lines import RunLines
+from xmoco_plugin.distributed import unwrapped
+from xmoco_plugin.hooks import (
+    CheckpointGuardHook,
+    HealthHook,
+    NonFiniteLossHook,
+    PreflightHook,
+    ProgressHook,
+    ResumedHook,
+)
+from xmoco_plugin.untrusted import guard_reading
+
+
+def build_runner(
+    cfg: Config, state: console.Quiet | None = None, show_figures: bool = True
+) -> Runner:
+    """Builds the runner; on a machine without an accelerator, processes talk over gloo.
+
+    Each file is looked at before a transform of the host reads it.
+
+    Args:
+        cfg: Of the run.
+        state: Of :func:`console.quiet`; None for a console that shows all of the log.
+        show_figures: Whether a test shows its metrics.
+
+    Raises:
+        ValueError: A launcher that mmengine can start on an accelerator only.
+    """
+    if cfg.launcher != "none" and get_device() == "cpu":
+        if cfg.launcher != "pytorch":
+            raise ValueError(
+                f"--launcher {cfg.launcher} needs an accelerator and this machine has none: start "
+                "the processes with tools/dist_train.sh, or with torchrun -m xmoco train CONFIG "
+                "--launcher pytorch."
+            )
+        # mmengine would select a CUDA device first; it leaves a group that exists alone, and
+        # hands DDP the index of a device unless the config says that there is none.
+        if not is_distributed():  # a training's, which a test follows
+            torch.distributed.init_process_group("gloo")
+        wrapper = cfg.get("model_wrapper_cfg") or {
+            "type": "MMDistributedDataParallel",
+            "broadcast_buffers": False,
+            "find_unused_parameters": cfg.get("find_unused_parameters", False),
+        }
+        cfg.model_wrapper_cfg = {"device_ids": None, **wrapper}
+    if guard_reading(list(dataloaders(cfg))):
+        imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
+        if "xmoco_plugin" not in imports["imports"]:
+            cfg.custom_imports = dict(imports, imports=[*imports["imports"], "xmoco_plugin"])
+    if state is None:
+        runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+        add_hooks(runner)
+        return runner
+    base = RUNNERS.get(cfg.get("runner_type", "Runner"))
+    if base is None:
+        raise ValueError(f"runner_type={cfg.runner_type!r}: no runner of that name is registered.")
+    runner = console.runner_class(base, state).from_cfg(cfg)
+    runner.register_hook(RunLines(show_figures))
+    add_hooks(runner)
+    # The host's line for each logged step is in the file: something has to show how far it is.
+    if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):
+        runner.register_hook(ProgressHook())
+    return runner
+
+
+def add_hooks(runner: Runner) -> None:
+    """Registers what every training of the commands has and a user's own config may lack.
+
+    What is said of a resumed run; of a pretraining, the checks before it and the verdicts.
+    """
+    if runner.cfg.get("train_cfg") is None:
+        return
+    missing = [ResumedHook]
+    if isinstance(unwrapped(runner.model), BaseSelfSupervisor):
+        missing += [PreflightHook, NonFiniteLossHook, CheckpointGuardHook, HealthHook]
+    for kind in missing:
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind())
