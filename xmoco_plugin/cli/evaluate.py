@@ -37,6 +37,7 @@ from xmoco_plugin.evaluation.protocols import (
     check_neighbours,
     check_sets,
 )
+from xmoco_plugin.evaluation.same_classes import classes_of, unlike_classes
 from xmoco_plugin.untrusted import check_run_reads, check_run_settings, guard_reading, printable
 from xmoco_plugin.version import __version__
 
@@ -118,11 +119,9 @@ def load(args: argparse.Namespace, cfg: Config, settings: Settings) -> tuple[dic
     train, test, augmented = dataset_configs(args, cfg, size)
     loaders = {name: build_loader(data, args) for name, data in (("train", train), ("test", test))}
     sets = [loader.dataset for loader in loaders.values()]
-    classes, test_classes = (tuple(data.metainfo.get("classes") or ()) for data in sets)
-    if classes != test_classes:
-        odd = sorted(set(classes) ^ set(test_classes))
-        shown = ", ".join(map(printable, odd[:10]))
-        raise ValueError(f"training and test set differ in their classes: {shown}")
+    classes = classes_of(sets[0])
+    if unlike := unlike_classes(*sets):
+        raise ValueError(f"training and test set differ in their classes: {printable(unlike)}")
     counts = {"train": len(sets[0]), "test": len(sets[1]), "classes": len(classes)}
     check_neighbours(args.protocol, settings, counts["train"], counts["test"])
     # Arrays and a config's pipeline have sides of their own: what the backbone sees is recorded.

@@ -4,7 +4,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..untrusted import check_voc
+from ..untrusted import check_voc, folders_in, printable
 
 VOC_META = ("img_path", "gt_label_difficult")
 STRICT = dict(type="LoadImageOrSkip", on_error="raise")
@@ -31,7 +31,7 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
     =================================  ==========================================================
     train.npz and test.npz             `NpzImages`, the pixels as they are
     JPEGImages/ and ImageSets/Main/    PASCAL VOC, trainval and test, several labels an image
-    train/ and val/ (or test/)         one folder a class; file or folder order plays no part
+    train/ and val/ (or test/)         one folder a class, known by its name in both
     =================================  ==========================================================
 
     Files are resized so that the short side is 8/7 of ``size`` (256 for 224) and cropped to the
@@ -43,6 +43,7 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
 
     Raises:
         FileNotFoundError: none of the three is there; names what is.
+        ValueError: the test set has a class that the training set has not.
         FileRefusedError: a list or an annotation of VOC that the host shall not parse.
     """
     root = Path(root).expanduser()
@@ -68,9 +69,13 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
         voc = dict(type="VOC", data_root=str(root))
         sets = ({**voc, "split": "trainval"}, {**voc, "split": "test"})
         return _configs(*sets, read, plain, random, VOC_META)
-    test = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
+    test = test_folder(root)
     if (root / "train").is_dir() and test:
-        train, val = (dict(type="LabelledFolder", data_root=str(f)) for f in (root / "train", test))
+        classes = split_classes(root / "train", test)
+        train, val = (
+            dict(type="LabelledFolder", data_root=str(f), classes=classes)
+            for f in (root / "train", test)
+        )
         return _configs(train, val, read, plain, random, ("img_path",))
     there = sorted(p.name for p in root.iterdir())[:10] if root.is_dir() else None
     raise FileNotFoundError(
@@ -79,6 +84,32 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
         + "; a labelled set is train/ and val/ with a folder for each class, or train.npz and "
         "test.npz, or VOC's JPEGImages/, Annotations/ and ImageSets/"
     )
+
+
+def split_classes(train: Path, test: Path) -> list[str]:
+    """Classes of a training and a test folder: names and numbers are the same in both.
+
+    The test set may lack some.
+
+    Raises:
+        ValueError: It has others; names what only one of them has.
+        FolderError: A folder that cannot be read.
+    """
+    classes, asked = folders_in(train), folders_in(test)
+    if set(asked) - set(classes):
+        odd = sorted(set(asked) ^ set(classes))
+        more = f" and {len(odd) - 10:,} more" if len(odd) > 10 else ""
+        raise ValueError(
+            "training and test set differ in their classes: "
+            f"{printable(', '.join(odd[:10]))}{more}. A class is known by its folder's name, and "
+            f"{test} holds some that {train} does not"
+        )
+    return classes
+
+
+def test_folder(root: Path) -> Path | None:
+    """The folder of the test set beside train/; None where there is none."""
+    return next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
 
 
 def file_pipeline(size: int = 224) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ from mmpretrain.registry import DATASETS
 
 from .._config_scope import config_path
 from ..data import labelled_sets, limit_pixels
-from ..data.labelled_sets import file_pipeline
-from ..untrusted import printable
+from ..data.labelled_sets import file_pipeline, split_classes, test_folder
+from ..untrusted import FolderError, folders_in, printable
 from .backbones import Outputs, backbone_config, is_mocov3_vit
 from .choices import Choices
 from .errors import PretrainError
@@ -171,13 +171,17 @@ def check_labels(labels: str) -> str | None:
     if not folder.is_dir():
         return f"--labels {labels}: there is no such folder (looked from {Path.cwd()})."
     split = (folder / "train").is_dir()
-    if split and not any((folder / name).is_dir() for name in ("val", "test")):
+    test = test_folder(folder) if split else None
+    if split and test is None:
         return (
             f"--labels {labels}: it holds train/ and neither val/ nor test/. Name "
             f"{folder / 'train'} to have it split in halves."
         )
     root = folder / "train" if split else folder
-    classes = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    try:
+        classes = split_classes(root, test) if test else folders_in(root)
+    except (FolderError, ValueError) as error:
+        return f"--labels {labels}: {error}."
     if len(classes) < 2:
         return (
             f"--labels {labels}: {root} holds {len(classes)} folders; kNN needs a folder of image "
