@@ -56,7 +56,7 @@ def test_contents_decide_where_names_do_not_and_what_is_none_is_counted(folder):
     notes: list[str] = []
     found = list_images([str(folder)], folder / "unpacked", notes=notes)
     assert sorted(map(os.path.basename, found)) == sorted(NAMES)
-    words = f"passed over in {folder}: 5 files that are no images: .txt 2, "
+    words = f"passed over in {folder}, no images: 5 files: .txt 2, "
     assert notes[0].startswith(words)
     assert ".mp4 1" in notes[0]
 

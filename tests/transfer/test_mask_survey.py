@@ -119,7 +119,7 @@ def test_what_has_no_partner_or_another_ending_is_counted_and_named(tmp_path):
     _, found = ready(tmp_path)
     text = table(found)
     assert "1 of 3 files in" in text
-    assert "left out: their names do not end in '.jpg' (.jpg 1): c.JPG" in text
+    assert "left out: their names do not end in '.jpg' (.JPG 1): c.JPG" in text
     assert "2 of 4 masks in" in text
     assert "have no image that is used: c.png, d.png" in text
 

@@ -23,6 +23,7 @@ from xmoco_plugin.checkpoint import sha256_of
 from xmoco_plugin.cli import backbones, common
 from xmoco_plugin.cli.earlier import refuse_other
 from xmoco_plugin.data import NpzImages, labelled_sets, limit_pixels
+from xmoco_plugin.data.labelled_sets import set_bit_depth, training_bit_depth
 from xmoco_plugin.evaluation.features import (
     ModelEmbedder,
     collect_features,
@@ -64,7 +65,9 @@ def dataset_configs(
         SettingsRefusedError: the sets of the checkpoint's own config are not read.
     """
     if args.data:
-        return labelled_sets(args.data, size)
+        sets = labelled_sets(args.data, size)
+        set_bit_depth(list(sets), training_bit_depth(cfg))
+        return sets
     bank = (cfg.get("val_cfg") or {}).get("bank_dataloader")
     if not bank or not cfg.get("val_dataloader"):
         raise ValueError("name a labelled folder with --data: the config has no kNN loop to take")

@@ -18,7 +18,6 @@ import torch
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -27,27 +26,12 @@ from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli import console, exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
+from xmoco_plugin.cli.pretrain_data import compare_labels, look
 from xmoco_plugin.pretraining import choices as rules
 from xmoco_plugin.untrusted import last_checkpoint, printable
 from xmoco_plugin.visualization.report.config_diff import differences, host_config
 
 SHOWN = 20  # files that were left out; all of them are in scan.txt
-
-
-def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> own.Scan:
-    """Scans, with a bar, or with a line at every tenth where there is no terminal."""
-    screen, tenth = Console(stderr=True), [-1]
-    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task(what)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-            if not screen.is_terminal and 10 * done // total > tenth[0]:
-                tenth[0] = 10 * done // total
-                print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
-
-        workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
-        return own.scan_images(paths, folder / "scan.jsonl", workers, show, most)
 
 
 def take_images(
@@ -69,7 +53,7 @@ def take_images(
     limits = given.get("max_unpacked"), given.get("max_members")
     paths = own.list_images(args.data, folder / "unpacked", *limits, notes)
     found = look(paths, folder, "looking at the images", given)
-    found.notes = notes
+    found.notes, found.given_depth = notes, given.get("bit_depth")
     if not found.good:
         path, reason = found.bad[0]
         raise own.PretrainError(
@@ -143,29 +127,6 @@ def choose(
     )
 
 
-def compare_labels(labels: str, found: own.Scan, folder: Path, given: dict[str, Any]) -> str:
-    """How many of the labelled images are trained on, in a sentence.
-
-    Raises:
-        PretrainError: None of them can be read.
-    """
-    paths = own.list_images([labels], folder / "unpacked")
-    labelled = look(paths, folder, "looking at the labels", given)
-    if labelled.bad:
-        path, reason = labelled.bad[0]
-        listed = len(labelled.bad) + len(labelled.good)
-        raise own.PretrainError(
-            f"--labels {labels}: {len(labelled.bad):,} of {listed:,} images "
-            "cannot be read, and none may be missing there; the first is "
-            f"{printable(path)}: {reason}"
-        )
-    shared, images = own.overlap(labelled, found), len(labelled.good)
-    text = (
-        f"labels: {images:,} images for kNN, {shared:,} ({shared / images:.0%}) of them trained on"
-    )
-    return text + (": without their labels, but kNN will flatter" if shared else "")
-
-
 def opening(lines: list[str], chosen: Any, cfg: Any) -> str:
     """What the log begins with."""
     rows = "\n".join(f"  {name:<11} {value:<14} {why}" for name, value, why in chosen.rows())
@@ -201,7 +162,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     chosen, outputs, notes = choose(args, given, found, folder)
     lines = own.describe(found, chosen.image_size)
     if args.labels:
-        lines.append(compare_labels(args.labels, found, folder, given))
+        lines += compare_labels(args.labels, found, folder, given)
     bad = [f"left out: {printable(path)}: {why}" for path, why in found.bad]
     write_text(folder / "scan.txt", "\n".join([*lines, *bad]) + "\n")
     shown = [*lines, *bad[:SHOWN]]
@@ -214,6 +175,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         processes=given.get("gpus", 1),
         load_from=start,
         max_pixels=given.get("max_pixels"),
+        bit_depth=found.bit_depth,
     )
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))
     table = Table("setting", "value", "why", box=None, pad_edge=False)

@@ -2,6 +2,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import CustomDataset
@@ -43,38 +44,65 @@ class LabelledFolder(CustomDataset):
 
     def _find_samples(self) -> list[tuple[str, int]]:
         root = self.img_prefix
-        others: list[str] = []
-        paths = find_images(root, None if self._by_content else self.extensions, others)
-        named = folders_in(root)
-        if not named:
-            raise ValueError(f"{root}: no folder in it, and each class needs one")
-        classes = self._metainfo.setdefault("classes", tuple(named))
-        if odd := [name for name in named if name not in classes]:
-            raise ValueError(
-                f"{root} has {len(named)} folders for {len(classes)} classes, and {_some(odd)} "
-                f"{'are' if len(odd) > 1 else 'is'} none of them: {_some(classes)}"
-            )
-        self.folder_to_idx = {name: label for label, name in enumerate(classes)}
-        samples = [
-            (path, self.folder_to_idx[path.split(os.sep)[0]]) for path in paths if os.sep in path
-        ]
-        self.counts = Counter(dict.fromkeys(classes, 0))  # images of each class
-        self.counts.update(classes[label] for _, label in samples)
+        endings = None if self._by_content else self.extensions
+        found = find_labelled(root, self._metainfo.get("classes"), endings)
+        self._metainfo["classes"] = found.classes
+        self.folder_to_idx = {name: label for label, name in enumerate(found.classes)}
+        self.counts = found.counts
         log = MMLogger.get_current_instance()
-        for text in self._left_out(len(paths) - len(samples), others):
+        for text in found.left_out:
             log.warning(f"{root}: {text}")
-        return samples
+        return found.samples
 
-    def _left_out(self, loose: int, others: list[str]) -> list[str]:
-        """What of the folder is not used, in sentences."""
-        found = []
-        if loose:
-            found.append(f"left out {loose:,} images that lie in no class's folder")
-        if others:
-            found.append(f"{len(others):,} files are no images: {count_endings(others)}")
-        if empty := [name for name, count in self.counts.items() if not count]:
-            found.append(f"no image of {_some(empty)}")
-        return found
+
+class Labelled(NamedTuple):
+    """What a folder with a folder for each class holds.
+
+    Attributes:
+        samples: Paths below the folder, and labels.
+        classes: By their numbers.
+        counts: Images of each class.
+        left_out: What of the folder is not used, in sentences.
+    """
+
+    samples: list[tuple[str, int]]
+    classes: tuple[str, ...]
+    counts: Counter[str]
+    left_out: list[str]
+
+
+def find_labelled(
+    root: str, classes: Sequence[str] | None = None, extensions: Sequence[str] | None = None
+) -> Labelled:
+    """Finds the images of a folder with a folder for each class; see :class:`LabelledFolder`.
+
+    Raises:
+        FileNotFoundError: No such folder, or no image in it.
+        ValueError: No folder in it, or one that is none of the classes.
+    """
+    others: list[str] = []
+    paths = find_images(root, extensions, others)
+    named = folders_in(root)
+    if not named:
+        raise ValueError(f"{root}: no folder in it, and each class needs one")
+    known = tuple(classes or named)
+    if odd := [name for name in named if name not in known]:
+        raise ValueError(
+            f"{root} has {len(named)} folders for {len(known)} classes, and {_some(odd)} "
+            f"{'are' if len(odd) > 1 else 'is'} none of them: {_some(known)}"
+        )
+    label = {name: number for number, name in enumerate(known)}
+    samples = [(path, label[path.split(os.sep)[0]]) for path in paths if os.sep in path]
+    counts = Counter(dict.fromkeys(known, 0))
+    counts.update(known[number] for _, number in samples)
+    left_out = []
+    if loose := len(paths) - len(samples):
+        left_out.append(f"left out {loose:,} images that lie in no class's folder")
+    if others:
+        left_out.append(f"{len(others):,} files are no images: {count_endings(others)}")
+    if empty := [name for name, count in counts.items() if not count]:
+        left_out.append(f"no image of {_some(empty)}")
+    return Labelled(samples, known, counts, left_out)
 
 
 def _some(names: Sequence[str], most: int = 10) -> str:

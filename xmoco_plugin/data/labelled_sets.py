@@ -1,12 +1,15 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A labelled folder on the disk -> configs of its training and test set, without augmentation."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..untrusted import check_voc, folders_in, printable
 
 VOC_META = ("img_path", "gt_label_difficult")
+FULL_DEPTH = 16  # bits of 16-bit grey that are read by default
+READERS = ("LoadImageOrSkip",)
 STRICT = dict(type="LoadImageOrSkip", on_error="raise")
 
 
@@ -124,12 +127,37 @@ def limit_pixels(settings: Any, max_pixels: int | None) -> None:
         settings: Of loaders, datasets or a pipeline; changed in place.
         max_pixels: Of an image, height times width; None changes nothing.
     """
-    waiting = [] if max_pixels is None else [settings]
+    if max_pixels is not None:
+        for part in _readers(settings, ("LoadImageOrSkip", "CheckImageFile")):
+            part["max_pixels"] = max_pixels
+
+
+def set_bit_depth(settings: Any, bits: int) -> None:
+    """Lets whatever in settings, at any depth, reads images take 16-bit grey for so many bits.
+
+    Args:
+        settings: Of loaders, datasets or a pipeline; changed in place.
+        bits: 8 to 16, which is what is read anyway.
+    """
+    if bits != FULL_DEPTH:
+        for part in _readers(settings, READERS):
+            part["bit_depth"] = bits
+
+
+def training_bit_depth(cfg: Mapping[str, Any]) -> int:
+    """The bits that a config's training reads 16-bit grey with; what is no number is not taken."""
+    found = [part.get("bit_depth") for part in _readers(cfg.get("train_dataloader"), READERS)]
+    return next((bits for bits in found if type(bits) is int and 8 <= bits <= 16), FULL_DEPTH)
+
+
+def _readers(settings: Any, names: Sequence[str]) -> Iterator[dict]:
+    """Settings of transforms of these names, at any depth."""
+    waiting = [settings]
     while waiting:
         part = waiting.pop()
         if isinstance(part, dict):
-            if str(part.get("type")).split(".")[-1] in ("LoadImageOrSkip", "CheckImageFile"):
-                part["max_pixels"] = max_pixels
+            if str(part.get("type")).split(".")[-1] in names:
+                yield part
             waiting += part.values()
         elif isinstance(part, (list, tuple)):
             waiting += part

@@ -111,11 +111,12 @@ def partnerless(
     used = {name[: -len(image_suffix)] for name in there if name.endswith(image_suffix)}
     passed = [name for name in there if not name.endswith(image_suffix)]
     if passed:
+        endings = printable(count_endings(passed, as_written=True))
         yield Finding(
             "note",
             part,
             f"{len(passed):,} of {len(there):,} files in {printable(images)} are left out: their "
-            f"names do not end in {image_suffix!r} ({printable(count_endings(passed))})",
+            f"names do not end in {image_suffix!r} ({endings})",
             tuple(map(printable, passed)),
         )
     ends = [name.endswith(mask_suffix) for name in masked]

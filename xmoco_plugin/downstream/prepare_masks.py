@@ -25,10 +25,42 @@ def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Find
     Raises:
         DownstreamError: The data are not fit to start.
     """
-    names = class_names(cfg)
+    ignored = _ignored(cfg)
+    meta, rows = survey_masks(stages, class_names(cfg), ignored)
+    for data in [data for datasets in stages.values() for data in datasets]:
+        data.metainfo = {key: list(value) for key, value in meta.items()}
+    set_num_classes(cfg, len(meta["classes"]), fill=True)
+    judged = {e.get("ignore_index", 255) for e in _evaluators(cfg)} - {ignored}
+    if judged:
+        rows.append(
+            Finding(
+                "note",
+                "labels",
+                f"training ignores label {ignored}, the evaluator {min(judged)}: set "
+                "model.decode_head.ignore_index and val_evaluator.ignore_index to the same",
+            )
+        )
+    return rows
+
+
+def survey_masks(
+    stages: dict[str, list[ConfigDict]], names: list[str] | None = None, ignored: int = 255
+) -> tuple[dict, list[Finding]]:
+    """Reads folders of images and masks.
+
+    Args:
+        stages: Settings of datasets by stage; endings and ``reduce_zero_label`` are filled in.
+        names: Of the classes; none where the data name them.
+        ignored: The label that is neither learnt nor judged.
+
+    Returns:
+        Classes, and palette where there is one; rows of the table.
+
+    Raises:
+        DownstreamError: The data are not fit to start.
+    """
     meta = dict(classes=names) if names else None
     where: Path | None = None  # the folder whose file named the classes
-    ignored = _ignored(cfg)
     every = Labelled()
     for stage, datasets in stages.items():
         for data in datasets:
@@ -58,21 +90,7 @@ def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Find
         )
     if count < 2:
         raise DownstreamError(f"the masks have {count} classes: a segmentation needs at least 2.")
-    for data in [data for datasets in stages.values() for data in datasets]:
-        data.metainfo = {key: list(value) for key, value in meta.items()}
-    set_num_classes(cfg, count, fill=True)
-    rows = every.rows(meta["classes"], ignored)
-    judged = {e.get("ignore_index", 255) for e in _evaluators(cfg)} - {ignored}
-    if judged:
-        rows.append(
-            Finding(
-                "note",
-                "labels",
-                f"training ignores label {ignored}, the evaluator {min(judged)}: set "
-                "model.decode_head.ignore_index and val_evaluator.ignore_index to the same",
-            )
-        )
-    return rows
+    return meta, every.rows(meta["classes"], ignored)
 
 
 class Labelled:

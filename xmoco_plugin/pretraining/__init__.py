@@ -32,6 +32,7 @@ from .run_folder import (
 from .run_lock import LOCK, RunLock
 from .scan import Scan, check_number, describe, overlap, scan_images
 from .sources import check_source, is_archive, list_images
+from .survey import survey_images, survey_labels
 
 __all__ = [
     "ANOTHER",
@@ -74,6 +75,8 @@ __all__ = [
     "run_config",
     "run_settings",
     "scan_images",
+    "survey_images",
+    "survey_labels",
     "unfit_for_configs",
     "write_list",
 ]

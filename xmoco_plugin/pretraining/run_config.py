@@ -12,7 +12,7 @@ from mmpretrain.registry import DATASETS
 
 from .._config_scope import config_path
 from ..data import labelled_sets, limit_pixels
-from ..data.labelled_sets import file_pipeline, split_classes, test_folder
+from ..data.labelled_sets import file_pipeline, set_bit_depth, split_classes, test_folder
 from ..untrusted import FolderError, folders_in, printable
 from .backbones import Outputs, backbone_config, is_mocov3_vit
 from .choices import Choices
@@ -65,6 +65,7 @@ def run_config(
     processes: int = 1,
     load_from: str | None = None,
     max_pixels: int | None = None,
+    bit_depth: int = 16,
 ) -> Config:
     """Everything that ``xmoco train`` needs, with nothing left to inherit.
 
@@ -78,6 +79,7 @@ def run_config(
         processes: That train together.
         load_from: Checkpoint of the first weights.
         max_pixels: Of an image that is read; None for the usual limit.
+        bit_depth: That 16-bit grey images are read with, in training and for kNN.
     """
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = model_config(choices, outputs)
@@ -134,6 +136,7 @@ def run_config(
         _set_knn(cfg, labels, choices)
     for part in ("train_dataloader", "val_dataloader", "val_cfg"):
         limit_pixels(cfg.get(part), max_pixels)
+        set_bit_depth(cfg.get(part), bit_depth)
     return Config({key: cfg[key] for key in RUNNER_KEYS if key in cfg})
 
 

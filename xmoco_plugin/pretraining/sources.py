@@ -97,8 +97,8 @@ def list_images(
 def passed_over(folder: str, others: Sequence[str]) -> str:
     """What of a folder was passed over, in a sentence."""
     return (
-        f"passed over in {printable(folder)}: {len(others):,} file{'s' * (len(others) > 1)} that "
-        f"are no images: {printable(count_endings(others))}"
+        f"passed over in {printable(folder)}, no images: {len(others):,} "
+        f"file{'s' * (len(others) > 1)}: {printable(count_endings(others))}"
     )
 
 

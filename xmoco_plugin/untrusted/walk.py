@@ -39,9 +39,10 @@ def folders_in(root: str | os.PathLike) -> list[str]:
     return sorted(name for name, is_folder in _listed(os.fspath(root)) if is_folder)
 
 
-def count_endings(files: Sequence[str], most: int = 5) -> str:
-    """How many files have which ending: '.txt 300, .csv 12'."""
-    kinds = Counter(os.path.splitext(path)[1].lower() or "no extension" for path in files)
+def count_endings(files: Sequence[str], most: int = 5, as_written: bool = False) -> str:
+    """How many files have which ending, in lower case unless `as_written`: '.txt 300, .csv 12'."""
+    endings = (os.path.splitext(path)[1] for path in files)
+    kinds = Counter((e if as_written else e.lower()) or "no extension" for e in endings)
     listed = ", ".join(f"{kind} {number:,}" for kind, number in kinds.most_common(most))
     more = f" and {len(kinds) - most} more kinds" if len(kinds) > most else ""
     return f"{listed}{more}"
