@@ -76,7 +76,7 @@ def test_what_a_tar_holds_beside_images_is_counted_by_kind(tmp_path, image):
     assert found.note == (
         f"left out of {archive}: links 2, devices or pipes 2, hidden files 2, names that lead "
         "outside 1, names that are there already 1, names that no file can have 1, files below "
-        "more than 100 folders 1, archives in it 1, files that are no images by their names 1"
+        "more than 100 folders 1, archives in it 1, files that are no images 1"
     )
     assert unpack(archive, tmp_path / "out") == found, "said the first time only"
 

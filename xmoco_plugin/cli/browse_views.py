@@ -5,6 +5,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config
@@ -20,29 +21,59 @@ from xmoco_plugin.data.transform_audit import (
 )
 from xmoco_plugin.downstream import leaf_datasets
 from xmoco_plugin.untrusted import guard_reading, printable
+from xmoco_plugin.views import build_recipes, recipe_steps
 from xmoco_plugin.visualization import choose_images, fixed_randomness
 from xmoco_plugin.visualization.view_steps import Step, save_steps
 
 OURS = re.compile(r"views_\d{2,}\.png")  # pictures that this tool makes
 
 
-def split_pipeline(cfg: Config) -> tuple[list[dict], dict]:
-    """What comes before the views in the training pipeline, and MultiView's config.
+class Views(NamedTuple):
+    """How a config makes its views.
+
+    Attributes:
+        loading: Transforms before them.
+        pipelines: Of each kind of view: configs of transforms, or the steps of a recipe.
+        counts: How many views there are of each kind.
+    """
+
+    loading: list[dict]
+    pipelines: list[list]
+    counts: list[int]
+
+
+def views_of(cfg: Config) -> Views:
+    """The views of a training: of MultiView, of TwoViews, or of TwoViewDataPreprocessor.
 
     Raises:
         ValueError: It makes no views.
     """
     data = next(iter(leaf_datasets(cfg.train_dataloader.dataset)))
     pipeline = list(data.get("pipeline") or ())
-    place = next((i for i, step in enumerate(pipeline) if is_multi_view(step)), None)
-    if place is None:
-        found = ", ".join(str(step.get("type")) for step in pipeline) or "nothing"
-        raise ValueError(
-            "the training pipeline makes no pairs of views step by step: it has no MultiView, but "
-            f"{found}. Views of TwoViews or TwoViewDataPreprocessor have no steps; xmoco report "
-            "shows them"
-        )
-    return pipeline[:place], pipeline[place]
+    names = [str(step.get("type")).split(".")[-1] for step in pipeline]
+    for place, step in enumerate(pipeline):
+        if is_multi_view(step):
+            counts = step["num_views"]
+            counts = [counts] if isinstance(counts, int) else list(counts)
+            return Views(pipeline[:place], step["transforms"], counts)
+        if names[place] == "TwoViews":
+            return _of_recipes(pipeline[:place], step.get("views", "mocov2"))
+    for part in (cfg.get("data_preprocessor"), cfg.model.get("data_preprocessor")):
+        if part and str(part.get("type")).split(".")[-1] == "TwoViewDataPreprocessor":
+            end = next((i for i, name in enumerate(names) if name.startswith("Pack")), None)
+            loading = [{k: v for k, v in s.items() if k != "defer_jpegs"} for s in pipeline[:end]]
+            return _of_recipes(loading, part.get("views", "mocov2"))
+    raise ValueError(
+        "the training pipeline makes no pairs of views: it has no MultiView and no TwoViews, but "
+        f"{', '.join(names) or 'nothing'}, and no TwoViewDataPreprocessor makes them"
+    )
+
+
+def _of_recipes(loading: list[dict], views: Any) -> Views:
+    first, second = build_recipes(views)
+    if first == second:
+        return Views(loading, [recipe_steps(first)], [2])
+    return Views(loading, [recipe_steps(first), recipe_steps(second)], [1, 1])
 
 
 def load_images(cfg: Config, loading: list[dict], number: int) -> list[dict]:
@@ -75,7 +106,7 @@ def table(views: list[list[WatchedTransform]], runs: int) -> str:
     return "\n".join(lines)
 
 
-def follow(view: list[dict], sample: dict) -> list[Step]:
+def follow(view: list, sample: dict) -> list[Step]:
     """One image through one view's pipeline."""
     pipeline, steps = watch_transforms(view)
     rows = [Step("as loaded", sample["img"])]
@@ -94,13 +125,10 @@ def main(args: argparse.Namespace) -> None:
     common.check_data(cfg)
     out = Path(args.out)
     with DefaultScope.overwrite_default_scope("mmpretrain"), fixed_randomness(args.seed):
-        loading, multi_view = split_pipeline(cfg)
+        loading, views, counts = views_of(cfg)
         samples = load_images(cfg, loading, args.number)
         images = [np.ascontiguousarray(sample["img"]) for sample in samples]
-        views = multi_view["transforms"]
         text = table([count_changes(view, images, args.runs) for view in views], args.runs)
-        counts = multi_view["num_views"]
-        counts = [counts] if isinstance(counts, int) else counts
         out.mkdir(parents=True, exist_ok=True)
         for old in out.iterdir():  # an earlier call's would look like this one's
             if OURS.fullmatch(old.name):

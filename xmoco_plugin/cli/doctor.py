@@ -57,7 +57,10 @@ class Line(NamedTuple):
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints a line for each topic as it is known; returns 1 where one must be mended."""
+    """Prints a line for each topic as it is known; returns 1 where one must be mended.
+
+    With ``--data`` the door starts `look_at_data` instead.
+    """
     bad = 0
     for look in LOOKS:
         for line in look():

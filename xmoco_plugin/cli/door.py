@@ -87,8 +87,10 @@ def run(command: str, arguments: list[str], program: str) -> int:
     """
     with silent_interrupt():
         args = load("options").parse(command, arguments, program)
-        if command == "doctor":  # it is for those whose stack cannot be imported, too
-            return load("doctor").main(args)
+        if command == "doctor":
+            if not args.data:  # it is for those whose stack cannot be imported, too
+                return load("doctor").main(args)
+            command = "look_at_data"
     before = load("before_import")
     before.set_wait_policy()
     with silent_interrupt(), before.sign_of_life(program):

@@ -26,7 +26,12 @@ from xmoco_plugin.checkpoint import write_atomic
 from xmoco_plugin.cli import backbones, common
 from xmoco_plugin.data import UnlabeledFolder
 from xmoco_plugin.data.decode_image import UnreadableImageError
-from xmoco_plugin.data.labelled_sets import file_pipeline, limit_pixels
+from xmoco_plugin.data.labelled_sets import (
+    file_pipeline,
+    limit_pixels,
+    set_bit_depth,
+    training_bit_depth,
+)
 from xmoco_plugin.evaluation.features import (
     ModelEmbedder,
     evaluation_mode,
@@ -39,12 +44,15 @@ from xmoco_plugin.untrusted import for_spreadsheet, printable
 class Images(torch.utils.data.Dataset):
     """Images of a folder as a backbone is judged on; in place of a bad one, its reason."""
 
-    def __init__(self, folder: str, size: int, max_pixels: int | None = None) -> None:
+    def __init__(
+        self, folder: str, size: int, max_pixels: int | None = None, bit_depth: int = 16
+    ) -> None:
         files = UnlabeledFolder(data_root=folder, pipeline=[])
         self.paths = [files.get_data_info(i)["img_path"] for i in range(len(files))]
         self.names = [os.path.relpath(path, os.path.expanduser(folder)) for path in self.paths]
         pipeline = file_pipeline(size)
         limit_pixels(pipeline, max_pixels)
+        set_bit_depth(pipeline, bit_depth)
         self.pipeline = Compose(pipeline)
 
     def __len__(self) -> int:
@@ -137,7 +145,9 @@ def main(args: argparse.Namespace) -> None:
     cfg = backbones.load_config(args)
     size, why = backbones.image_size(args, cfg)
     print(f"image size {size} px: {why}", file=sys.stderr, flush=True)
-    names, features, bad = embed(args, cfg, Images(args.folder, size, args.max_pixels))
+    names, features, bad = embed(
+        args, cfg, Images(args.folder, size, args.max_pixels, training_bit_depth(cfg))
+    )
     write = WRITERS[args.out.suffix]
     if args.plain_names and args.out.suffix == ".csv":
         write = partial(write_csv, plain=True)

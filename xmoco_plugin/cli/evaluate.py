@@ -24,6 +24,7 @@ from xmoco_plugin.cli import backbones, common
 from xmoco_plugin.cli.earlier import refuse_other
 from xmoco_plugin.cli.results_file import dump
 from xmoco_plugin.data import NpzImages, labelled_sets, limit_pixels
+from xmoco_plugin.data.labelled_sets import set_bit_depth, training_bit_depth
 from xmoco_plugin.evaluation.features import (
     ModelEmbedder,
     collect_features,
@@ -38,6 +39,7 @@ from xmoco_plugin.evaluation.protocols import (
     check_neighbours,
     check_sets,
 )
+from xmoco_plugin.evaluation.same_classes import classes_of, unlike_classes
 from xmoco_plugin.untrusted import check_run_reads, check_run_settings, guard_reading, printable
 from xmoco_plugin.version import __version__
 
@@ -64,7 +66,9 @@ def dataset_configs(
         SettingsRefusedError: the sets of the checkpoint's own config are not read.
     """
     if args.data:
-        return labelled_sets(args.data, size)
+        sets = labelled_sets(args.data, size)
+        set_bit_depth(list(sets), training_bit_depth(cfg))
+        return sets
     bank = (cfg.get("val_cfg") or {}).get("bank_dataloader")
     if not bank or not cfg.get("val_dataloader"):
         raise ValueError("name a labelled folder with --data: the config has no kNN loop to take")
@@ -119,11 +123,9 @@ def load(args: argparse.Namespace, cfg: Config, settings: Settings) -> tuple[dic
     train, test, augmented = dataset_configs(args, cfg, size)
     loaders = {name: build_loader(data, args) for name, data in (("train", train), ("test", test))}
     sets = [loader.dataset for loader in loaders.values()]
-    classes, test_classes = (tuple(data.metainfo.get("classes") or ()) for data in sets)
-    if classes != test_classes:
-        odd = sorted(set(classes) ^ set(test_classes))
-        shown = ", ".join(map(printable, odd[:10]))
-        raise ValueError(f"training and test set differ in their classes: {shown}")
+    classes = classes_of(sets[0])
+    if unlike := unlike_classes(*sets):
+        raise ValueError(f"training and test set differ in their classes: {printable(unlike)}")
     counts = {"train": len(sets[0]), "test": len(sets[1]), "classes": len(classes)}
     check_neighbours(args.protocol, settings, counts["train"], counts["test"])
     # Arrays and a config's pipeline have sides of their own: what the backbone sees is recorded.

@@ -11,14 +11,17 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
-from xmoco_plugin.cli import console, transfer
+from xmoco_plugin.cli import console, data_table, transfer
 from xmoco_plugin.cli.share_results import NAME, Run, Start, write_results
 from xmoco_plugin.cli.starts import bring
 from xmoco_plugin.data.labelled_share import hash_share
 from xmoco_plugin.downstream import TrainingSet, leaf_datasets
+from xmoco_plugin.findings import Finding
 
 
-def read_starts(args: argparse.Namespace, iters: list[int | None]) -> dict[Start, list[Config]]:
+def read_starts(
+    args: argparse.Namespace, iters: list[int | None], found: list[Finding] | None = None
+) -> dict[Start, list[Config]]:
     """Returns the starts and the config of each for every number of iterations.
 
     Raises:
@@ -28,14 +31,18 @@ def read_starts(args: argparse.Namespace, iters: list[int | None]) -> dict[Start
     asked = {"scratch": "scratch", "pretrained": args.checkpoint, "imagenet": args.imagenet}
     if args.checkpoint == "scratch":
         del asked["pretrained"]
-    starts = {}
+    starts: dict[Start, list[Config]] = {}
     for name, checkpoint in asked.items():
         if checkpoint is None:
             continue
         configs: dict[int | None, Config] = {}
         for count in dict.fromkeys(iters):
             options = vars(args) | dict(checkpoint=checkpoint, max_iters=count)
-            configs[count] = transfer.resolve(argparse.Namespace(**options), name == "imagenet")
+            configs[count] = transfer.resolve(
+                argparse.Namespace(**options),
+                name == "imagenet",
+                None if starts or configs else found,  # the data are the same for all
+            )
             if configs[count].train_cfg.get("max_iters") is None:
                 raise ValueError(
                     f"{args.config} counts epochs, and an epoch of a smaller share is shorter: "
@@ -102,7 +109,9 @@ def plan(args: argparse.Namespace, root: Path) -> tuple[TrainingSet, list[Run]]:
         FileNotFoundError: A file or folder that is not there.
     """
     iters = args.share_iters or [args.max_iters] * len(args.shares)
-    starts = read_starts(args, iters)
+    found: list[Finding] = []
+    starts = read_starts(args, iters, found)
+    data_table.show(found, root)
     for start, configs in starts.items():
         for cfg in configs:
             bring(cfg, root, args.prefix if start.name == "pretrained" else None)

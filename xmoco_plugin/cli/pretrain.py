@@ -25,7 +25,7 @@ from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli import console, exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
-from xmoco_plugin.cli.pretrain_look import compare_labels, look
+from xmoco_plugin.cli.pretrain_data import compare_labels, look
 from xmoco_plugin.pretraining import choices as rules
 from xmoco_plugin.untrusted import printable
 from xmoco_plugin.visualization.report.config_diff import differences, host_config
@@ -52,7 +52,7 @@ def take_images(
     limits = given.get("max_unpacked"), given.get("max_members")
     paths = own.list_images(args.data, folder / "unpacked", *limits, notes)
     found = look(paths, folder, "looking at the images", given)
-    found.notes = notes
+    found.notes, found.given_depth = notes, given.get("bit_depth")
     if not found.good:
         path, reason = found.bad[0]
         raise own.PretrainError(
@@ -163,8 +163,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     chosen, outputs, notes = choose(args, given, found, folder)
     lines, known = own.describe(found, chosen.image_size), 0
     if args.labels:
-        text, known = compare_labels(args.labels, found, folder, given)
-        lines.append(text)
+        said, known = compare_labels(args.labels, found, folder, given)
+        lines += said
     bad = [f"left out: {printable(path)}: {why}" for path, why in found.bad]
     write_text(folder / "scan.txt", "\n".join([*lines, *bad]) + "\n")
     shown = [*lines, *bad[:SHOWN]]
@@ -179,6 +179,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         max_pixels=given.get("max_pixels"),
         labels_trained_on=known,
         keep_going=args.keep_going,
+        bit_depth=found.bit_depth,
     )
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))
     table = Table("setting", "value", "why", box=None, pad_edge=False)

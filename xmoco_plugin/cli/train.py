@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from xmoco_plugin.cli import common, console, runners, starts, test
+from xmoco_plugin.cli import common, console, data_table, runners, starts, test
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import ProgressHook
 from xmoco_plugin.pretraining import check_numbers, run_settings
@@ -114,7 +114,7 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         merge(cfg, args)
         check_numbers(cfg)
         common.check_data(cfg)
-        prepare(cfg)
+        data_table.show(prepare(cfg), Path(cfg.work_dir))
         resume_auto = cfg.get("resume") and cfg.get("load_from") is None
         latest = newest(cfg) if resume_auto else None
         check_named_weights(cfg, latest)

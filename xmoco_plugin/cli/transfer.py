@@ -14,8 +14,9 @@ from typing import TypeVar
 from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import sha256_of
-from xmoco_plugin.cli import common, console, exits, processes, starts
+from xmoco_plugin.cli import common, console, data_table, exits, processes, starts
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
+from xmoco_plugin.findings import Finding
 from xmoco_plugin.pretraining import moved_paths
 from xmoco_plugin.untrusted import (
     FileRefusedError,
@@ -49,12 +50,15 @@ PATHS = {
 }
 
 
-def resolve(args: argparse.Namespace, imagenet: bool = False) -> Config:
+def resolve(
+    args: argparse.Namespace, imagenet: bool = False, found: list[Finding] | None = None
+) -> Config:
     """Returns the config with every option in it, its data and checkpoint looked at.
 
     Args:
         args: The options of `options.transfer`.
         imagenet: The checkpoint has torchvision's layout.
+        found: Gets what the data hold.
 
     Raises:
         ValueError: Options that do not go together, or data that training cannot start with.
@@ -101,7 +105,9 @@ def resolve(args: argparse.Namespace, imagenet: bool = False) -> Config:
         {},
     )
     common.check_data(cfg)
-    prepare(cfg)
+    rows = prepare(cfg)
+    if found is not None:
+        found += rows
     check_named_weights(cfg)
     return cfg
 
@@ -119,6 +125,8 @@ def stretch(cfg: Config, iters: int) -> None:
             f"--max-iters {iters}: this config counts epochs ({epochs}): set them with "
             "--cfg-options train_cfg.max_epochs=N, or take a config that counts iterations."
         )
+    if iters < 1:
+        raise ValueError(f"--max-iters {iters}: a number above 0.")
     cfg.train_cfg.max_iters = cfg.train_cfg.val_interval = iters
     cfg.default_hooks.checkpoint.interval = iters
     hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook.get("interval") == old]
@@ -267,11 +275,13 @@ def _percent(task: str, pattern: str, metrics: dict) -> float | None:
 def main(args: argparse.Namespace) -> None:
     """Fine-tunes, tests, prints."""
     with console.quiet("--verbose" in args.extra):
-        cfg = resolve(args)
+        found: list[Finding] = []
+        cfg = resolve(args, found=found)
     stem = Path(args.config).stem
     digest = "-" if args.checkpoint == "scratch" else sha256_of(cfg.pretrained)[:8]
     start = "scratch" if args.checkpoint == "scratch" else digest
     root = Path(args.work_dir or Path("work_dirs", "transfer", stem, start))
+    data_table.show(found, root)
     starts.bring(cfg, root, args.prefix)
     runs = {s: run_seed(cfg, root / f"seed_{s}", s, args.gpus, args.extra) for s in args.seeds}
     label = "scratch" if args.checkpoint == "scratch" else Path(args.checkpoint).name

@@ -1,12 +1,15 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A labelled folder on the disk -> configs of its training and test set, without augmentation."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..untrusted import check_voc
+from ..untrusted import check_voc, folders_in, printable
 
 VOC_META = ("img_path", "gt_label_difficult")
+FULL_DEPTH = 16  # bits of 16-bit grey that are read by default
+READERS = ("LoadImageOrSkip",)
 STRICT = dict(type="LoadImageOrSkip", on_error="raise")
 
 
@@ -31,7 +34,7 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
     =================================  ==========================================================
     train.npz and test.npz             `NpzImages`, the pixels as they are
     JPEGImages/ and ImageSets/Main/    PASCAL VOC, trainval and test, several labels an image
-    train/ and val/ (or test/)         one folder a class; file or folder order plays no part
+    train/ and val/ (or test/)         one folder a class, known by its name in both
     =================================  ==========================================================
 
     Files are resized so that the short side is 8/7 of ``size`` (256 for 224) and cropped to the
@@ -43,6 +46,7 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
 
     Raises:
         FileNotFoundError: none of the three is there; names what is.
+        ValueError: the test set has a class that the training set has not.
         FileRefusedError: a list or an annotation of VOC that the host shall not parse.
     """
     root = Path(root).expanduser()
@@ -68,9 +72,13 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
         voc = dict(type="VOC", data_root=str(root))
         sets = ({**voc, "split": "trainval"}, {**voc, "split": "test"})
         return _configs(*sets, read, plain, random, VOC_META)
-    test = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
+    test = test_folder(root)
     if (root / "train").is_dir() and test:
-        train, val = (dict(type="LabelledFolder", data_root=str(f)) for f in (root / "train", test))
+        classes = split_classes(root / "train", test)
+        train, val = (
+            dict(type="LabelledFolder", data_root=str(f), classes=classes)
+            for f in (root / "train", test)
+        )
         return _configs(train, val, read, plain, random, ("img_path",))
     there = sorted(p.name for p in root.iterdir())[:10] if root.is_dir() else None
     raise FileNotFoundError(
@@ -79,6 +87,32 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
         + "; a labelled set is train/ and val/ with a folder for each class, or train.npz and "
         "test.npz, or VOC's JPEGImages/, Annotations/ and ImageSets/"
     )
+
+
+def split_classes(train: Path, test: Path) -> list[str]:
+    """Classes of a training and a test folder: names and numbers are the same in both.
+
+    The test set may lack some.
+
+    Raises:
+        ValueError: It has others; names what only one of them has.
+        FolderError: A folder that cannot be read.
+    """
+    classes, asked = folders_in(train), folders_in(test)
+    if set(asked) - set(classes):
+        odd = sorted(set(asked) ^ set(classes))
+        more = f" and {len(odd) - 10:,} more" if len(odd) > 10 else ""
+        raise ValueError(
+            "training and test set differ in their classes: "
+            f"{printable(', '.join(odd[:10]))}{more}. A class is known by its folder's name, and "
+            f"{test} holds some that {train} does not"
+        )
+    return classes
+
+
+def test_folder(root: Path) -> Path | None:
+    """The folder of the test set beside train/; None where there is none."""
+    return next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
 
 
 def file_pipeline(size: int = 224) -> list[dict[str, Any]]:
@@ -93,12 +127,37 @@ def limit_pixels(settings: Any, max_pixels: int | None) -> None:
         settings: Of loaders, datasets or a pipeline; changed in place.
         max_pixels: Of an image, height times width; None changes nothing.
     """
-    waiting = [] if max_pixels is None else [settings]
+    if max_pixels is not None:
+        for part in _readers(settings, ("LoadImageOrSkip", "CheckImageFile")):
+            part["max_pixels"] = max_pixels
+
+
+def set_bit_depth(settings: Any, bits: int) -> None:
+    """Lets whatever in settings, at any depth, reads images take 16-bit grey for so many bits.
+
+    Args:
+        settings: Of loaders, datasets or a pipeline; changed in place.
+        bits: 8 to 16, which is what is read anyway.
+    """
+    if bits != FULL_DEPTH:
+        for part in _readers(settings, READERS):
+            part["bit_depth"] = bits
+
+
+def training_bit_depth(cfg: Mapping[str, Any]) -> int:
+    """The bits that a config's training reads 16-bit grey with; what is no number is not taken."""
+    found = [part.get("bit_depth") for part in _readers(cfg.get("train_dataloader"), READERS)]
+    return next((bits for bits in found if type(bits) is int and 8 <= bits <= 16), FULL_DEPTH)
+
+
+def _readers(settings: Any, names: Sequence[str]) -> Iterator[dict]:
+    """Settings of transforms of these names, at any depth."""
+    waiting = [settings]
     while waiting:
         part = waiting.pop()
         if isinstance(part, dict):
-            if str(part.get("type")).split(".")[-1] in ("LoadImageOrSkip", "CheckImageFile"):
-                part["max_pixels"] = max_pixels
+            if str(part.get("type")).split(".")[-1] in names:
+                yield part
             waiting += part.values()
         elif isinstance(part, (list, tuple)):
             waiting += part

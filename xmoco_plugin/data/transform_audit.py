@@ -100,7 +100,7 @@ def watch_transforms(view: Sequence[dict]) -> tuple[Compose, list[WatchedTransfo
 
     def watch(steps: list, inside: str, reached: float) -> None:
         for i, step in enumerate(steps):
-            name = inside + type(step).__name__
+            name = inside + getattr(step, "name", type(step).__name__)
             if isinstance(step, RandomApply):
                 watch(step.transforms.transforms, f"{name} > ", reached * step.prob)
             elif isinstance(step, RandomChoice):

@@ -11,6 +11,7 @@ from .prepare import (
     pretrained_starts,
     require_libraries,
 )
+from .survey import survey_folder
 from .training_set import TrainingSet
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "prepare",
     "pretrained_starts",
     "require_libraries",
+    "survey_folder",
 ]

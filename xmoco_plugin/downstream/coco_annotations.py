@@ -2,12 +2,15 @@
 """Reads an annotation file in COCO format and says what would go wrong with it."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..findings import some
 from ..untrusted import FileRefusedError, printable, read_json, refusal
 from ..untrusted.files import ANNOTATION_LIMIT
+from .coco_mend import has_area, mend
 from .errors import DownstreamError
 
 
@@ -17,10 +20,12 @@ class CocoAnnotations(NamedTuple):
     path: Path
     classes: list[str]  # in the order of their ids
     images: list[dict]
-    boxes: list[dict]
+    boxes: list[dict]  # that have an area
+    content: dict  # whole, mended
+    mended: Counter[str]  # how many entries, by what was mended
 
 
-NUMBER = (int, float)
+MOST = 5  # names that a message shows
 # What is read of each part: keys with their kinds. An image has a file_name or a coco_url.
 NEEDED: dict[str, dict[str, Any]] = {
     "categories": {"id": int, "name": str},
@@ -44,11 +49,11 @@ def read_content(path: Path) -> Any:
 
 
 def read_coco(path: Path) -> CocoAnnotations:
-    """Reads an annotation file.
+    """Reads an annotation file, and mends what :func:`mend` can.
 
     Raises:
-        DownstreamError: It is not JSON, lacks a part or what a part needs, names a class twice, or
-            has no usable box.
+        DownstreamError: It is not JSON, lacks a part or what a part needs, names a class twice,
+            gives two images or classes one id, or has no usable box.
     """
     content = read_content(path)
     parts = ("images", "annotations", "categories")
@@ -60,26 +65,41 @@ def read_coco(path: Path) -> CocoAnnotations:
             f"{path} is not in COCO format: no {' and no '.join(lacking)}. It needs lists of "
             f"{', '.join(parts)}."
         )
+    for part in parts:
+        if not isinstance(content[part], list):
+            raise DownstreamError(f"{path} is not in COCO format: its {part} are no list.")
+    count = len(content["annotations"])
+    mended = mend(content)
     _check_parts(path, content)
+    for part in ("images", "categories"):
+        ids = Counter(entry["id"] for entry in content[part])
+        if twice := [i for i, number in ids.items() if number > 1]:
+            raise DownstreamError(
+                f"{path} gives several {part} one id ({some(twice, MOST)}): whose boxes are whose "
+                "is not known. Give each an id of its own."
+            )
     categories = sorted(content["categories"], key=lambda category: category["id"])
     names = [category["name"] for category in categories]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DownstreamError(f"{path} names these classes more than once: {', '.join(twice)}.")
+    named_twice = sorted({name for name in names if names.count(name) > 1})
+    if named_twice:
+        raise DownstreamError(
+            f"{path} names these classes more than once: {', '.join(named_twice)}."
+        )
     known = {category["id"] for category in categories}
     alien = {a["category_id"] for a in content["annotations"]} - known
     if alien:
         raise DownstreamError(
-            f"{path} has annotations of the category ids {_some(alien)}, which its list of "
-            "categories does not have."
+            f"{path} has annotations of the category ids {some(alien, MOST)}, which its "
+            "list of categories does not have."
         )
-    boxes = [a for a in content["annotations"] if _has_area(a.get("bbox"))]
+    boxes = [a for a in content["annotations"] if has_area(a["bbox"])]
     if not boxes:
+        why = "".join(f" {number} {what}." for what, number in mended.items())
         raise DownstreamError(
-            f"{path} has no boxes: none of its {len(content['annotations'])} annotations has a "
-            "bbox [x, y, width, height] with an area."
+            f"{path} has no boxes: none of its {count} annotations has a bbox [x, y, width, "
+            f"height] with an area, on an image that is listed.{why}"
         )
-    return CocoAnnotations(path, names, content["images"], boxes)
+    return CocoAnnotations(path, names, content["images"], boxes, content, mended)
 
 
 def check_images(annotations: CocoAnnotations, folder: Path) -> None:
@@ -103,13 +123,13 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
     if odd:
         raise DownstreamError(
             f"{annotations.path} names {len(odd)} of {len(annotations.images)} images that cannot "
-            f"be read from {folder}: {_some(odd)}. Mend the list or the files."
+            f"be read from {folder}: {some(odd, MOST)}. Mend the list or the files."
         )
     if missing:
         raise DownstreamError(
             f"{annotations.path} names {len(missing)} of {len(annotations.images)} images that "
-            f"are not in {folder}: {_some(missing)}. Name the folder that holds them (data_root "
-            "and data_prefix.img), or mend the list."
+            f"are not in {folder}: {some(missing, MOST)}. Name the folder that holds them "
+            "(data_root and data_prefix.img), or mend the list."
         )
 
 
@@ -122,8 +142,8 @@ def check_classes(annotations: CocoAnnotations, classes: Sequence[str]) -> None:
     lacking = [name for name in classes if name not in annotations.classes]
     if lacking:
         raise DownstreamError(
-            f"the class lists differ: {annotations.path} does not have {_some(lacking)}; it has "
-            f"{_some(annotations.classes)}. The host would leave these out without a word."
+            f"the class lists differ: {annotations.path} does not have {some(lacking, MOST)}; it "
+            f"has {some(annotations.classes, MOST)}. The host would leave these out without a word."
         )
 
 
@@ -148,18 +168,10 @@ def file_name(image: dict) -> str:
     return name if name else "/".join(image["coco_url"].split("/")[-2:])
 
 
-def _has_area(box: object) -> bool:
-    numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(v, NUMBER) for v in box)
-    return numbers and box[2] > 0 and box[3] > 0  # type: ignore[index]
-
-
 def _check_parts(path: Path, content: dict) -> None:
-    """Checks that each part is a list of objects with what is read of them."""
+    """Checks that each part has objects with what is read of them."""
     for part, needed in NEEDED.items():
-        entries = content[part]
-        if not isinstance(entries, list):
-            raise DownstreamError(f"{path} is not in COCO format: its {part} are no list.")
-        for place, entry in enumerate(entries):
+        for place, entry in enumerate(content[part]):
             wrong = next((key for key, kind in needed.items() if not _has(entry, key, kind)), None)
             if part == "images" and not wrong and not _has_name(entry):
                 wrong = "file_name"
@@ -197,9 +209,3 @@ def _files_in(folder: Path) -> set[str]:
     except OSError:
         return set()
     return names
-
-
-def _some(values: Iterable, most: int = 5) -> str:
-    items = list(values)
-    shown = ", ".join(str(value) for value in items[:most])
-    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"

@@ -2,16 +2,12 @@
 """A folder of images and a folder of masks, as mmseg lays them out: class names and checks."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from ..untrusted import (
     FileRefusedError,
     FolderError,
-    open_image,
-    open_regular,
     printable,
     read_json,
     refusal,
@@ -21,22 +17,27 @@ from ..untrusted.image_file import FILE_LIMIT
 from .errors import DownstreamError
 
 CLASSES_FILE = "classes.json"
+# What it may say beside the classes, and what holds where neither it nor the config does.
+LAYOUT: dict[str, Any] = {
+    "img_suffix": ".jpg",
+    "seg_map_suffix": ".png",
+    "reduce_zero_label": False,
+}
 CLASSES_LIMIT = 16 << 20  # bytes; ours: a hundred thousand classes with colours have a fifth of it
 
 
 def read_classes(root: Path) -> dict | None:
     """Returns classes and, if it has one, palette of root/classes.json; None without the file.
 
+    Its other settings are those of :func:`read_layout`.
+
     Raises:
         DownstreamError: It holds no list of names.
     """
     path = root / CLASSES_FILE
-    if not os.path.lexists(path):
+    content = _read(path)
+    if content is None:
         return None
-    try:
-        content = read_json(path, CLASSES_LIMIT)
-    except FileRefusedError as error:
-        raise DownstreamError(f"{path} cannot be read: {error}") from error
     classes = content.get("classes") if isinstance(content, dict) else content
     if (
         not classes
@@ -51,6 +52,32 @@ def read_classes(root: Path) -> dict | None:
     if isinstance(content, dict) and content.get("palette"):
         meta["palette"] = content["palette"]
     return meta
+
+
+def read_layout(root: Path) -> dict[str, Any]:
+    """Returns what root/classes.json says of the files: endings, and whether 0 is no class.
+
+    Raises:
+        DownstreamError: It says something else than texts, true or false.
+    """
+    content = _read(root / CLASSES_FILE)
+    if not isinstance(content, dict):
+        return {}
+    found = {key: content[key] for key in LAYOUT if content.get(key) is not None}
+    for key, value in found.items():
+        if not isinstance(value, type(LAYOUT[key])) or value == "":
+            kind = "true or false" if LAYOUT[key] is False else "an ending such as '.png'"
+            raise DownstreamError(f"{root / CLASSES_FILE}: {key} is {value!r}, not {kind}.")
+    return found
+
+
+def _read(path: Path) -> Any:
+    if not os.path.lexists(path):
+        return None
+    try:
+        return read_json(path, CLASSES_LIMIT)
+    except FileRefusedError as error:
+        raise DownstreamError(f"{path} cannot be read: {error}") from error
 
 
 def pairs(images: Path, masks: Path, image_suffix: str, mask_suffix: str) -> list[Path]:
@@ -88,29 +115,3 @@ def pairs(images: Path, masks: Path, image_suffix: str, mask_suffix: str) -> lis
             f"first looked for is {missing[0]}."
         )
     return [masks / name for name in names]
-
-
-def mask_values(files: Sequence[Path], ignore: int) -> dict[int, Path]:
-    """Returns each value of the masks but `ignore`, with the first file that has it.
-
-    Raises:
-        DownstreamError: A mask is a picture in colours, or cannot be read.
-    """
-    values: dict[int, Path] = {}
-    for file in files:
-        try:
-            with open_regular(file, FILE_LIMIT) as opened, open_image(opened) as image:
-                mask = np.asarray(image)
-        except MemoryError:
-            raise
-        except Exception as error:  # nearly any, of Pillow's readers on damaged files
-            raise DownstreamError(f"the mask {file} cannot be read: {error}") from error
-        if mask.ndim != 2:
-            raise DownstreamError(
-                f"the mask {file} is a picture with {mask.shape[-1]} channels. mmseg needs one "
-                "channel that holds the number of the class, from 0."
-            )
-        for value in np.unique(mask):
-            values.setdefault(int(value), file)
-    values.pop(ignore, None)
-    return values

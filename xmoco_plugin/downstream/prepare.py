@@ -7,14 +7,18 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from ..findings import Finding
 from ..untrusted import FileRefusedError, check_voc, printable
 from ..weights import check_checkpoint
 from . import coco_annotations as coco
-from . import mask_folder as masks
+from .coco_survey import survey, write_mended
 from .errors import DownstreamError
+from .prepare_masks import prepare_masks
+from .settings import class_names, dicts, set_num_classes
 
 SCOPES = {"mmdet": "detection", "mmseg": "segmentation"}
 STAGES = ("train", "val", "test")
+MENDED = "annotations"  # folder of mended copies, in the work dir
 INSTALL = (
     "In a checkout: make setup-transfer. Elsewhere: install mmcv with its compiled ops, mmdet and "
     "mmseg (docs/detector.md)."
@@ -37,16 +41,20 @@ def require_libraries(scope: str) -> None:
             ) from error
 
 
-def prepare(cfg: Config) -> None:
+def prepare(cfg: Config) -> list[Finding]:
     """Makes a fine-tuning config ready to run; any other is left as it is.
 
     The checkpoint in ``pretrained`` goes into every empty ``init_cfg``, for a classifier too. In
     detection and segmentation, where the config has ``class_names``, they are read from the data if
     it is empty, and model and datasets are set by them; evaluators read the annotation file of the
-    dataset they judge.
+    dataset they judge. An annotation file that the hosts would read wrongly or not at all is mended
+    in a copy, in the work dir's ``annotations/``, where its content has one meaning.
 
     Args:
         cfg: Changed in place.
+
+    Returns:
+        What the data hold, and what of them will not be used.
 
     Raises:
         DownstreamError: The libraries, the checkpoint's name or the data are not fit to start.
@@ -56,7 +64,7 @@ def prepare(cfg: Config) -> None:
     if scope in SCOPES:
         require_libraries(scope)
     elif "pretrained" not in cfg:
-        return
+        return []
     if cfg.get("train_cfg"):
         _fill_checkpoint(cfg)
     else:
@@ -67,19 +75,20 @@ def prepare(cfg: Config) -> None:
         if cfg.get(f"{stage}_dataloader")
     }
     if scope == "mmdet":
-        _prepare_detection(cfg, stages)
-    elif scope == "mmseg" and "class_names" in cfg:
-        _prepare_mask_folders(cfg, stages)
+        return _prepare_detection(cfg, stages)
+    if scope == "mmseg" and "class_names" in cfg:
+        return prepare_masks(cfg, stages)
+    return []
 
 
 def pretrained_starts(cfg: Config) -> list[ConfigDict]:
     """Returns each ``init_cfg`` of a config's model, or item of one, that reads a checkpoint."""
-    return [init for part in _dicts(cfg.model) for init in _inits(part) if _reads(init)]
+    return [init for part in dicts(cfg.model) for init in _inits(part) if _reads(init)]
 
 
 def from_scratch(cfg: Config) -> None:
     """Takes the pretraining checkpoint, and the proof that it arrived, out of a config."""
-    for part in _dicts(cfg.model):
+    for part in dicts(cfg.model):
         others = [init for init in _inits(part) if not _reads(init)]
         if len(others) < len(_inits(part)):
             part.init_cfg = others or None
@@ -139,11 +148,13 @@ def _reads(init: ConfigDict) -> bool:
     return name.split(".")[-1] in ("Pretrained", "PretrainedInit")
 
 
-def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> None:
-    asked = _names(cfg)
+def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Finding]:
+    asked = class_names(cfg)
     learnt: dict[str, list[str]] = {}  # stage: classes of its first annotation file
-    with_masks = any("mask_head" in part for part in _dicts(cfg.model))
-    seen: set[tuple[Path, Path]] = set()
+    with_masks = any("mask_head" in part for part in dicts(cfg.model))
+    found: list[Finding] = []
+    read: dict[tuple[Path, Path], coco.CocoAnnotations] = {}
+    files: dict[tuple, str] = {}  # for which classes -> what the host reads
     for stage, datasets in stages.items():
         for data in datasets:
             path = Path(data.get("data_root") or "", data.get("ann_file") or "")
@@ -151,9 +162,9 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> None
                 _check_lists(data, path)  # VOC's: the host reports what they lack
                 continue
             images = Path(data.get("data_root") or "", data.get("data_prefix", {}).get("img", ""))
-            if (path, images) in seen and stage in learnt:
-                continue
-            annotations = coco.read_coco(path)
+            if new := (path, images) not in read:
+                read[path, images] = coco.read_coco(path)
+            annotations = read[path, images]
             learnt.setdefault(stage, annotations.classes)
             if "class_names" in cfg:
                 classes = asked or next(iter(learnt.values()))
@@ -166,13 +177,20 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> None
                     f"the class lists differ: {path} has {', '.join(annotations.classes)}, the "
                     f"training annotations have {', '.join(classes)}."
                 )
-            if (path, images) not in seen:
+            if new:
                 coco.check_images(annotations, images)
                 if with_masks:
                     coco.check_masks(annotations)
-            seen.add((path, images))
-            _set_num_classes(cfg, len(classes), fill="class_names" in cfg)
+            key = (path, images, tuple(classes))
+            if key not in files:
+                found += survey(annotations, images, classes, stage)
+                file = write_mended(annotations, Path(cfg.get("work_dir") or "work_dirs", MENDED))
+                # The user's own file stays as the config names it.
+                files[key] = data.ann_file if file == annotations.path else str(file)
+            data.ann_file = files[key]
+            set_num_classes(cfg, len(classes), fill="class_names" in cfg)
         _point_evaluators(cfg, stage, datasets)
+    return found
 
 
 def _check_lists(data: ConfigDict, path: Path) -> None:
@@ -188,40 +206,6 @@ def _check_lists(data: ConfigDict, path: Path) -> None:
         raise DownstreamError(str(error)) from error
 
 
-def _prepare_mask_folders(cfg: Config, stages: dict[str, list[ConfigDict]]) -> None:
-    names = _names(cfg)
-    meta = dict(classes=names) if names else None
-    values: dict[int, Path] = {}
-    seen: set[tuple[Path, Path]] = set()
-    every = [data for datasets in stages.values() for data in datasets]
-    for data in every:
-        root, prefix = Path(data.data_root), data.data_prefix
-        folders = (root / prefix.img_path, root / prefix.seg_map_path)
-        if folders not in seen:
-            files = masks.pairs(*folders, data.img_suffix, data.seg_map_suffix)
-            values = masks.mask_values(files, data.get("ignore_index", 255)) | values
-            seen.add(folders)
-        meta = meta or masks.read_classes(root)
-    meta = meta or dict(classes=[f"class {i}" for i in range(max(values, default=-1) + 1)])
-    count = len(meta["classes"])
-    if any(value >= count for value in values):
-        value = max(values)
-        raise DownstreamError(
-            f"the class lists differ: the mask {values[value]} has the value {value}, and there "
-            f"are {count} classes ({', '.join(meta['classes'])}), numbered from 0."
-        )
-    if count < 2:
-        raise DownstreamError(f"the masks have {count} classes: a segmentation needs at least 2.")
-    for data in every:
-        data.metainfo = {key: list(value) for key, value in meta.items()}
-    _set_num_classes(cfg, count, fill=True)
-
-
-def _names(cfg: Config) -> list[str]:
-    names = cfg.get("class_names") or []
-    return [names] if isinstance(names, str) else [str(name) for name in names]
-
-
 def _classes_of(data: ConfigDict) -> list[str]:
     classes = (data.get("metainfo") or {}).get("classes")
     if classes is None:
@@ -229,19 +213,6 @@ def _classes_of(data: ConfigDict) -> list[str]:
         registry = importlib.import_module("mmdet.registry").DATASETS
         classes = registry.get(data.type).METAINFO.get("classes")
     return [classes] if isinstance(classes, str) else list(classes or ())
-
-
-def _set_num_classes(cfg: Config, count: int, fill: bool) -> None:
-    for part in _dicts(cfg.model):
-        if "num_classes" not in part:
-            continue
-        if fill:
-            part.num_classes = count
-        elif part.num_classes != count:
-            raise DownstreamError(
-                f"the class lists differ: the dataset has {count} classes and {part.type} is set "
-                f"to {part.num_classes}. Set its num_classes."
-            )
 
 
 def _point_evaluators(cfg: Config, stage: str, datasets: list[ConfigDict]) -> None:
@@ -252,14 +223,3 @@ def _point_evaluators(cfg: Config, stage: str, datasets: list[ConfigDict]) -> No
         if "ann_file" in evaluator and len(datasets) == 1:
             root = datasets[0].get("data_root") or ""
             evaluator.ann_file = str(Path(root, datasets[0].ann_file))
-
-
-def _dicts(value: object) -> Iterator[ConfigDict]:
-    """Yields every dict inside a config, itself too."""
-    if isinstance(value, dict):
-        yield value  # type: ignore[misc]
-        for item in value.values():
-            yield from _dicts(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _dicts(item)

@@ -11,6 +11,7 @@ from ..untrusted import FileRefusedError, read_text
 from . import coco_annotations as coco
 from . import mask_folder as masks
 from .errors import DownstreamError
+from .mask_survey import read_labels
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,18 @@ class TrainingSet:
         else:
             found = masks.pairs(images, folder, *suffixes)
             names = [str(file.relative_to(folder))[: -len(suffixes[1])] for file in found]
-        first = int(bool(data.get("reduce_zero_label")))  # there value 1 is the first class
-        known = dict(enumerate(classes, first))
+        known = dict(enumerate(classes))
         held = []
         for name in names if classes else ():
-            values = masks.mask_values(
-                [folder / (name + suffixes[1])], data.get("ignore_index", 255)
-            )
-            held.append(Counter(known[value] for value in values if value in known))
+            mask, reduce_zero = folder / (name + suffixes[1]), bool(data.get("reduce_zero_label"))
+            labels = read_labels([mask], reduce_zero).pixels
+            held.append(Counter(known[label] for label in labels if label in known))
         return cls(names, classes, held or [Counter() for _ in names])
 
     @classmethod
     def _of_boxes(cls, path: Path, classes: list[str]) -> "TrainingSet":
         annotations = coco.read_coco(path)
-        content = coco.read_content(path)
+        content = annotations.content
         classes = classes or annotations.classes
         learnt = {c["id"]: c["name"] for c in content["categories"] if c["name"] in classes}
         held: dict = {image["id"]: Counter() for image in annotations.images}

@@ -25,6 +25,7 @@ from .features import (
 )
 from .knn import break_vote_ties, knn_votes, largest_class_share
 from .progress import watched
+from .same_classes import unlike_classes
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -120,6 +121,7 @@ class KNNValLoop(ValLoop):
 
     def _evaluate(self) -> dict:
         start = time.perf_counter()
+        self.check_classes()
         self._embed = ModelEmbedder(self.runner.model, self.fp16)
         self._bank, self._hits = self._build_bank(self._embed), []
         filled = time.perf_counter()
@@ -136,6 +138,18 @@ class KNNValLoop(ValLoop):
         )
         self._bank, self._found = None, []  # the next training epoch gets the memory back
         return metrics
+
+    def check_classes(self) -> None:
+        """Makes sure that bank and queries mean the same by the number of a class.
+
+        Raises:
+            ValueError: They do not: kNN would count right answers as wrong.
+        """
+        if unlike := unlike_classes(self.bank_loader.dataset, self.dataloader.dataset):
+            raise ValueError(
+                f"bank and queries of kNN number their classes in two ways: {unlike}. Give both "
+                "data sets the same classes=[...]"
+            )
 
     def _build_bank(self, embed: Embed) -> FeatureBank:
         part = collect_features(

@@ -11,6 +11,7 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 
 from ..distributed import unwrapped
+from ..evaluation.same_classes import unlike_classes
 from ..log_detail import DETAIL
 from .run_facts import RunFacts
 
@@ -72,6 +73,7 @@ class PreflightHook(Hook):
         if _sync_bn_layers(model) and get_world_size() > 1 and _device(model).type == "cpu":
             yield "SyncBN does not run on CPUs: use norm_cfg=dict(type='BN'), or GPUs"
         yield from _knn_errors(runner)
+        yield from _class_errors(runner)
         yield from _pipeline_errors(runner)
         yield from _loader_errors(runner)
 
@@ -141,6 +143,26 @@ def _knn_errors(runner: Runner) -> Iterator[str]:
     largest, images = max(k for k, _ in loop.settings), len(bank.dataset)
     if largest > images:
         yield f"kNN asks for {largest:,} neighbours, but its bank has {images:,} images: lower k"
+    if unlike := unlike_classes(bank.dataset, loop.dataloader.dataset):
+        yield (
+            f"bank and queries of kNN number their classes in two ways: {unlike}; give both data "
+            "sets the same classes=[...]"
+        )
+
+
+def _class_errors(runner: Runner) -> Iterator[str]:
+    """Of a classifier, which is judged by numbers that it has learnt."""
+    loop = runner.val_loop
+    head = getattr(unwrapped(runner.model), "head", None)
+    if loop is None or getattr(loop, "bank_loader", None) is not None:
+        return
+    if not hasattr(head, "num_classes"):
+        return
+    if unlike := unlike_classes(runner.train_dataloader.dataset, loop.dataloader.dataset):
+        yield (
+            f"training and validation set number their classes in two ways: {unlike}; give both "
+            "the same classes=[...]"
+        )
 
 
 def _pipeline_errors(runner: Runner) -> Iterator[str]:

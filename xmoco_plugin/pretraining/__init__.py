@@ -34,6 +34,7 @@ from .run_lock import LOCK, RunLock
 from .scan import Scan, check_number, describe, overlap, scan_images
 from .sources import check_source, is_archive, list_images
 from .start import STOPPED, go_on_anyway, handed_over, stopped
+from .survey import survey_images, survey_labels
 
 __all__ = [
     "ANOTHER",
@@ -84,6 +85,8 @@ __all__ = [
     "scan_images",
     "set_aside",
     "stopped",
+    "survey_images",
+    "survey_labels",
     "unfit_for_configs",
     "write_list",
 ]

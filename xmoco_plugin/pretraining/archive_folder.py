@@ -8,9 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import IO
 
+from ..untrusted import is_hidden
 from ..untrusted.files import size_text
 from ..untrusted.image_file import FILE_LIMIT
-from ..untrusted.image_formats import ENDINGS
+from ..untrusted.image_formats import ENDINGS, HEAD, is_image
 
 BLOCK = 1 << 20
 NESTED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -24,7 +25,7 @@ LARGE, NAMES = f"files above {size_text(FILE_LIMIT)}", "names that no file can h
 DEPTH = 100  # folders inside one another; Python makes and removes them by calling itself
 DEEP = f"files below more than {DEPTH} folders"
 ENCRYPTED, SPARSE, ARCHIVED = "encrypted files", "sparse files", "archives in it"
-OTHERS = "files that are no images by their names"
+OTHERS = "files that are no images"
 
 
 class ArchiveLimitError(Exception):
@@ -95,7 +96,7 @@ class ArchiveFolder:
             )
 
     def kind_left_out(self, name: str, size: int, mode: int) -> str | None:
-        """Why a member is not written, as a kind; None for an image, and for a folder ''.
+        """Why a member is not written, as a kind; None for what may be, and for a folder ''.
 
         Args:
             name: As the archive has it.
@@ -109,10 +110,10 @@ class ArchiveFolder:
             return LINKS
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             return SPECIAL
-        if any(part.startswith(".") and part != ".." for part in parts):
+        if any(is_hidden(part) and part != ".." for part in parts):
             return HIDDEN
-        if not name.lower().endswith(ENDINGS):
-            return ARCHIVED if name.lower().endswith(NESTED) else OTHERS
+        if name.lower().endswith(NESTED):
+            return ARCHIVED
         if ".." in parts:
             return OUTSIDE
         if len(parts) > DEPTH:
@@ -127,9 +128,11 @@ class ArchiveFolder:
     def write(self, name: str, content: IO[bytes], counted: bool) -> None:
         """Writes an image.
 
+        What has another name than an image's is written if its first bytes are an image's.
+
         Args:
             name: That :meth:`kind_left_out` has let pass; what it starts from is cut off.
-            content: Of the image.
+            content: Of the file.
             counted: Whether to count its bytes, or it is done elsewhere.
 
         Raises:
@@ -137,6 +140,11 @@ class ArchiveFolder:
             OSError: Writing fails.
         """
         parts = [part for part in name.split("/") if part not in ("", ".")]
+        head = content.read(HEAD)
+        if counted:
+            self.count_bytes(len(head))
+        if not name.lower().endswith(ENDINGS) and not is_image(head):
+            return self.leave_out(OTHERS)
         try:
             target = self.path.joinpath(*parts)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -149,6 +157,7 @@ class ArchiveFolder:
                 raise
             return self.leave_out(NAMES)
         with file:
+            file.write(head)
             while block := content.read(BLOCK):
                 if counted:
                     self.count_bytes(len(block))

@@ -12,6 +12,7 @@ import zipfile
 from typing import Any, BinaryIO
 
 from ..untrusted.files import size_text
+from ..untrusted.image_formats import ENDINGS
 from .archive_folder import BLOCK, ENCRYPTED, SPARSE, ArchiveFolder, ArchiveLimitError
 
 # Of all headers of one member, in bytes (ours): names and attributes have a hundredth of it, and
@@ -65,7 +66,8 @@ def unzip(file: BinaryIO, folder: ArchiveFolder) -> None:
             else:
                 folder.leave_out(kind)
         _refuse_overlaps(chosen)
-        folder.refuse_size(sum(info.file_size for info in chosen))
+        named = (info for info in chosen if info.filename.lower().endswith(ENDINGS))
+        folder.refuse_size(sum(info.file_size for info in named))
         for info in chosen:
             with archive.open(info) as content:  # the checksum is compared at its end
                 folder.write(info.filename, content, counted=True)

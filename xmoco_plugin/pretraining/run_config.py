@@ -12,8 +12,8 @@ from mmpretrain.registry import DATASETS
 
 from .._config_scope import config_path
 from ..data import labelled_sets, limit_pixels
-from ..data.labelled_sets import file_pipeline
-from ..untrusted import printable
+from ..data.labelled_sets import file_pipeline, set_bit_depth, split_classes, test_folder
+from ..untrusted import FolderError, folders_in, printable
 from .backbones import Outputs, backbone_config, is_mocov3_vit
 from .choices import Choices
 from .errors import PretrainError
@@ -69,6 +69,7 @@ def run_config(
     max_pixels: int | None = None,
     labels_trained_on: int = 0,
     keep_going: bool = False,
+    bit_depth: int = 16,
 ) -> Config:
     """Everything that ``xmoco train`` needs, with nothing left to inherit.
 
@@ -84,6 +85,7 @@ def run_config(
         max_pixels: Of an image that is read; None for the usual limit.
         labels_trained_on: Labelled images that are trained on too.
         keep_going: Whether a run that becomes worse than good weights is trained to its end.
+        bit_depth: That 16-bit grey images are read with, in training and for kNN.
     """
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = model_config(choices, outputs)
@@ -140,6 +142,7 @@ def run_config(
         _set_knn(cfg, labels, choices)
     for part in ("train_dataloader", "val_dataloader", "val_cfg"):
         limit_pixels(cfg.get(part), max_pixels)
+        set_bit_depth(cfg.get(part), bit_depth)
     return Config({key: cfg[key] for key in RUNNER_KEYS if key in cfg})
 
 
@@ -177,13 +180,17 @@ def check_labels(labels: str) -> str | None:
     if not folder.is_dir():
         return f"--labels {labels}: there is no such folder (looked from {Path.cwd()})."
     split = (folder / "train").is_dir()
-    if split and not any((folder / name).is_dir() for name in ("val", "test")):
+    test = test_folder(folder) if split else None
+    if split and test is None:
         return (
             f"--labels {labels}: it holds train/ and neither val/ nor test/. Name "
             f"{folder / 'train'} to have it split in halves."
         )
     root = folder / "train" if split else folder
-    classes = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    try:
+        classes = split_classes(root, test) if test else folders_in(root)
+    except (FolderError, ValueError) as error:
+        return f"--labels {labels}: {error}."
     if len(classes) < 2:
         return (
             f"--labels {labels}: {root} holds {len(classes)} folders; kNN needs a folder of image "

@@ -20,6 +20,7 @@ from ..untrusted import FileRefusedError, open_image, printable
 from ..untrusted.image_file import MAX_PIXELS
 from .choices import MIN_IMAGES
 from .errors import PretrainError
+from .pixels import are_pixel_facts, bit_depth, describe_pixels, pixel_facts, seen_range
 
 GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
 
@@ -36,6 +37,8 @@ class Scan:
         digests: Of the good ones' files, in their order.
         notes: What else was left out, in sentences.
         constant: Of the good ones, those of one colour, in which there is nothing to see.
+        facts: Of the good ones, smallest, largest and mean value; see :func:`pixel_facts`.
+        given_depth: Bits that 16-bit grey images are read with, if the user says so.
     """
 
     good: list[str] = field(default_factory=list)
@@ -45,6 +48,18 @@ class Scan:
     digests: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     constant: list[str] = field(default_factory=list)
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    given_depth: int | None = None
+
+    @property
+    def deep(self) -> list[list[int]]:
+        """Ranges of the 16-bit grey images."""
+        return [facts["deep"] for facts in self.facts if "deep" in facts]
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits that 16-bit grey images are read with."""
+        return self.given_depth or bit_depth(self.deep)
 
     @property
     def duplicates(self) -> int:
@@ -108,6 +123,7 @@ def look_at(path: str, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
         height, width = pixels.shape[:2]
         with open_image(content, max_pixels) as image:
             mode = image.mode
+            facts |= pixel_facts(pixels, image)
     except UnreadableImageError as error:
         return facts | {"reason": str(error)}
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
@@ -164,6 +180,7 @@ def scan_images(
         sides.append(line["sides"])
         found.modes[line["mode"]] += 1
         found.digests.append(line["digest"])
+        found.facts.append({key: line[key] for key in ("range", "deep") if key in line})
         if line.get("constant"):
             found.constant.append(path)
     found.sides = np.array(sides, dtype=np.int64).reshape(-1, 2)
@@ -183,6 +200,10 @@ def describe(found: Scan, size: int | None = None) -> list[str]:
         lines.append(f"shorter side: {low:,} to {high:,} px, median {middle:,} px")
         modes = ", ".join(f"{mode} {n:,}" for mode, n in found.modes.most_common())
         lines.append(f"modes: {modes} ({found.grey_share:.0%} without colour)")
+        ranges = np.array([seen_range(facts, found.bit_depth) for facts in found.facts])
+        if len(ranges):
+            given = found.given_depth is not None
+            lines += describe_pixels(ranges, found.good, found.deep, found.bit_depth, given)
         lines.append(f"exact duplicates: {found.duplicates:,}")
         if 2 * found.duplicates >= len(found.good):
             lines.append(
@@ -257,6 +278,7 @@ def _is_fact(line: dict) -> bool:
         and all(isinstance(side, int) and 0 < side < 1 << 31 for side in sides)
         and isinstance(line.get("mode"), str)
         and isinstance(line.get("digest"), str)
+        and are_pixel_facts(line)
     )
 
 

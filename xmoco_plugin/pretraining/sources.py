@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..data import find_images
-from ..untrusted import FileRefusedError, FolderError, open_regular, printable, refusal
+from ..untrusted import (
+    FileRefusedError,
+    FolderError,
+    count_endings,
+    holds_image,
+    open_regular,
+    printable,
+    refusal,
+)
 from ..untrusted.files import TEXT_LIMIT
 from ..untrusted.image_formats import ENDINGS
 from .archives import ARCHIVES, unpack
@@ -22,10 +30,12 @@ def check_source(source: str) -> str | None:
     if not path.exists():
         return f"--data {source}: there is no such file or folder (looked from {Path.cwd()})."
     known = (*LISTS, *ARCHIVES, *ENDINGS)
-    if not path.is_dir() and not path.name.lower().endswith(known):
+    by_name = path.is_dir() or path.name.lower().endswith(known)
+    if not by_name and not holds_image(path):
         return (
             f"--data {source}: a file is taken as a list of images ({', '.join(LISTS)}), an "
-            f"archive ({', '.join(ARCHIVES)}) or an image; this name ends in none of them."
+            f"archive ({', '.join(ARCHIVES)}) or an image; this name ends in none of "
+            "them, and it holds no image."
         )
     if not os.access(path, os.R_OK):
         return f"--data {source}: no permission to read it."
@@ -52,7 +62,7 @@ def list_images(
         unpacked: Folder for what is in archives; what lies there whole and unchanged is kept.
         max_unpacked: GB that may come out of an archive. Defaults to what :func:`unpack` has.
         max_members: That an archive may list. Defaults to what :func:`unpack` has.
-        notes: Gets a sentence for each archive of which something was left out.
+        notes: Gets a sentence for each archive and folder of which something was left out.
 
     Raises:
         PretrainError: A list that names a missing file, an archive that is damaged, above a limit
@@ -70,15 +80,26 @@ def list_images(
                 notes.append(archive.note)
         if os.path.isdir(path):
             try:
-                names = find_images(path)
+                others: list[str] = []
+                names = find_images(path, others=others)
             except FolderError as error:
                 raise PretrainError(str(error)) from error
             found |= dict.fromkeys(os.path.join(path, name) for name in names)
+            if others and notes is not None:
+                notes.append(passed_over(path, others))
         elif path.lower().endswith(LISTS):
             found |= dict.fromkeys(_listed(path))
         else:
             found[path] = None
     return list(found)
+
+
+def passed_over(folder: str, others: Sequence[str]) -> str:
+    """What of a folder was passed over, in a sentence."""
+    return (
+        f"passed over in {printable(folder)}, no images: {len(others):,} "
+        f"file{'s' * (len(others) > 1)}: {printable(count_endings(others))}"
+    )
 
 
 def _say(text: str) -> None:

@@ -5,7 +5,7 @@ from .config_file import read_config_file, read_whole_config
 from .files import FileRefusedError, open_regular, read_regular, read_text, refusal
 from .gate import check_model_settings, check_run_settings
 from .host_readers import guard_reading, refuse_code_in_data
-from .image_file import check_image_file, open_image
+from .image_file import check_image_file, image_size, open_image
 from .json_file import parse_json, read_json, read_json_object
 from .last_checkpoint import last_checkpoint
 from .names import for_spreadsheet, printable
@@ -13,7 +13,15 @@ from .run_settings import check_run_paths, check_run_reads
 from .settings import NotLiteral, SettingsRefusedError, read_settings
 from .streams import printable_output
 from .voc_files import check_voc
-from .walk import FolderError, walk_files, walk_images
+from .walk import (
+    FolderError,
+    count_endings,
+    folders_in,
+    holds_image,
+    is_hidden,
+    walk_files,
+    walk_images,
+)
 
 __all__ = [
     "FileRefusedError",
@@ -26,8 +34,13 @@ __all__ = [
     "check_run_reads",
     "check_run_settings",
     "check_voc",
+    "count_endings",
+    "folders_in",
     "for_spreadsheet",
     "guard_reading",
+    "holds_image",
+    "image_size",
+    "is_hidden",
     "last_checkpoint",
     "open_image",
     "open_regular",

@@ -91,3 +91,21 @@ def check_image_file(
             raise
         except Exception as error:  # nearly any, of Pillow's readers
             raise FileRefusedError(f"damaged or truncated: {error}") from None
+
+
+def image_size(path: str | Path, upright: bool = True) -> tuple[int, int] | None:
+    """Width and height of an image by its header, in pixels; None where it is none that is read.
+
+    Args:
+        path: Of the file.
+        upright: As Exif says that it stands, which is how it is shown and loaded.
+    """
+    try:
+        with open_regular(path, FILE_LIMIT) as file, open_image(file) as image:
+            width, height = image.size
+            turned = upright and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except MemoryError:
+        raise
+    except Exception:  # nearly any, of Pillow's readers
+        return None
+    return (height, width) if turned else (width, height)

@@ -34,18 +34,30 @@ def _magic(pattern: bytes) -> re.Pattern[bytes]:
 _BOX = rb"....ftyp"
 _AVIF = _BOX + rb"(?:avi[fs]|m[is]f1.{4}(?:.{4}){0,8}avi[fs])"
 FORMATS = (
-    ImageFormat("JPEG", "Jpeg", (".jpg", ".jpeg", ".jpe"), _magic(rb"\xff\xd8\xff")),
-    ImageFormat("PNG", "Png", (".png",), _magic(rb"\x89PNG\r\n\x1a\n")),
+    ImageFormat(
+        "JPEG",
+        "Jpeg",
+        (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"),
+        _magic(rb"\xff\xd8\xff"),
+    ),
+    ImageFormat("PNG", "Png", (".png", ".apng"), _magic(rb"\x89PNG\r\n\x1a\n")),
     ImageFormat("WebP", "WebP", (".webp",), _magic(rb"RIFF....WEBP")),
-    ImageFormat("BMP", "Bmp", (".bmp",), _magic(rb"BM")),
+    ImageFormat("BMP", "Bmp", (".bmp", ".dib"), _magic(rb"BM")),
     ImageFormat("TIFF", "Tiff", (".tif", ".tiff"), _magic(rb"II[*+]\0|MM\0[*+]")),
     ImageFormat("GIF", "Gif", (".gif",), _magic(rb"GIF8[79]a")),
-    ImageFormat("PPM", "Ppm", (".ppm", ".pgm"), _magic(rb"P[1-6][\s#]|Pf\s")),
-    ImageFormat("AVIF", "Avif", (".avif",), _magic(_AVIF)),
+    ImageFormat(
+        "PPM", "Ppm", (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"), _magic(rb"P[1-6][\s#]|Pf\s")
+    ),
+    ImageFormat("AVIF", "Avif", (".avif", ".avifs"), _magic(_AVIF)),
 )
 ENDINGS = tuple(ending for kind in FORMATS for ending in kind.endings)
 NAMES = ", ".join(kind.name for kind in FORMATS)
 HEAD = 256  # bytes that are enough to tell
+# Two letters, with which texts begin too: what these say in further bytes of their header.
+_SURE = {
+    "BMP": _magic(rb"BM.{4}.{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
+    "PPM": _magic(rb"P[1-6f]\s+(?:#[^\n]*\n\s*)*\d{1,6}\s+\d{1,6}\s"),
+}
 # What else is found under an image's name: named, so that a user knows what to do with it.
 _OTHERS = {
     "PostScript": rb"%!|\xc5\xd0\xd3\xc6",
@@ -86,6 +98,18 @@ def image_format(content: bytes) -> ImageFormat | None:
     """
     head = bytes(content[:HEAD])
     return next((kind for kind in FORMATS if kind.magic.match(head)), None)
+
+
+def is_image(content: bytes) -> bool:
+    """Whether a file of any name is an image that is read: surely, not by two letters.
+
+    Args:
+        content: The file, or its first ``HEAD`` bytes.
+    """
+    kind = image_format(content)
+    if kind is None:
+        return False
+    return kind.name not in _SURE or bool(_SURE[kind.name].match(bytes(content[:HEAD])))
 
 
 def describe_content(content: bytes) -> str:

@@ -4,6 +4,7 @@ from .parameters import ViewParameters, draw_parameters
 from .prefetcher import Prefetcher, PreparedBatch
 from .ragged import ragged_collate
 from .recipe import RECIPES, ViewRecipe, build_recipes
+from .recipe_steps import recipe_steps
 from .render import render_views
 from .training_size import training_size
 from .two_view_data_preprocessor import TwoViewDataPreprocessor
@@ -21,6 +22,7 @@ __all__ = [
     "build_recipes",
     "draw_parameters",
     "ragged_collate",
+    "recipe_steps",
     "render_views",
     "training_size",
 ]

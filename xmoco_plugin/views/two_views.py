@@ -91,15 +91,10 @@ def view_in_bytes(
         image: (H, W, 3) uint8 BGR.
         recipe, drawn: what is applied: row i of the parameters.
     """
-    top, left, height, width = drawn.box[i].tolist()
-    # With the batch's dimension in front torch sees channels last, which is four times as fast.
-    crop = torch.from_numpy(image[top : top + height, left : left + width])[None]
-    crop = crop.permute(0, 3, 1, 2)
-    crop = F.interpolate(crop, recipe.shape, mode=recipe.interpolation, antialias=True)
-    x = np.ascontiguousarray(crop[0].permute(1, 2, 0).numpy())
+    x = crop_in_bytes(image, recipe, drawn, i)
     # A step reads one buffer and writes the other: the pages of a new one cost as much as a step.
     spare = np.empty_like(x)
-    for step in _steps(recipe, drawn, i):
+    for step in steps_in_bytes(recipe, drawn, i):
         done = step(x, spare)
         x, spare = done, spare if done is x else x
     colours = np.empty((3, *x.shape[:2]), np.uint8)
@@ -107,7 +102,19 @@ def view_in_bytes(
     return colours.transpose(1, 2, 0)
 
 
-def _steps(recipe: ViewRecipe, drawn: ViewParameters, i: int) -> Iterator[Step]:
+def crop_in_bytes(
+    image: np.ndarray, recipe: ViewRecipe, drawn: ViewParameters, i: int = 0
+) -> np.ndarray:
+    """The crop of a view, (h, w, 3) uint8 BGR, contiguous; arguments of :func:`view_in_bytes`."""
+    top, left, height, width = drawn.box[i].tolist()
+    # With the batch's dimension in front torch sees channels last, which is four times as fast.
+    crop = torch.from_numpy(image[top : top + height, left : left + width])[None]
+    crop = crop.permute(0, 3, 1, 2)
+    crop = F.interpolate(crop, recipe.shape, mode=recipe.interpolation, antialias=True)
+    return np.ascontiguousarray(crop[0].permute(1, 2, 0).numpy())
+
+
+def steps_in_bytes(recipe: ViewRecipe, drawn: ViewParameters, i: int = 0) -> Iterator[Step]:
     """What befalls a crop. A step gets pixels and another buffer, and returns the one it filled."""
     grey = bool(drawn.grey[i])
     if grey and recipe.grey_first:

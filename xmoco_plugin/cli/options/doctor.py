@@ -1,11 +1,20 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Looks at this machine and its Python: what is right, and the command that mends what is not.
 
-Ends with status 1 where something must be mended.
+With --data it looks at your data instead, as training will: for pretraining, kNN labels, detection
+or segmentation, as they are laid out. Ends with status 1 where something must be mended.
 """
 
 import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """There are no options beside --help."""
+    """Adds the options."""
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER|FILE",
+        help="your data: images, folders of classes, boxes in COCO format, or masks; default: none",
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="where data.txt gets every name; default: nowhere"
+    )

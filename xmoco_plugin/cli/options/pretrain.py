@@ -24,6 +24,7 @@ NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "seed": (int, 0, 2**31, "of all that is drawn"),
     "gpus": (int, 1, 1024, "processes on this machine, a GPU each"),
     "max_pixels": (int, 1, 10**10, "largest image that is read, height times width"),
+    "bit_depth": (int, 8, 16, "significant bits of 16-bit grey images"),
     "max_unpacked": (float, 1e-3, 1e6, "GB that may come out of an archive"),
     "max_members": (int, 1, 10**9, "files that an archive may list"),
 }

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Looks at the images of a pretraining, and at the labelled ones beside them."""
+"""Looks at the images of a command, and at the labelled ones beside them, with a bar."""
 
 import math
 import os
@@ -33,8 +33,8 @@ def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> ow
 
 def compare_labels(
     labels: str, found: own.Scan, folder: Path, given: dict[str, Any]
-) -> tuple[str, int]:
-    """How many of the labelled images are trained on, in a sentence and as a number.
+) -> tuple[list[str], int]:
+    """How many labelled images there are of each class, in sentences, and how many are trained on.
 
     Raises:
         PretrainError: One of them cannot be read, or most of those that kNN asks for are among
@@ -58,7 +58,8 @@ def compare_labels(
     )
     if shared:
         text += ": without their labels, but kNN will flatter, and kNN chooses the weights"
-    return text, shared
+    rows = [f"labels, {row.part}: {row.text}" for row in own.survey_labels(labels)]
+    return [text, *rows], shared
 
 
 def _asked_and_known(labels: str, labelled: own.Scan) -> str:

@@ -1,0 +1,125 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""`xmoco doctor --data`: what training would see of a folder, for whatever stage it is laid out."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xmoco_plugin.cli import look_at_data, options
+from xmoco_plugin.findings import Finding, table
+
+from ..pretraining import folder
+from ..transfer.drawn import draw, edit
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    """Boxes in COCO format and masks in mmseg's layout, of the same images."""
+    return draw(tmp_path_factory.mktemp("drawn") / "data", train=3, val=2)
+
+
+def rows(data: Path, capsys, out: Path | None = None) -> tuple[str, int]:
+    """What is printed, and the exit status."""
+    words = ["--data", str(data), *(["--out", str(out)] if out else [])]
+    status = 0
+    try:
+        look_at_data.main(options.parse("doctor", words, "xmoco doctor"))
+    except SystemExit as end:
+        status = int(end.code or 0)
+    return capsys.readouterr().out, status
+
+
+def test_images_are_scanned_as_by_pretrain(tmp_path, capsys):
+    folder.draw(tmp_path / "photos", 9)
+    (tmp_path / "photos/notes.txt").write_text("x")
+    (tmp_path / "photos/bad.png").write_bytes(b"")
+    text, status = rows(tmp_path / "photos", capsys, tmp_path / "out")
+    assert status == 0
+    assert "images: 9 readable, 1 unreadable" in text
+    assert "no images: 1 file: .txt 1" in text
+    assert "note  images   1 file cannot be read" in text
+    assert "bad.png: the file is empty (0 bytes)" in (tmp_path / "out/data.txt").read_text()
+    assert not list((tmp_path / "photos").glob("*.jsonl"))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["data.txt"]
+
+
+def test_too_few_images_must_be_mended(tmp_path, capsys):
+    folder.draw(tmp_path / "photos", 2)
+    text, status = rows(tmp_path / "photos", capsys)
+    assert status == 1
+    assert "MEND  images   2 readable images: contrast needs other images" in text
+
+
+def test_folders_of_classes_are_counted_by_class(tmp_path, capsys):
+    for name, count in (("cat", 3), ("dog", 1)):
+        folder.draw(tmp_path / "labels/train" / name, count)
+    folder.draw(tmp_path / "labels/val/dog", 2)
+    (tmp_path / "labels/train/.ipynb_checkpoints").mkdir()
+    text, status = rows(tmp_path / "labels", capsys)
+    assert status == 0
+    assert "ok    train    4 images; 2 classes: cat 3, dog 1" in text
+    assert "ok    val      2 images; 2 classes: cat 0, dog 2" in text
+    assert "note  val      no image of cat" in text
+    text, _ = rows(tmp_path / "labels/train", capsys)
+    assert "ok    labels   4 images; 2 classes: cat 3, dog 1" in text
+    (tmp_path / "labels/val/dgo").mkdir()
+    text, status = rows(tmp_path / "labels", capsys)
+    assert status == 1
+    assert "MEND  data     training and test set differ in their classes: cat, dgo" in text
+
+
+def test_boxes_and_masks_are_looked_at_as_by_transfer(drawn, tmp_path, capsys):
+    text, status = rows(drawn, capsys)  # both layouts: masks have their own names of folders
+    assert status == 0
+    assert "ok    train    3 pairs; 4 classes: ground" in text
+    boxes = tmp_path / "boxes"
+    boxes.mkdir()
+    for name in ("train", "val"):
+        (boxes / name).symlink_to(drawn / name)
+    (boxes / "annotations").mkdir()
+    for name in ("train", "val"):
+        content = (drawn / "annotations" / f"{name}.json").read_text()
+        (boxes / "annotations" / f"instances_{name}.json").write_text(content)
+    edit(boxes / "annotations/instances_val.json", lambda c: c["categories"].reverse())
+    text, status = rows(boxes, capsys)
+    assert status == 0
+    assert "ok    train    3 images, 6 boxes; 3 classes" in text
+    assert "note  val      mended in a copy: 3 classes are listed" in text
+    assert not (boxes / "annotations/val.json").exists()
+    edit(boxes / "annotations/instances_val.json", lambda c: c["images"][0].update(id=1))
+    text, status = rows(boxes, capsys)
+    assert status == 1
+    assert "MEND  val" in text
+    assert "several images one id (1)" in text
+
+
+def test_masks_that_cannot_be_right_must_be_mended(tmp_path, capsys):
+    for stage in ("train", "val"):
+        for part in ("img_dir", "ann_dir"):
+            (tmp_path / part / stage).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "img_dir" / stage / "a.jpg")
+        mask = np.resize(np.array([0, 255], np.uint8), (8, 8))
+        Image.fromarray(mask).save(tmp_path / "ann_dir" / stage / "a.png")
+    (tmp_path / "classes.json").write_text('["land", "water"]')
+    text, status = rows(tmp_path, capsys)
+    assert status == 1
+    assert "water has none; 255, 50.0 % of the pixels, is ignored" in text
+
+
+def test_what_is_not_there_is_named(tmp_path, capsys):
+    text, status = rows(tmp_path / "gone", capsys)
+    assert status == 1
+    assert "there is no such file or folder" in text
+
+
+def test_without_data_the_options_leave_the_machine_to_be_looked_at():
+    assert options.parse("doctor", [], "x") == argparse.Namespace(data=None, out=None)
+
+
+def test_a_row_shows_three_names_and_the_file_all():
+    row = Finding("note", "train", "5 images have no box", tuple("abcde"))
+    assert table([row]) == "note  train    5 images have no box: a, b, c and 2 more"
+    assert table([row], most=None).splitlines()[1:] == [f"{'':<15}{name}" for name in "abcde"]

@@ -1,0 +1,85 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A folder for detection or segmentation, recognised and looked at as a fine-tuning looks at it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.config import ConfigDict
+
+from ..findings import Finding
+from ..untrusted import folders_in, is_hidden
+from . import coco_annotations as coco
+from . import mask_folder as masks
+from .coco_survey import survey as survey_coco
+from .errors import DownstreamError
+from .prepare_masks import survey_masks
+
+STAGES = ("train", "val", "test")
+
+
+def survey_folder(root: Path) -> list[Finding] | None:
+    """What a folder holds for detection (annotations/*.json) or segmentation (img_dir, ann_dir).
+
+    Returns:
+        Rows of the table, where one must be mended with the reason; None for another layout.
+    """
+    if (root / "img_dir").is_dir() and (root / "ann_dir").is_dir():
+        return _masks(root)
+    lists = _lists(root / "annotations") or _lists(root)
+    return [*_boxes(root, lists)] if lists else None
+
+
+def _lists(folder: Path) -> list[Path]:
+    """Annotation files, that of the training first; what is no object with images is none."""
+    if not folder.is_dir():
+        return []
+    files = [
+        folder / name
+        for name in sorted(os.listdir(folder))
+        if name.endswith(".json") and name != masks.CLASSES_FILE and not is_hidden(name)
+    ]
+    return sorted(files, key=lambda file: ("train" not in file.stem, file.stem))
+
+
+def _boxes(root: Path, lists: list[Path]) -> Iterator[Finding]:
+    classes: list[str] = []
+    for file in lists:
+        part = next((stage for stage in STAGES if stage in file.stem), file.stem)
+        try:
+            annotations = coco.read_coco(file)
+            if classes and set(annotations.classes) != set(classes):
+                raise DownstreamError(
+                    f"the class lists differ: {file} has {', '.join(annotations.classes)}, "
+                    f"{lists[0]} has {', '.join(classes)}."
+                )
+            classes = classes or annotations.classes
+            folder = _images_of(root, file, coco.file_name(annotations.images[0]))
+            coco.check_images(annotations, folder)
+            yield from survey_coco(annotations, folder, classes, part)
+        except DownstreamError as error:
+            yield Finding("MEND", part, str(error))
+
+
+def _images_of(root: Path, file: Path, name: str) -> Path:
+    """The folder that holds the first image of a list; the usual one where none does."""
+    stem = file.stem.removeprefix("instances_")
+    usual = [root / stem, root / "images" / stem, root / "images", root]
+    return next((folder for folder in usual if (folder / name).exists()), usual[0])
+
+
+def _masks(root: Path) -> list[Finding]:
+    stages = {
+        stage: [
+            ConfigDict(
+                data_root=str(root),
+                data_prefix=dict(img_path=f"img_dir/{stage}", seg_map_path=f"ann_dir/{stage}"),
+                **masks.LAYOUT,
+            )
+        ]
+        for stage in sorted(folders_in(root / "img_dir"), key=lambda s: (s != "train", s))
+    }
+    try:
+        return survey_masks(stages)[1]
+    except DownstreamError as error:
+        return [Finding("MEND", "masks", str(error))]
