@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "data": {"untrusted", "checkpoint"},
     "views": SHARED,
     "downstream": {"untrusted", "weights", "checkpoint"},
+    "teachers": {"untrusted", "weights", "checkpoint", "export", "evaluation", "precision"},
     "pretraining": {
         "untrusted",
         "weights",
@@ -46,6 +47,7 @@ MAY_IMPORT = {
         *("untrusted", "weights", "_host_loading"),
         *("checkpoint", "data", "distributed", "downstream", "evaluation", "export", "hooks"),
         *("json_lines", "pretraining", "version", "views", "visualization", "_config_scope"),
+        *("teachers",),
     },
     "heads": {"losses", "outputs", "precision"},
     "algorithms": {"momentum", "outputs"} | SHARED,
@@ -66,6 +68,7 @@ MAY_IMPORT = {
         "json_lines",
         "export",
         "log_detail",
+        "teachers",
         "views",
         "visualization",
     }

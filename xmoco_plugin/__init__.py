@@ -23,6 +23,7 @@ with without_unasked(), warnings.catch_warnings():
         losses,
         momentum,
         pretraining,
+        teachers,
         views,
         visualization,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "losses",
     "momentum",
     "pretraining",
+    "teachers",
     "views",
     "visualization",
 ]

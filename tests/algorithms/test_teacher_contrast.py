@@ -112,7 +112,12 @@ def test_the_student_learns_and_the_teacher_is_neither_moved_nor_saved():
     assert all(p.grad is None for p in network.parameters())
     assert all(p.grad is not None for p in model.parameters())
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
-    assert {key.split(".")[0] for key in model.state_dict()} == {"backbone", "neck", "seen", "queue"}
+    assert {key.split(".")[0] for key in model.state_dict()} == {
+        "backbone",
+        "neck",
+        "seen",
+        "queue",
+    }
 
 
 def test_keys_of_the_students_crops_go_through_a_queue_in_order():
@@ -121,7 +126,9 @@ def test_keys_of_the_students_crops_go_through_a_queue_in_order():
     model.ask = lambda view: unit_norm(network(view))
     seen, compared = [], []
     loss = model.head.loss
-    model.head.loss = lambda q, k, keys: (seen.append(k), compared.append(keys), loss(q, k, keys))[2]
+    model.head.loss = lambda q, k, keys: (seen.append(k), compared.append(keys), loss(q, k, keys))[
+        2
+    ]
     for step in range(5):
         model.loss(*batch(4, first=4 * step))
     assert [keys.shape[1] for keys in compared] == [0, 4, 8, 12, 12]
@@ -139,7 +146,7 @@ def test_exports_take_the_backbone():
 
 def test_what_is_missing_is_named():
     images, samples = batch()
-    with pytest.raises(RuntimeError, match="got no stored features.*TeacherHook"):
+    with pytest.raises(RuntimeError, match=r"got no stored features.*TeacherHook"):
         build().loss(images, samples)
     with pytest.raises(RuntimeError, match="got no teacher"):
         build(own_crop=True).loss(images, samples)

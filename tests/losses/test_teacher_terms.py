@@ -23,9 +23,9 @@ def drawn(n=6, dim=5, keys=40, width=None, seed=0):
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
     width = width or dim
-    return tuple(
-        F.normalize(t, dim=d) for t, d in ((draw(n, dim), 1), (draw(n, width), 1))
-    ) + (F.normalize(draw(width, keys), dim=0),)
+    return tuple(F.normalize(t, dim=d) for t, d in ((draw(n, dim), 1), (draw(n, width), 1))) + (
+        F.normalize(draw(width, keys), dim=0),
+    )
 
 
 TERMS = [

@@ -5,7 +5,6 @@ The same command again goes on where it stopped. What it chooses and why: docs/c
 """
 
 import argparse
-import contextlib
 import math
 import os
 import shutil
@@ -27,6 +26,7 @@ from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli import console, exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
+from xmoco_plugin.cli import pretrain_teacher as teacher
 from xmoco_plugin.pretraining import choices as rules
 from xmoco_plugin.untrusted import last_checkpoint, printable
 from xmoco_plugin.visualization.report.config_diff import differences, host_config
@@ -85,7 +85,11 @@ def take_images(
 
 
 def choose(
-    args: argparse.Namespace, given: dict[str, Any], found: own.Scan, folder: Path
+    args: argparse.Namespace,
+    given: dict[str, Any],
+    found: own.Scan,
+    folder: Path,
+    teaching: teacher.Teaching | None = None,
 ) -> tuple[own.Choices, Any, list[str]]:
     """The settings, the backbone's outputs, and what else there is to say.
 
@@ -99,12 +103,15 @@ def choose(
     facts = own.Facts(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1))
     if "crop_scale" in given:
         given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
-    chooser = own.Chooser(facts, {**given, "model": args.model})
+    kind = own.TeacherChooser if teaching else own.Chooser
+    chooser = kind(facts, {**given, "model": args.model})
     chosen = chooser.choices
     chooser.views()
     outputs = own.probe(own.backbone_config(chosen.model, chosen.image_size, 1), chosen.image_size)
     with console.waiting("measuring a training step"):
-        cost = own.measure_step(own.model_config(chosen, outputs), chosen.image_size, device, 8)
+        model = teaching.model(chosen, outputs, True) if teaching else None
+        model = model or own.model_config(chosen, outputs)
+        cost = own.measure_step(model, chosen.image_size, device, 8)
     memory = rules.SHARE * own.free_memory(device) / (1 if on_gpu else facts.processes)
     fits = cost.largest_batch(memory)
     kept = f"{cost.per_image / 1e6:.0f} MB an image, {memory / 1e9:.1f} GB to use"
@@ -139,6 +146,7 @@ def choose(
             if hours > 1
             else f"all epochs: at least {math.ceil(60 * hours)} min",
             f"a checkpoint: {cost.checkpoint / 1e6:,.0f} MB",
+            *([teaching.note] if teaching else []),
         ],
     )
 
@@ -198,7 +206,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         if began.moved_from:
             own.move_texts(folder, began.moved_from)
         return began.epochs
-    chosen, outputs, notes = choose(args, given, found, folder)
+    teaching = teacher.begin(args, given, found)
+    chosen, outputs, notes = choose(args, given, found, folder, teaching)
     lines = own.describe(found, chosen.image_size)
     if args.labels:
         lines.append(compare_labels(args.labels, found, folder, given))
@@ -207,7 +216,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     shown = [*lines, *bad[:SHOWN]]
     if len(bad) > SHOWN:
         shown.append(f"... and {len(bad) - SHOWN:,} more: {folder / 'scan.txt'}")
-    start = own.first_weights(args.init, chosen, outputs, folder) if args.init else None
+    student = teaching.model(chosen, outputs) if teaching else None
+    start = args.init and own.first_weights(args.init, chosen, outputs, folder, student)
     cfg = own.run_config(
         *(chosen, outputs, folder, args.labels, given.get("seed", 0)),
         amp=get_device() == "cuda",
@@ -215,6 +225,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         load_from=start,
         max_pixels=given.get("max_pixels"),
     )
+    cfg = teaching.configure(cfg, chosen, outputs) if teaching else cfg
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))
     table = Table("setting", "value", "why", box=None, pad_edge=False)
     for row in chosen.rows():
@@ -225,6 +236,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     screen.print(table)
     if few := own.outlook(len(found.good)):
         print(few)
+    if teaching:
+        teaching.teach(cfg, folder, chosen.workers)
     write_text(folder / "config.py", cfg.pretty_text)
     return chosen.epochs
 
@@ -252,24 +265,8 @@ def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock, verbose: bool
             lock.note(training.pid)
             return training.wait()
         except BaseException:  # Ctrl-C above all: the training does not outlive it
-            _end(training)
+            processes.end(training)
             raise
-
-
-def _end(training: subprocess.Popen) -> None:
-    """Ends a training: a terminal's Ctrl-C has reached it too, else it is asked, at last made to.
-
-    Several processes are ended by the launcher, which is killed only when it has had the time.
-    """
-    try:
-        for ask, seconds in ((None, 3), (training.terminate, 40)):
-            if ask is not None:
-                ask()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                training.wait(seconds)
-                return
-    finally:  # a second Ctrl-C as well
-        training.kill()
 
 
 def _ask_disk(folder: Path, needed: int, what: str) -> None:

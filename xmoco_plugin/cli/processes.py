@@ -1,7 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """How one command starts another, in processes of their own."""
 
+import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,3 +29,19 @@ def command(name: str, arguments: Sequence[str], processes: int = 1) -> list[str
     options = [word for key, value in launcher.items() for word in (f"--{key}", value)]
     run = [sys.executable, "-m", "torch.distributed.run", *options, str(DOOR), name]
     return [*run, "--launcher", "pytorch", *arguments]
+
+
+def end(training: subprocess.Popen) -> None:
+    """Ends a training: a terminal's Ctrl-C has reached it too, else it is asked, at last made to.
+
+    Several processes are ended by the launcher, which is killed only when it has had the time.
+    """
+    try:
+        for ask, seconds in ((None, 3), (training.terminate, 40)):
+            if ask is not None:
+                ask()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                training.wait(seconds)
+                return
+    finally:  # a second Ctrl-C as well
+        training.kill()

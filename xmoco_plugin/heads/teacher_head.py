@@ -53,9 +53,7 @@ class TeacherHead(BaseModule):
         """Whether a term compares the student's embeddings with the teacher's keys."""
         return self.relation is not None or self.cosine is not None
 
-    def loss(
-        self, q: torch.Tensor, k: torch.Tensor, keys: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def loss(self, q: torch.Tensor, k: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
         """The weighted terms.
 
         Args:

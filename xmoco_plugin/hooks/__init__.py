@@ -13,6 +13,7 @@ from .progress_hook import ProgressHook
 from .progressive_size_hook import ProgressiveSizeHook
 from .run_summary_hook import RunSummaryHook
 from .skipped_images_hook import SkippedImagesHook
+from .teacher_hook import TeacherHook
 from .train_mode_precise_bn_hook import TrainModePreciseBNHook
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "ProgressiveSizeHook",
     "RunSummaryHook",
     "SkippedImagesHook",
+    "TeacherHook",
     "TrainModePreciseBNHook",
 ]

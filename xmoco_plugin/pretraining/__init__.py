@@ -32,6 +32,7 @@ from .run_folder import (
 from .run_lock import LOCK, RunLock
 from .scan import Scan, check_number, describe, overlap, scan_images
 from .sources import check_source, is_archive, list_images
+from .teaching import TeacherChooser, teacher_model_config, with_teacher
 
 __all__ = [
     "ANOTHER",
@@ -45,6 +46,7 @@ __all__ = [
     "RunLock",
     "RunSettings",
     "Scan",
+    "TeacherChooser",
     "backbone_config",
     "base_config",
     "check_files",
@@ -74,6 +76,8 @@ __all__ = [
     "run_config",
     "run_settings",
     "scan_images",
+    "teacher_model_config",
     "unfit_for_configs",
+    "with_teacher",
     "write_list",
 ]

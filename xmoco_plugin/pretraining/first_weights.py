@@ -1,5 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from pathlib import Path
+from typing import Any
 
 from mmpretrain.registry import MODELS
 
@@ -13,13 +14,20 @@ from .run_config import model_config
 KEY_ENCODERS = ("encoder_k.module.0.", "momentum_encoder.module.0.")
 
 
-def first_weights(init: str, choices: Choices, outputs: Outputs, folder: Path) -> str:
+def first_weights(
+    init: str,
+    choices: Choices,
+    outputs: Outputs,
+    folder: Path,
+    model_settings: dict[str, Any] | None = None,
+) -> str:
     """Write a checkpoint with a given backbone in both encoders; neck and queue start anew.
 
     Args:
         init: A checkpoint of ours or of another library, see ``export.find_backbone``.
         choices, outputs: Of the run.
         folder: Of the run.
+        model_settings: Config of the algorithm. Defaults to that of :func:`model_config`.
 
     Returns:
         The file, for ``load_from``.
@@ -28,7 +36,7 @@ def first_weights(init: str, choices: Choices, outputs: Outputs, folder: Path) -
         CheckpointError: It holds another backbone.
     """
     given = find_backbone(read_weights(init)).state
-    model = MODELS.build(model_config(choices, outputs))
+    model = MODELS.build(model_settings or model_config(choices, outputs))
     difference = compare_state(model.backbone.state_dict(), given)
     if difference.missing or difference.mismatched:
         raise CheckpointError(

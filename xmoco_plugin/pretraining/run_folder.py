@@ -31,6 +31,7 @@ READ = (
     *(CONFIG, OPENING, FIRST, FILES, DIGESTS, "options.json", "scan.txt", "last_checkpoint"),
     *("summary.json", "summary_maps.npz", "summary.png", "first_batch.png", "report.html"),
     *("next_steps.md", "backbone.pth", "backbone.safetensors", *FINE_TUNING, *APPENDED),
+    *("teacher.pth", "teacher_features.bin"),
 )
 EPOCH = re.compile(r"epoch_(\d{1,9})\.pth")
 ANOTHER = (
