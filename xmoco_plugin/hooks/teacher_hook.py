@@ -1,10 +1,10 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-from __future__ import annotations
-
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
@@ -12,9 +12,12 @@ from mmpretrain.registry import HOOKS
 from ..distributed import unwrapped
 from ..log_detail import DETAIL
 from ..teachers import KeyBank, StoredFeatures, as_pixels, read_lesson
+from ..teachers.from_config import lesson_of_config
 from ..teachers.lesson import FEATURES, FILE, Lesson
+from ..visualization import kept_randomness
 
 STATE = "teacher"  # of this hook in the message hub: kNN of the student before training
+PAUSE = 1.0  # seconds between two looks for the files that another process makes
 ON_DEVICE = 0.1  # share of the device's free memory that the keys may take (ours)
 
 
@@ -22,8 +25,9 @@ ON_DEVICE = 0.1  # share of the device's free memory that the keys may take (our
 class TeacherHook(Hook):
     """Hands a ``TeacherContrast`` its teacher, and says how far the student has come.
 
-    ``xmoco pretrain --teacher`` writes both files. With ``features`` the keys of all images are
-    made of them before the first step; without, the teacher in ``file`` is asked in every step.
+    ``xmoco pretrain --teacher`` writes both files; where a config names a ``teacher``, they are
+    made before the first step, and kept. With ``features`` the keys of all images are made of them;
+    without, the teacher in ``file`` is asked in every step.
     After each validation the log says which share of the way from the untrained student to the
     teacher its kNN has gone.
 
@@ -32,6 +36,10 @@ class TeacherHook(Hook):
         features: its stored features, or None to ask it in each step.
         knn: the teacher's own kNN on the images of the validation, percent; None: not known.
         metric: of the validation, percent.
+        teacher: a checkpoint, or a name of mmpretrain or timm, where the files are to be made.
+        teacher_size: side of the images that it sees, in pixels.
+        network: which network is in the teacher's file, where that does not say.
+        fetch: whether a named teacher's weights may be fetched, under their licence.
 
     Raises:
         TeacherError: a file that cannot be read, or belongs to other images or another teacher.
@@ -46,7 +54,13 @@ class TeacherHook(Hook):
         features: str | None = FEATURES,
         knn: float | None = None,
         metric: str = "accuracy/top1",
+        teacher: str | None = None,
+        teacher_size: int = 224,
+        network: str | None = None,
+        fetch: bool = False,
     ) -> None:
+        self.teacher, self.teacher_size = teacher, teacher_size
+        self.network, self.fetch = network, fetch
         self.file, self.features = file, features
         self.knn, self.metric = knn, metric
         self._training = False  # a validation or test may come without
@@ -59,6 +73,9 @@ class TeacherHook(Hook):
             )
         device = next(model.parameters()).device
         folder = Path(runner.work_dir)
+        if self.teacher is not None:
+            with kept_randomness():  # whether the files are there or made, the run draws the same
+                self._prepare(runner, folder, model, device)
         lesson = read_lesson(folder / Path(self.file).expanduser())
         if lesson.projection.basis.shape[1] != model.feat_dim:
             raise ValueError(
@@ -97,6 +114,26 @@ class TeacherHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         self._training = False
+
+    def _prepare(self, runner: Runner, folder: Path, model: Any, device: torch.device) -> None:
+        """Have the files made by the first process; no collective waits so long."""
+        settings = runner.cfg.train_dataloader
+        if is_main_process():
+            lesson_of_config(
+                folder,
+                str(self.teacher),
+                self.teacher_size,
+                model.feat_dim,
+                settings.dataset,
+                device,
+                own_crop=self.features is None,
+                network=self.network,
+                fetch=self.fetch,
+                workers=settings.get("num_workers", 0),
+                say=runner.logger.info,
+            )
+        while not (folder / FILE).is_file():
+            time.sleep(PAUSE)
 
     @staticmethod
     def _bank(lesson: Lesson, path: Path, device: torch.device) -> KeyBank:

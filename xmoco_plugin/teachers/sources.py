@@ -86,6 +86,7 @@ def open_file(
     backbone = _build(chosen, path)
     state = _weights(checkpoint, chosen, backbone, path)
     backbone.load_state_dict(state, strict=False)
+    backbone.eval()  # which returns None in many of them
     mean = tuple(mean or pixels.get("mean") or MEAN)
     std = tuple(std or pixels.get("std") or STD)
     return Source(

@@ -118,13 +118,14 @@ def _of_timm(name: str) -> Offer | None:
     facts = timm.models.get_pretrained_cfg(name)
     if facts is None or not (facts.url or facts.hf_hub_id):
         return None
-    if facts.url:
-        url, place = facts.url, cached_file(facts.url)
-    else:  # many files there have one name
+    if facts.hf_hub_id:  # in timm's own names, which older addresses are not; many have one name
         url = HUB.format(name=facts.hf_hub_id)
         place = cached_file(f"https://x/timm-{facts.hf_hub_id.rsplit('/', 1)[-1]}.safetensors")
+    else:
+        url, place = facts.url, cached_file(facts.url)
     with torch.device("meta"):
         model = timm.create_model(name.split(".")[0])
+    fixed = facts.fixed_input_size and not backbone.get("dynamic_img_size")
     return Offer(
         name=name,
         library="timm",
@@ -135,7 +136,7 @@ def _of_timm(name: str) -> Offer | None:
         licence=facts.license or "not stated by timm: ask where they are from",
         mean=tuple(255 * v for v in facts.mean),
         std=tuple(255 * v for v in facts.std),
-        size=facts.input_size[-1] if facts.fixed_input_size else None,
+        size=facts.input_size[-1] if fixed else None,
     )
 
 
