@@ -94,6 +94,9 @@ def test_files_of_another_teacher_or_set_stop_the_run(tmp_path, teacher):
     next(h for h in runner.hooks if type(h).__name__ == "TeacherHook").teacher_size = 12
     with pytest.raises(TeacherError, match=r"net.pth at 8 px and 16 images; this run has .* 12 px"):
         runner.train()
+    (tmp_path / FEATURES).rename(tmp_path / "away")
+    with pytest.raises(TeacherError, match=r"teacher_features.bin is not there.*Put it back"):
+        run(tmp_path, teacher).train()
     (tmp_path / FILE).unlink()
     torch.save({"state_dict": {"a.weight": torch.randn(2, 2)}}, tmp_path / FILE)
     with pytest.raises(TeacherError, match="does not say what a teacher's features are"):

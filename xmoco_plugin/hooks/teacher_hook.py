@@ -11,9 +11,10 @@ from mmpretrain.registry import HOOKS
 
 from ..distributed import unwrapped
 from ..log_detail import DETAIL
-from ..teachers import KeyBank, StoredFeatures, as_pixels, read_lesson
+from ..teachers import KeyBank, StoredFeatures, TeacherError, as_pixels, read_lesson
 from ..teachers.from_config import lesson_of_config
 from ..teachers.lesson import FEATURES, FILE, Lesson
+from ..untrusted import printable
 from ..visualization import kept_randomness
 
 STATE = "teacher"  # of this hook in the message hub: kNN of the student before training
@@ -137,7 +138,12 @@ class TeacherHook(Hook):
 
     @staticmethod
     def _bank(lesson: Lesson, path: Path, device: torch.device) -> KeyBank:
-        keys = StoredFeatures(path, lesson.belongs).project(lesson.projection)
+        if not path.is_file():
+            raise TeacherError(
+                f"{printable(path)} is not there: it holds the teacher's features of all images. "
+                "Put it back, or start a run of its own: another --out"
+            )
+        keys = StoredFeatures(path, lesson.belongs).project(lesson.projection.__call__)
         if device.type == "cuda":
             free = torch.cuda.mem_get_info(device)[0]
             if keys.numel() * keys.element_size() <= ON_DEVICE * free:
