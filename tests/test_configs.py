@@ -22,7 +22,8 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 # Those of fine-tuning have their own tests: tests/transfer, tests/test_classifier_configs.py.
 ELSEWHERE = {"_base_", "detection", "linear", "segmentation", "semi"}
 EVERY = sorted(f for f in CONFIGS.rglob("*.py") if not ELSEWHERE & set(f.parts))
-FILES = [f for f in EVERY if f.parent.name != "plug_in"]  # those train in tests/plug_in
+# Those train in tests/plug_in and tests/teachers.
+FILES = [f for f in EVERY if f.parent.name not in ("plug_in", "teacher")]
 
 
 @pytest.fixture(params=FILES, ids=lambda f: str(f.relative_to(CONFIGS)))

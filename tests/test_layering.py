@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "data": {"untrusted", "checkpoint", "findings"},
     "views": SHARED,
     "downstream": {"untrusted", "weights", "checkpoint", "findings"},
+    "teachers": {"untrusted", "weights", "checkpoint", "export", "evaluation", "precision"},
     "pretraining": {
         "findings",
         "untrusted",
@@ -50,6 +51,7 @@ MAY_IMPORT = {
         *("checkpoint", "data", "distributed", "downstream", "evaluation", "export", "hooks"),
         *("json_lines", "pretraining", "version", "views", "visualization", "_config_scope"),
         "findings",
+        *("teachers",),
     },
     "heads": {"losses", "outputs", "precision"},
     "algorithms": {"momentum", "outputs"} | SHARED,
@@ -70,6 +72,7 @@ MAY_IMPORT = {
         "json_lines",
         "export",
         "log_detail",
+        "teachers",
         "views",
         "visualization",
     }

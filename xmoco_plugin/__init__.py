@@ -23,6 +23,7 @@ with without_unasked(), warnings.catch_warnings():
         losses,
         momentum,
         pretraining,
+        teachers,
         views,
         visualization,
     )
@@ -48,6 +49,7 @@ __all__ = [
     "losses",
     "momentum",
     "pretraining",
+    "teachers",
     "views",
     "visualization",
 ]

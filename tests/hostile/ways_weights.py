@@ -17,6 +17,13 @@ WEIGHTS = [
         lambda s, f: ["--data", s.images, "--out", s.here / "run", "--init", f, *RUN],
         "w.pth",
     ),
+    Way(
+        "pretrain",
+        "--teacher",
+        kinds.WEIGHTS,
+        lambda s, f: ["--data", s.images, "--out", s.here / "run", "--teacher", f, *RUN],
+        "w.pth",
+    ),
     Way("train", "--resume", kinds.WEIGHTS, lambda s, f: [s.config, "--resume", f], "w.pth"),
     *(
         Way("export_backbone", f"--to {to}", kinds.WEIGHTS, export(to), "w.pth")

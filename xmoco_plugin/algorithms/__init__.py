@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from .regularized_densecl import RegularizedDenseCL
 from .regularized_simclr import RegularizedSimCLR
+from .teacher_contrast import TeacherContrast
 from .xmoco import XMoCo
 
-__all__ = ["RegularizedDenseCL", "RegularizedSimCLR", "XMoCo"]
+__all__ = ["RegularizedDenseCL", "RegularizedSimCLR", "TeacherContrast", "XMoCo"]

@@ -25,6 +25,7 @@ from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli import console, exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
+from xmoco_plugin.cli import pretrain_teacher as teacher
 from xmoco_plugin.cli.pretrain_data import compare_labels, look
 from xmoco_plugin.pretraining import choices as rules
 from xmoco_plugin.untrusted import printable
@@ -68,7 +69,11 @@ def take_images(
 
 
 def choose(
-    args: argparse.Namespace, given: dict[str, Any], found: own.Scan, folder: Path
+    args: argparse.Namespace,
+    given: dict[str, Any],
+    found: own.Scan,
+    folder: Path,
+    teaching: teacher.Teaching | None = None,
 ) -> tuple[own.Choices, Any, list[str]]:
     """The settings, the backbone's outputs, and what else there is to say.
 
@@ -82,12 +87,15 @@ def choose(
     facts = own.Facts(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1))
     if "crop_scale" in given:
         given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
-    chooser = own.Chooser(facts, {**given, "model": args.model}, pretrained=bool(args.init))
+    kind = own.TeacherChooser if teaching else own.Chooser
+    chooser = kind(facts, {**given, "model": args.model}, pretrained=bool(args.init))
     chosen = chooser.choices
     chooser.views()
     outputs = own.probe(own.backbone_config(chosen.model, chosen.image_size, 1), chosen.image_size)
     with console.waiting("measuring a training step"):
-        cost = own.measure_step(own.model_config(chosen, outputs), chosen.image_size, device, 8)
+        model = teaching.model(chosen, outputs, True) if teaching else None
+        model = model or own.model_config(chosen, outputs)
+        cost = own.measure_step(model, chosen.image_size, device, 8)
     memory = rules.SHARE * own.free_memory(device) / (1 if on_gpu else facts.processes)
     fits = cost.largest_batch(memory)
     kept = f"{cost.per_image / 1e6:.0f} MB an image, {memory / 1e9:.1f} GB to use"
@@ -122,6 +130,7 @@ def choose(
             if hours > 1
             else f"all epochs: at least {math.ceil(60 * hours)} min",
             f"a checkpoint: {cost.checkpoint / 1e6:,.0f} MB",
+            *([teaching.note] if teaching else []),
         ],
     )
 
@@ -160,7 +169,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         if args.keep_going:
             own.go_on_anyway(folder, began.config)
         return began.epochs
-    chosen, outputs, notes = choose(args, given, found, folder)
+    teaching = teacher.begin(args, given, found)
+    chosen, outputs, notes = choose(args, given, found, folder, teaching)
     lines, known = own.describe(found, chosen.image_size), 0
     if args.labels:
         said, known = compare_labels(args.labels, found, folder, given)
@@ -170,7 +180,10 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     shown = [*lines, *bad[:SHOWN]]
     if len(bad) > SHOWN:
         shown.append(f"... and {len(bad) - SHOWN:,} more: {folder / 'scan.txt'}")
-    start = args.init and own.first_weights(args.init, chosen, outputs, folder, args.prefix)
+    student = teaching.model(chosen, outputs) if teaching else None
+    start = args.init and own.first_weights(
+        args.init, chosen, outputs, folder, args.prefix, student
+    )
     cfg = own.run_config(
         *(chosen, outputs, folder, args.labels, given.get("seed", 0)),
         amp=get_device() == "cuda",
@@ -181,6 +194,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         keep_going=args.keep_going,
         bit_depth=found.bit_depth,
     )
+    cfg = teaching.configure(cfg, chosen, outputs) if teaching else cfg
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))
     table = Table("setting", "value", "why", box=None, pad_edge=False)
     for row in chosen.rows():
@@ -192,6 +206,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     for advice in (own.outlook, own.better_start):
         if not args.init and (said := advice(len(found.good))):
             print(said)
+    if teaching:
+        teaching.teach(cfg, folder, chosen.workers)
     write_text(folder / "config.py", cfg.pretty_text)
     return chosen.epochs
 

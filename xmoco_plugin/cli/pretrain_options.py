@@ -11,8 +11,10 @@ import torch
 
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import CheckpointError, write_text
+from xmoco_plugin.cli import pretrain_teacher as teacher
 from xmoco_plugin.cli.options.pretrain import all_of
 from xmoco_plugin.export import find_backbone, read_weights
+from xmoco_plugin.teachers import looks_like_a_file
 from xmoco_plugin.untrusted import FileRefusedError, printable, read_json_object
 
 MOST = 12  # options that a message names
@@ -42,7 +44,10 @@ def check(args: argparse.Namespace) -> None:
             find_backbone(read_weights(args.init), prefix=args.prefix, like=_wanted(args))
         except CheckpointError as error:
             found.append(f"--init: {error}")
-    if own.is_mocov3_vit(args.model):
+    found += teacher.check(args)
+    if args.teacher and "momentum" in args.given:
+        found.append("--momentum: with a --teacher there is no key encoder that it could move.")
+    if own.is_mocov3_vit(args.model) and not args.teacher:
         found += [
             f"--{name.replace('_', '-')}: {own.VIT_SMALL} is trained as in MoCo v3, which has none."
             for name in ("queue_len", "momentum")
@@ -74,7 +79,9 @@ def claim(folder: Path, args: argparse.Namespace) -> None:
     options = {**vars(args), **args.given, "data": [os.path.abspath(d) for d in args.data]}
     for name in ("labels", "init"):
         options[name] = options[name] and os.path.abspath(os.path.expanduser(options[name]))
-    unasked = ("out", "given", "verbose", "keep_going")
+    if args.teacher and looks_like_a_file(args.teacher):
+        options["teacher"] = os.path.abspath(os.path.expanduser(args.teacher))
+    unasked = ("out", "given", "verbose", "keep_going", "yes")
     options = {k: v for k, v in options.items() if v is not None and k not in unasked}
     file = folder / "options.json"
     # Before there is a config nothing has been trained, and a refused start may be mended.

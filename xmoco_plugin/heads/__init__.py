@@ -2,6 +2,13 @@
 from .regularized_head import RegularizedHead
 from .regularized_swav_head import RegularizedSwAVHead
 from .similarity_terms import SimilarityTerms
+from .teacher_head import TeacherHead
 from .xmoco_head import XMoCoHead
 
-__all__ = ["RegularizedHead", "RegularizedSwAVHead", "SimilarityTerms", "XMoCoHead"]
+__all__ = [
+    "RegularizedHead",
+    "RegularizedSwAVHead",
+    "SimilarityTerms",
+    "TeacherHead",
+    "XMoCoHead",
+]

@@ -16,6 +16,7 @@ from .resumed_hook import ResumedHook
 from .run_summary_hook import RunSummaryHook
 from .skipped_images_hook import SkippedImagesHook
 from .stop_when_worse_hook import StopWhenWorseHook
+from .teacher_hook import TeacherHook
 from .train_mode_precise_bn_hook import TrainModePreciseBNHook
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "RunSummaryHook",
     "SkippedImagesHook",
     "StopWhenWorseHook",
+    "TeacherHook",
     "TrainModePreciseBNHook",
 ]

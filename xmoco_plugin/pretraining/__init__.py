@@ -35,6 +35,7 @@ from .scan import Scan, check_number, describe, overlap, scan_images
 from .sources import check_source, is_archive, list_images
 from .start import STOPPED, go_on_anyway, handed_over, stopped
 from .survey import survey_images, survey_labels
+from .teaching import TeacherChooser, teacher_model_config, with_teacher
 
 __all__ = [
     "ANOTHER",
@@ -49,6 +50,7 @@ __all__ = [
     "RunLock",
     "RunSettings",
     "Scan",
+    "TeacherChooser",
     "backbone_config",
     "backbone_weights",
     "base_config",
@@ -87,6 +89,8 @@ __all__ = [
     "stopped",
     "survey_images",
     "survey_labels",
+    "teacher_model_config",
     "unfit_for_configs",
+    "with_teacher",
     "write_list",
 ]

@@ -1,5 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from pathlib import Path
+from typing import Any
 
 from mmpretrain.registry import MODELS
 
@@ -15,7 +16,12 @@ KEY_ENCODERS = ("encoder_k.module.0.", "momentum_encoder.module.0.")
 
 
 def first_weights(
-    init: str, choices: Choices, outputs: Outputs, folder: Path, prefix: str | None = None
+    init: str,
+    choices: Choices,
+    outputs: Outputs,
+    folder: Path,
+    prefix: str | None = None,
+    model_settings: dict[str, Any] | None = None,
 ) -> str:
     """Write a checkpoint with a given backbone in both encoders; neck and queue start anew.
 
@@ -24,6 +30,7 @@ def first_weights(
         choices, outputs: Of the run.
         folder: Of the run.
         prefix: Of the backbone's keys, where they are not found.
+        model_settings: Config of the algorithm. Defaults to that of :func:`model_config`.
 
     Returns:
         The file, for ``load_from``.
@@ -31,7 +38,7 @@ def first_weights(
     Raises:
         CheckpointError: It holds another backbone.
     """
-    model = MODELS.build(model_config(choices, outputs))
+    model = MODELS.build(model_settings or model_config(choices, outputs))
     found = find_backbone(read_weights(init), prefix=prefix, like=model.backbone.state_dict())
     given = found.state
     if found.note:

@@ -32,6 +32,7 @@ READ = (
     *(CONFIG, OPENING, FIRST, FILES, DIGESTS, "options.json", "scan.txt", "last_checkpoint"),
     *("summary.json", "summary_maps.npz", "summary.png", "first_batch.png", "report.html"),
     *("next_steps.md", STOPPED, "backbone.pth", "backbone.safetensors", *FINE_TUNING, *APPENDED),
+    *("teacher.pth", "teacher_features.bin"),
 )
 ANOTHER = (
     "Put it back as it was, or start a run of its own: another --out, with --init and the "

@@ -1,4 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from .one_view import OneView
 from .pack_ragged_inputs import PackRaggedInputs
 from .parameters import ViewParameters, draw_parameters
 from .prefetcher import Prefetcher, PreparedBatch
@@ -12,6 +13,7 @@ from .two_views import TwoViews
 
 __all__ = [
     "RECIPES",
+    "OneView",
     "PackRaggedInputs",
     "Prefetcher",
     "PreparedBatch",

@@ -4,7 +4,10 @@ from typing import Any
 
 from .recipe import build_recipes
 
-CROPS = ("RandomResizedCrop", "TwoViews", "TwoViewDataPreprocessor", "ProgressiveSizeHook")
+CROPS = (
+    *("RandomResizedCrop", "TwoViews", "OneView", "TwoViewDataPreprocessor"),
+    "ProgressiveSizeHook",
+)
 
 
 def training_size(cfg: Mapping[str, Any]) -> tuple[int, str] | None:

@@ -59,14 +59,18 @@ def cached_file(url: str) -> Path:
     return Path(torch.hub.get_dir(), "checkpoints", _file_name(url))
 
 
-def fetch(url: str) -> Path:
+def fetch(url: str, place: Path | None = None) -> Path:
     """Fetches the file of a URL, unless the cache has it.
 
     Where several processes train, the first fetches and the others wait for it. A process on
     another machine then fetches its own.
 
+    Args:
+        url: Of the file.
+        place: Where to; default: torch hub's cache, under the name in the URL.
+
     Returns:
-        Its place in torch hub's cache.
+        Its place.
 
     Raises:
         CheckpointError: As :func:`check_url`; or it cannot be fetched, is too large, or is not
@@ -74,17 +78,17 @@ def fetch(url: str) -> Path:
     """
     rank, world = get_dist_info()
     if world == 1:
-        return _fetch(url)
+        return _fetch(url, place)
     outcome: list[Any] = [None]
     if rank == 0:
         try:
-            _fetch(url)
+            _fetch(url, place)
         except CheckpointError as error:
             outcome = [str(error)]
     broadcast_object_list(outcome)
     if outcome[0] is not None:
         raise CheckpointError(outcome[0])
-    return _fetch(url)
+    return _fetch(url, place)
 
 
 def check_hash(path: Path, name: str) -> None:
@@ -116,9 +120,9 @@ def shown_url(url: str) -> str:
     return printable(re.sub(r"//[^/@\s]*@", "//...@", url))
 
 
-def _fetch(url: str) -> Path:
+def _fetch(url: str, place: Path | None) -> Path:
     check_url(url)
-    target = cached_file(url)
+    target = cached_file(url) if place is None else place
     if target.exists():
         print_log(
             f"{shown_url(url)} is in the cache: {target} (remove it to fetch it anew)", "current"

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .parser import describe_unknown, option_names
+from .parser import describe_unknown, one_of, option_names
 from .shared import add_prefix, add_verbose, refuse
 
 NUMBERS: dict[str, tuple[type, float, float, str]] = {
@@ -21,6 +21,7 @@ NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "lr": (float, 1e-9, 1000, "learning rate"),
     "crop_scale": (float, 1e-3, 1, "smallest share of an image that a view is cut from"),
     "workers": (int, 0, 1024, "processes that load images"),
+    "teacher_size": (int, 8, 4096, "side of the images that the teacher sees, px"),
     "seed": (int, 0, 2**31, "of all that is drawn"),
     "gpus": (int, 1, 1024, "processes on this machine, a GPU each"),
     "max_pixels": (int, 1, 10**10, "largest image that is read, height times width"),
@@ -29,12 +30,14 @@ NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "max_members": (int, 1, 10**9, "files that an archive may list"),
 }
 DEFAULTS = {
+    "teacher_size": "224 with a GPU, 96 without",
     "seed": "0",
     "gpus": "1",
     "max_pixels": "128,000,000",
     "max_unpacked": "10, or 20 times the archive's size",
     "max_members": "5,000,000",
 }  # the others are chosen by the data
+TEACHER_VIEWS = ("stored", "crop")
 LOCK = ".pretrain.lock"  # what another command that holds the folder has put there
 KNOWN_ONLY = True  # other words are mistakes, said with all others
 
@@ -62,6 +65,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="train to the end although kNN has become worse than that of --init; default: stop",
     )
     add_prefix(parser, "--init")
+    add_teacher(parser)
     add_verbose(parser)
     for name, (_, low, high, meaning) in NUMBERS.items():
         default = DEFAULTS.get(name, "chosen, and said with the reason")
@@ -70,6 +74,33 @@ def add(parser: argparse.ArgumentParser) -> None:
             metavar="N",
             help=f"{meaning}, {low:,} to {high:,}; default: {default}",
         )
+
+
+def add_teacher(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of a frozen teacher."""
+    parser.add_argument(
+        "--teacher",
+        metavar="NAME|FILE",
+        help="network to learn from: a checkpoint, or a name of mmpretrain or timm; default: none",
+    )
+    parser.add_argument(
+        "--teacher-model",
+        metavar="NAME",
+        help="which network is in the teacher's file; default: what the file says",
+    )
+    parser.add_argument(
+        "--teacher-views",
+        type=one_of(TEACHER_VIEWS),
+        choices=TEACHER_VIEWS,
+        help="ask the teacher once for each image, or for each of the student's crops; default: "
+        "stored",
+    )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="go on where the command would ask: fetching a teacher under its licence, or training "
+        "with one that knows nothing of the images; default: ask",
+    )
 
 
 def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -96,6 +127,16 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     args.given = {}
     for name in NUMBERS:
         found += read_number(name, getattr(args, name), args.given)
+    if not args.teacher:
+        found += [
+            f"{option}: there is no --teacher."
+            for option, value in (
+                ("--teacher-model", args.teacher_model),
+                ("--teacher-views", args.teacher_views),
+                ("--teacher-size", args.teacher_size),
+            )
+            if value is not None
+        ]
     del args.extra
     if found:
         refuse(parser, all_of(found))

@@ -168,7 +168,7 @@ def _plain(loader: dict, preprocessor: dict) -> dict:
         kind = str(step["type"]).split(".")[-1]
         if kind == "MultiView":
             size = _crop_size(step.get("transforms") or ())
-        elif kind == "TwoViews":
+        elif kind in ("TwoViews", "OneView"):
             size = _recipe_size(TRANSFORMS, step)
         elif kind.startswith("Pack") and kind != "PackInputs" and not views:
             size = _recipe_size(MODELS, preprocessor)

@@ -1,0 +1,175 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A student against a frozen teacher: who learns, what is drawn, what a checkpoint holds."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from tests import models  # noqa: F401  (registers TinyEncoder)
+from tests.multiprocess import run_processes
+from xmoco_plugin.export import find_backbone
+from xmoco_plugin.losses import teacher_relation
+from xmoco_plugin.precision import unit_norm
+from xmoco_plugin.teachers import KeyBank
+
+DIM, KEYS, IMAGES = 8, 12, 30
+
+
+def build(seed: int = 0, norm: bool = False, **options) -> nn.Module:
+    """A tiny student in float64."""
+    torch.manual_seed(seed)
+    neck = dict(type="MoCoV2Neck", in_channels=16, hid_channels=12, out_channels=DIM)
+    settings = dict(
+        type="TeacherContrast",
+        backbone=dict(type="TinyEncoder", norm=norm),
+        neck=neck,
+        head=dict(type="TeacherHead", consistency=dict(), cosine=dict()),
+        feat_dim=DIM,
+        num_keys=KEYS,
+    )
+    return MODELS.build(settings | options).double().train()
+
+
+def bank(seed: int = 1) -> KeyBank:
+    generator = torch.Generator().manual_seed(seed)
+    return KeyBank(F.normalize(torch.randn(IMAGES, DIM, generator=generator).double(), dim=1))
+
+
+def batch(n: int = 4, first: int = 0, seed: int = 0):
+    """One view of n images (n, 3, 6, 6), and their samples."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(first + n, 3, 6, 6, generator=generator, dtype=torch.float64)[first:]
+    return [images], [SimpleNamespace(sample_idx=first + i) for i in range(n)]
+
+
+def teacher() -> nn.Module:
+    """(n, 3, 6, 6) -> keys (n, DIM), of a network with BatchNorm."""
+    torch.manual_seed(5)
+    return nn.Sequential(
+        nn.Conv2d(3, DIM, 3), nn.BatchNorm2d(DIM), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ).double()
+
+
+def test_the_loss_is_the_terms_of_the_own_and_of_the_drawn_keys():
+    model = build(head=dict(type="TeacherHead"))
+    model.bank = bank()
+    drawn = []
+    draw = model.bank.draw
+    model.bank.draw = lambda *args: drawn.append(draw(*args)) or drawn[-1]
+    images, samples = batch()
+    q = unit_norm(model.neck(model.backbone(images[0]))[0])
+    found = model.loss(images, samples)
+    assert drawn[0].shape == (DIM, KEYS)
+    expected = teacher_relation(q, model.bank.keys[:4], drawn[0])
+    torch.testing.assert_close(found["loss_relation"], expected)
+    assert found.keys() == {"loss_relation"}
+
+
+def test_each_step_compares_with_other_keys_and_a_resumed_run_with_the_same():
+    images, samples = batch()
+    first = build()
+    first.bank = bank()
+    losses = [sum(first.loss(images, samples).values()).item() for _ in range(3)]
+    assert len(set(losses)) == 3  # the weights have not moved
+    again = build()
+    again.bank = bank()
+    again.loss(images, samples)
+    resumed = build(seed=9)
+    resumed.bank = bank()
+    resumed.load_state_dict(copy.deepcopy(again.state_dict()))
+    torch.manual_seed(0)  # as a run that resumes is seeded anew
+    assert sum(resumed.loss(images, samples).values()).item() == losses[1]
+
+
+def test_keys_of_the_whole_set_are_compared_with_where_it_is_small():
+    model = build(num_keys=1000)
+    model.bank = bank()
+    keys = model.bank.draw(1000, 0, torch.device("cpu"))
+    assert torch.equal(keys, model.bank.keys.T)
+    model.loss(*batch())
+
+
+def test_the_student_learns_and_the_teacher_is_neither_moved_nor_saved():
+    network = teacher().eval()
+    before = copy.deepcopy(network.state_dict())
+    model = build(own_crop=True)
+    model.ask = lambda view: unit_norm(network(view))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    images, samples = batch(8)
+    totals = []
+    for _ in range(20):
+        loss = sum(model.loss(images, samples).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        totals.append(loss.item())
+    assert totals[-1] < totals[1]  # the first has no other keys yet
+    assert all(p.grad is None for p in network.parameters())
+    assert all(p.grad is not None for p in model.parameters())
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+    assert {key.split(".")[0] for key in model.state_dict()} == {
+        "backbone",
+        "neck",
+        "seen",
+        "queue",
+    }
+
+
+def test_keys_of_the_students_crops_go_through_a_queue_in_order():
+    network = teacher().eval()
+    model = build(own_crop=True)
+    model.ask = lambda view: unit_norm(network(view))
+    seen, compared = [], []
+    loss = model.head.loss
+    model.head.loss = lambda q, k, keys: (seen.append(k), compared.append(keys), loss(q, k, keys))[
+        2
+    ]
+    for step in range(5):
+        model.loss(*batch(4, first=4 * step))
+    assert [keys.shape[1] for keys in compared] == [0, 4, 8, 12, 12]
+    newest = torch.cat(seen[1:4]).T  # the first four were replaced by the fourth step
+    order = lambda keys: keys[:, keys[0].argsort()]  # noqa: E731
+    torch.testing.assert_close(order(compared[4]), order(newest))
+
+
+def test_exports_take_the_backbone():
+    state = build().state_dict()
+    found = find_backbone({"state_dict": state})
+    assert found.layout == "mmpretrain"
+    assert {f"backbone.{key}" for key in found.state} == {k for k in state if "backbone" in k}
+
+
+def test_what_is_missing_is_named():
+    images, samples = batch()
+    with pytest.raises(RuntimeError, match=r"got no stored features.*TeacherHook"):
+        build().loss(images, samples)
+    with pytest.raises(RuntimeError, match="got no teacher"):
+        build(own_crop=True).loss(images, samples)
+    model = build()
+    model.bank = bank()
+    with pytest.raises(ValueError, match="sample_idx"):
+        model.loss(images, [SimpleNamespace() for _ in samples])
+    with pytest.raises(ValueError, match="of 30 images: they belong to another set"):
+        model.loss(images, [SimpleNamespace(sample_idx=27 + i) for i in range(4)])
+    with pytest.raises(ValueError, match="relation, consistency, cosine"):
+        build(head=dict(type="TeacherHead", relation=None))
+
+
+def gradients(rank: int, size: int) -> list:
+    model = build()
+    model.bank = bank()
+    share = 8 // size
+    losses = model.loss(*batch(share, first=rank * share))
+    sum(losses.values()).backward()
+    return [torch.stack([v.detach() for v in losses.values()]), next(model.parameters()).grad]
+
+
+def test_two_processes_have_the_losses_and_gradients_of_one():
+    (whole,), halves = [gradients(0, 1)], run_processes(gradients, 2)
+    for one, two in zip(whole, zip(*halves, strict=True), strict=True):
+        torch.testing.assert_close(sum(two) / 2, one, rtol=1e-6, atol=1e-9)

@@ -1,0 +1,94 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A frozen network: its own size, channels and normalisation, and nothing of it moves."""
+
+import copy
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from xmoco_plugin.teachers import FrozenTeacher, TeacherError, as_pixels
+
+
+class Seen(nn.Module):
+    """Keeps what it was given."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        self.given = x
+        return (self.norm(self.conv(x)),)
+
+
+def tiny_vit(**options):
+    arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)
+    return MODELS.build(
+        dict(type="mmpretrain.VisionTransformer", arch=arch, img_size=28, patch_size=14, **options)
+    )
+
+
+def test_it_gets_its_own_size_and_normalisation_and_stays_in_eval_mode():
+    seen = Seen()
+    teacher = FrozenTeacher(seen, 8, mean=(10, 20, 30), std=(1, 2, 4)).train()
+    pixels = torch.full((2, 3, 16, 16), 50, dtype=torch.uint8)
+    before = copy.deepcopy(teacher.state_dict())
+    features = teacher(pixels)
+    assert features.shape == (2, 4)
+    assert not features.requires_grad
+    torch.testing.assert_close(seen.given[0, :, 3, 3], torch.tensor([40.0, 15.0, 5.0]))
+    assert seen.given.shape == (2, 3, 8, 8)
+    assert not any(m.training for m in teacher.modules())
+    assert all(torch.equal(before[k], v) for k, v in teacher.state_dict().items())
+
+
+def test_a_grey_teacher_sees_the_luminance_of_colours():
+    seen = Seen(1)
+    teacher = FrozenTeacher(seen, 8, mean=(100, 100, 100), std=(50, 50, 50))
+    pixels = torch.zeros(1, 3, 8, 8)
+    pixels[:, 1] = 255
+    teacher(pixels)
+    assert seen.given.shape == (1, 1, 8, 8)
+    assert seen.given.mean().item() == pytest.approx((0.587 * 255 - 100) / 50)
+
+
+def test_channels_that_no_picture_has_are_refused():
+    with pytest.raises(TeacherError, match="images of 4 channels, and pictures have 1 or 3"):
+        FrozenTeacher(Seen(4), 8)
+    with pytest.raises(TeacherError, match="mean has 2 numbers"):
+        FrozenTeacher(Seen(), 8, mean=(1, 2))
+
+
+def test_a_size_that_patches_do_not_divide_is_refused_with_the_nearest():
+    with pytest.raises(TeacherError, match=r"patches of 14 px .* are 28 and 42"):
+        FrozenTeacher(tiny_vit(), 32)
+    assert FrozenTeacher(tiny_vit(), 42).width() == 16  # the positions are stretched
+
+
+def test_a_size_that_a_network_does_not_take_is_named():
+    class Picky(Seen):
+        def forward(self, x):
+            raise AssertionError("Input height (8) doesn't match model (224)")
+
+    with pytest.raises(TeacherError, match=r"takes no images of 8 px: Input height"):
+        FrozenTeacher(Picky(), 8).width()
+
+
+@pytest.mark.parametrize("to_rgb", [True, False])
+def test_views_of_the_student_become_the_pixels_that_they_were(to_rgb):
+    preprocessor = MODELS.build(
+        dict(
+            type="mmpretrain.SelfSupDataPreprocessor",
+            mean=[10.0, 20.0, 30.0],
+            std=[2.0, 3.0, 4.0],
+            to_rgb=to_rgb,
+        )
+    )
+    bgr = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
+    views = preprocessor(dict(inputs=[bgr.clone()], data_samples=[]), training=True)["inputs"][0]
+    torch.testing.assert_close(as_pixels(views, preprocessor), bgr.flip(1).float())
+    with pytest.raises(TeacherError, match="4 channels"):
+        as_pixels(torch.zeros(1, 4, 2, 2), preprocessor)

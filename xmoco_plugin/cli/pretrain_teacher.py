@@ -1,0 +1,232 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""The teacher of a pretraining: found, its licence shown, judged, asked once for each image."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from rich.console import Console
+from rich.progress import Progress
+
+from xmoco_plugin import pretraining as own
+from xmoco_plugin import teachers
+from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint
+from xmoco_plugin.cli.teacher_figures import Judged, listed, max_pixels_of, show
+from xmoco_plugin.teachers.asking import asker
+from xmoco_plugin.teachers.preparing import prepare_lesson
+from xmoco_plugin.untrusted import printable
+
+SIZES = {True: 224, False: 96}  # px that a teacher sees: with a GPU, without (ours)
+
+
+def check(args: argparse.Namespace) -> list[str]:
+    """What is wrong with the options of the teacher, a sentence each; fetches nothing."""
+    if not args.teacher:
+        return []
+    try:
+        if teachers.looks_like_a_file(args.teacher):
+            if args.teacher_model:
+                _settings(args.teacher_model)
+            if not Path(args.teacher).expanduser().exists():
+                return [f"--teacher: There is no file {printable(args.teacher)}."]
+            read_checkpoint(args.teacher, mmap=True)
+        elif args.teacher_model:
+            return [
+                "--teacher-model: it says which network is in a file, and --teacher "
+                f"{printable(args.teacher)} is none."
+            ]
+        else:
+            teachers.offer_of(args.teacher)
+    except (CheckpointError, teachers.TeacherError) as error:
+        return [f"--teacher: {error}".replace("--teacher: --teacher", "--teacher")]
+    return []
+
+
+def begin(args: argparse.Namespace, given: dict[str, Any], found: own.Scan) -> "Teaching | None":
+    """The teacher of a new run; None where the command names none.
+
+    Raises:
+        PretrainError: It was not agreed to fetch it.
+        CheckpointError, TeacherError: It cannot be used.
+    """
+    if not args.teacher:
+        return None
+    source, fixed = _source(args)
+    patch = teachers.patch_size(source.backbone) or 1
+    usual = SIZES[get_device() != "cpu"]
+    size = given.get("teacher_size") or fixed or max(round(usual / patch), 1) * patch
+    network = teachers.FrozenTeacher(source.backbone, size, source.mean, source.std)
+    return Teaching(args, found, source, network.to(get_device()))
+
+
+class Teaching:
+    """What a run has of its teacher.
+
+    Args:
+        args: Of the command line.
+        found: The images.
+        source, network: The teacher, on the device.
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        found: own.Scan,
+        source: teachers.Source,
+        network: teachers.FrozenTeacher,
+    ) -> None:
+        self.args, self.source, self.network = args, source, network
+        self.own_crop = args.teacher_views == "crop"
+        self.belongs = teachers.Belongs(
+            images=len(found.good),
+            width=network.width(),
+            teacher=source.digest,
+            name=source.name,
+            size=network.size,
+            data=teachers.data_digest(found.digests),
+        )
+        self.dims = teachers.most_dims(
+            self.belongs.width, min(self.belongs.images, teachers.SAMPLE)
+        )
+        colours = "grey, made of the colours" if network.channels == 1 else "RGB"
+        self.note = (
+            f"teacher: {printable(source.name)}, {self.belongs.width:,} numbers an image of "
+            f"{network.size} px ({colours}), {self.dims} of them kept; "
+            + (
+                "asked for each of the student's crops"
+                if self.own_crop
+                else f"stored once, {self.belongs.bytes / 1e6:,.1f} MB"
+            )
+        )
+
+    def model(self, chosen: own.Choices, outputs: Any, stand_in: bool = False) -> dict[str, Any]:
+        """Config of the algorithm; with ``stand_in``, to measure a step."""
+        return own.teacher_model_config(chosen, outputs, self.dims, self.own_crop, stand_in)
+
+    def configure(self, cfg: Config, chosen: own.Choices, outputs: Any) -> Config:
+        """The run's config, of a student."""
+        return own.with_teacher(cfg, self.model(chosen, outputs), not self.own_crop, None)
+
+    def teach(self, cfg: Config, folder: Path, workers: int) -> None:
+        """Judge the teacher, have its features stored, put its kNN into the config.
+
+        Args:
+            cfg: Of :meth:`configure`; changed.
+            folder: Of the run.
+            workers: Processes that read images.
+
+        Raises:
+            PretrainError: The teacher knows nothing of these images, and it was not agreed to go
+                on all the same.
+        """
+        device = get_device()
+        knn: list[float | None] = [None]
+
+        def look(features: torch.Tensor, projection: teachers.Projection) -> None:
+            judged = Judged(
+                self.network, len(images), self.args.labels, cfg, folder, workers, features
+            )
+            knn[0] = judged.teacher.knn
+            show(judged, projection, self.source.name)
+            verdict = judged.verdict
+            if not verdict.knows:
+                _agree(
+                    f"the teacher knows nothing of these images: {verdict.reason}. A run without "
+                    "--teacher, or from weights of your own (--init), will do better",
+                    "Train with it all the same?",
+                    self.args.yes,
+                )
+            else:
+                print(f"the teacher can help: {verdict.reason}", flush=True)
+
+        images = listed(folder, self.network.size, max_pixels_of(cfg))
+        ask = asker(self.network, images, workers, device)
+        prepare_lesson(
+            *(folder, self.source, ask, self.belongs, self.own_crop, self.dims, look),
+            progress=_progress("asking the teacher"),
+        )
+        cfg.custom_hooks[-1].knn = knn[0]
+
+
+def _source(args: argparse.Namespace) -> tuple[teachers.Source, int | None]:
+    """The teacher, and the one size of images that it takes, if there is but one."""
+    if teachers.looks_like_a_file(args.teacher):
+        settings = _settings(args.teacher_model) if args.teacher_model else None
+        return teachers.open_file(args.teacher, settings), None
+    offer = teachers.offer_of(args.teacher)
+    print(offer.describe(), flush=True)
+    if not offer.place.is_file():
+        _agree(
+            f"{offer.place} is not there; it can also be put there by hand",
+            "Fetch it?",
+            args.yes,
+        )
+    try:
+        file = offer.get()
+    except CheckpointError as error:
+        raise own.PretrainError(
+            f"{error} Fetch {offer.url} where there is a network and put it to {offer.place}, or "
+            "name it: --teacher FILE --teacher-model "
+            f"{args.teacher if offer.library == 'timm' else offer.backbone['type']}"
+        ) from None
+    found = teachers.open_file(file, offer.backbone, offer.mean, offer.std, offer.name)
+    return found, offer.size
+
+
+def _settings(name: str) -> dict[str, Any]:
+    """Config of the network that --teacher-model names.
+
+    Raises:
+        TeacherError: Neither library has it.
+    """
+    if (found := teachers.timm_backbone(name)) is not None:
+        return found
+    try:
+        return teachers.offer_of(name).backbone
+    except teachers.TeacherError:
+        pass
+    try:
+        return own.backbone_config(name, SIZES[True], 1)
+    except own.PretrainError:
+        raise teachers.TeacherError(
+            f"--teacher-model {printable(name)}: neither mmpretrain nor timm has such a network"
+        ) from None
+
+
+def _agree(text: str, question: str, yes: bool) -> None:
+    """Ask whether to go on.
+
+    Raises:
+        PretrainError: No, or there is nobody to ask and no --yes.
+    """
+    if yes:
+        print(f"{text}. Going on: --yes", flush=True)
+        return
+    if not (sys.stdin is not None and sys.stdin.isatty()):
+        raise own.PretrainError(f"{text}. {question} With --yes the command goes on.")
+    print(f"{text}.", flush=True)
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise own.PretrainError("stopped: nothing was fetched or trained.")
+
+
+def _progress(what: str) -> Any:
+    """A bar on a terminal, else a line at every tenth."""
+    screen, tenth = Console(stderr=True), [-1]
+    bar = Progress(console=screen, transient=True, disable=not screen.is_terminal)
+    task = bar.add_task(what)
+
+    def show(done: int, total: int) -> None:
+        if screen.is_terminal:
+            bar.start()
+            bar.update(task, completed=done, total=total)
+            if done >= total:
+                bar.stop()
+        elif 10 * done // max(total, 1) > tenth[0]:
+            tenth[0] = 10 * done // max(total, 1)
+            print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+
+    return show

@@ -1,0 +1,96 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""The choices and the config of a run that learns from a frozen teacher."""
+
+from typing import Any
+
+from mmengine.config import Config
+
+from .backbones import Outputs, backbone_config
+from .choices import Choices, Chooser
+from .errors import PretrainError
+from .run_config import RUNNER_KEYS, model_config
+
+KEYS = 4096  # of other images that a step compares with: measured here (docs/lab/teacher.md)
+
+
+class TeacherChooser(Chooser):
+    """As :class:`Chooser`, without what only a momentum encoder has."""
+
+    def length(self) -> None:
+        """Epochs, optimizer and rate."""
+        super().length()
+        self.choices.why.pop("momentum", None)
+
+    def queue(self) -> None:
+        """Keys of other images that a step compares with.
+
+        Raises:
+            PretrainError: More than there are images.
+        """
+        given = self.given.get("queue_len")
+        if given is not None and given > self.facts.images:
+            raise PretrainError(
+                f"--queue-len {given:,}: a step can compare with the teacher's keys of all "
+                f"{self.facts.images:,} images at most."
+            )
+        keys = min(KEYS, self.facts.images)
+        why = "drawn anew in each step from the teacher's keys, which never age"
+        if keys < KEYS:
+            why = "the teacher's keys of all images"
+        self._take("queue_len", keys, why)
+
+
+def teacher_model_config(
+    choices: Choices,
+    outputs: Outputs,
+    dims: int,
+    own_crop: bool = False,
+    stand_in: bool = False,
+) -> dict[str, Any]:
+    """The config of a student; ``choices`` may lack what depends on the set's size.
+
+    Args:
+        choices, outputs: Of the run.
+        dims: Of the teacher's keys.
+        own_crop: Whether the teacher sees the student's crops.
+        stand_in: Keys are noise, to measure a step.
+    """
+    base = model_config(choices, outputs)
+    # Nothing tells an image's own key by its batch's statistics here, so that BN needs no parts.
+    backbone = backbone_config(choices.model, choices.image_size, 1)
+    config = dict(
+        type="TeacherContrast",
+        backbone=backbone,
+        neck=dict(
+            type="MoCoV2Neck",
+            in_channels=outputs.channels,
+            hid_channels=outputs.channels,
+            out_channels=dims,
+            with_avg_pool=outputs.is_map,
+        ),
+        head=dict(type="TeacherHead"),
+        feat_dim=dims,
+        num_keys=choices.queue_len or KEYS,
+        own_crop=own_crop,
+        data_preprocessor=base["data_preprocessor"],
+    )
+    return config | (dict(stand_in=True) if stand_in else {})
+
+
+def with_teacher(cfg: Config, model: dict[str, Any], features: bool, knn: float | None) -> Config:
+    """The complete config of :func:`run_config`, of a student instead.
+
+    Args:
+        cfg: Not changed.
+        model: Of :func:`teacher_model_config`.
+        features: Whether the teacher's features are stored.
+        knn: The teacher's own, percent, where it is known.
+    """
+    settings = cfg.to_dict()
+    settings["model"] = {k: v for k, v in model.items() if k != "data_preprocessor"}
+    for step in settings["train_dataloader"]["dataset"]["pipeline"]:
+        if step["type"] == "TwoViews":
+            step["type"] = "OneView"
+    hook = dict(type="TeacherHook", knn=knn) | ({} if features else dict(features=None))
+    settings["custom_hooks"].append(hook)
+    return Config({key: settings[key] for key in RUNNER_KEYS if key in settings})

@@ -1,0 +1,45 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A frozen network whose features others learn from: found, asked, its answers stored."""
+
+from .bank import KeyBank
+from .errors import TeacherError
+from .judgement import Figures, TeacherVerdict, figures, judge_teacher, knn_accuracy
+from .lesson import Lesson, read_lesson, write_lesson
+from .network import FrozenTeacher, as_pixels, patch_size
+from .preparing import SAMPLE
+from .projection import DIMS, KEPT, Projection, fit_projection, most_dims
+from .sources import Source, open_file
+from .stored import Belongs, StoredFeatures, computing_order, data_digest
+from .zoo import Offer, looks_like_a_file, offer_of, timm_backbone
+
+__all__ = [
+    "DIMS",
+    "KEPT",
+    "SAMPLE",
+    "Belongs",
+    "Figures",
+    "FrozenTeacher",
+    "KeyBank",
+    "Lesson",
+    "Offer",
+    "Projection",
+    "Source",
+    "StoredFeatures",
+    "TeacherError",
+    "TeacherVerdict",
+    "as_pixels",
+    "computing_order",
+    "data_digest",
+    "figures",
+    "fit_projection",
+    "judge_teacher",
+    "knn_accuracy",
+    "looks_like_a_file",
+    "most_dims",
+    "offer_of",
+    "open_file",
+    "patch_size",
+    "read_lesson",
+    "timm_backbone",
+    "write_lesson",
+]

@@ -1,0 +1,118 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A run's teacher by a config: what ``xmoco pretrain --teacher`` does, without questions."""
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmpretrain.registry import DATASETS
+
+from ..checkpoint import CheckpointError
+from .asking import asker, teacher_pipeline
+from .errors import TeacherError
+from .lesson import FILE, read_lesson
+from .network import FrozenTeacher
+from .preparing import prepare_lesson
+from .sources import Source, open_file
+from .stored import Belongs, data_digest
+from .zoo import looks_like_a_file, offer_of, timm_backbone
+
+WORKERS = 4  # processes that read images for the teacher, at most (ours)
+
+
+def open_teacher(teacher: str, network: str | None = None, fetch: bool = False) -> Source:
+    """A teacher by its file or name.
+
+    Args:
+        teacher: A checkpoint's path, or a name of mmpretrain or timm.
+        network: Name of the network in the file, where that does not say.
+        fetch: Whether a named teacher's weights may be fetched, under their licence.
+
+    Raises:
+        CheckpointError, TeacherError: It cannot be used, or is not there and may not be fetched.
+    """
+    if looks_like_a_file(teacher):
+        settings = None
+        if network is not None:
+            settings = timm_backbone(network) or offer_of(network).backbone
+        return open_file(teacher, settings)
+    offer = offer_of(teacher)
+    if not (fetch or offer.place.is_file()):
+        raise TeacherError(
+            f"{offer.describe()} It is not at {offer.place}: put it there, or allow it to be "
+            "fetched with fetch=True"
+        )
+    return open_file(offer.get(), offer.backbone, offer.mean, offer.std, offer.name)
+
+
+def lesson_of_config(
+    folder: Path,
+    teacher: str,
+    size: int,
+    dims: int,
+    dataset: Mapping[str, Any],
+    device: Any,
+    own_crop: bool = False,
+    network: str | None = None,
+    fetch: bool = False,
+    workers: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Make sure that the folder of a run has what it learns from its teacher by.
+
+    Args:
+        folder: Of the run; what is there already is kept, if it belongs.
+        teacher, network, fetch: See :func:`open_teacher`.
+        size: Side of the images that the teacher sees, in pixels.
+        dims: Of the keys.
+        dataset: Config of the training set, whose pipeline is replaced.
+        device: Of the teacher.
+        own_crop: Whether the teacher is asked again in each step.
+        workers: Processes that read images.
+        say: Gets lines of progress.
+
+    Raises:
+        CheckpointError, TeacherError: The teacher cannot be used, or what is there is of another
+            teacher or set.
+    """
+    source = open_teacher(teacher, network, fetch)
+    settings = copy.deepcopy(dict(dataset))
+    if "pipeline" not in settings:
+        raise TeacherError(
+            f"the training set is a {settings.get('type')} without a pipeline of its own, and the "
+            "teacher sees each image whole: use xmoco pretrain --teacher, or a plain data set"
+        )
+    settings["pipeline"] = teacher_pipeline(size)
+    images: Any = DATASETS.build(settings)
+    asked = FrozenTeacher(source.backbone, size, source.mean, source.std).to(device)
+    names = (str(images.get_data_info(i).get("img_path", i)) for i in range(len(images)))
+    belongs = Belongs(
+        images=len(images),
+        width=asked.width(),
+        teacher=source.digest,
+        name=source.name,
+        size=size,
+        data=data_digest([*names]),
+    )
+    if (folder / FILE).is_file():
+        try:
+            there = read_lesson(folder / FILE).belongs
+        except (CheckpointError, TeacherError) as error:
+            raise TeacherError(f"{error}. Remove it to have it made anew") from None
+        if there == belongs:
+            return
+        raise TeacherError(
+            f"{folder / FILE} is of {there.name} at {there.size} px and {there.images:,} images; "
+            f"this run has {source.name} at {size} px and {len(images):,}, or other images. Remove "
+            "it and teacher_features.bin, or name another --work-dir"
+        )
+    tenth = [-1]
+
+    def progress(done: int, total: int) -> None:
+        if 10 * done // total > tenth[0]:
+            tenth[0] = 10 * done // total
+            say(f"teacher: asked for {done:,} of {total:,} images")
+
+    ask = asker(asked, images, min(workers, WORKERS), device)
+    prepare_lesson(folder, source, ask, belongs, own_crop, dims, progress=progress)

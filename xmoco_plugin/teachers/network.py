@@ -1,0 +1,142 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A frozen network that is asked for features: its own size, channels and normalisation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..evaluation.features import pool_feature
+from .errors import TeacherError
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of RGB in 0..255
+LUMA = (0.299, 0.587, 0.114)
+
+
+class FrozenTeacher(nn.Module):
+    """Images -> features, without gradient, always in eval mode.
+
+    Args:
+        backbone: that gives a map, tokens or a vector; see :func:`pool_feature`.
+        size: side that images are resized to, in pixels.
+        mean, std: of its training, in 0..255, a number a channel.
+
+    Raises:
+        TeacherError: a size that its patches do not divide, or channels that no picture has.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        size: int,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.size = backbone, size
+        self.channels = first_channels(backbone)
+        if self.channels not in (1, 3):
+            raise TeacherError(
+                f"the teacher takes images of {self.channels} channels, and pictures have 1 or 3: "
+                "take another teacher"
+            )
+        patch = patch_size(backbone)
+        if patch and size % patch:
+            low = max(size // patch * patch, patch)
+            raise TeacherError(
+                f"--teacher-size {size}: the teacher's patches of {patch} px do not divide it; "
+                f"the nearest that they divide are {low} and {low + patch}"
+            )
+        for name, values in (("mean", mean), ("std", std)):
+            values = torch.tensor(list(values), dtype=torch.float32)
+            if len(values) == 3 and self.channels == 1:
+                values = values.mean()[None]
+            if len(values) not in (1, self.channels):
+                raise TeacherError(
+                    f"the teacher's {name} has {len(values)} numbers, and it takes images of "
+                    f"{self.channels} channels"
+                )
+            self.register_buffer(name, values[:, None, None])
+        inner = getattr(backbone, "timm_model", backbone)
+        self.class_token = getattr(inner, "cls_token", None) is not None
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "FrozenTeacher":
+        """Stays in eval mode, so that its normalisation layers do not move."""
+        for module in self.modules():  # some backbones' own train() returns nothing
+            module.training = False
+        return self
+
+    @torch.no_grad()
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """RGB images (n, 3, H, W) in 0..255 -> features (n, E), float32.
+
+        Raises:
+            TeacherError: the network takes no such images.
+        """
+        images: Any = pixels.float()
+        if images.shape[-2:] != (self.size, self.size):
+            images = F.interpolate(
+                images, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False
+            )
+        if self.channels == 1:
+            images = (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+        images = (images - self.mean) / self.std
+        try:
+            return pool_feature(self.backbone(images), self.class_token)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a backbone may raise on images not made for it
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise TeacherError(
+                f"the teacher takes no images of {self.size} px: {reason[:200]}. Name another "
+                "--teacher-size"
+            ) from error
+
+    def width(self) -> int:
+        """E, found by asking it for the features of a grey image."""
+        return self(torch.full((1, 3, self.size, self.size), 128.0, device=self.mean.device)).shape[
+            1
+        ]
+
+
+def as_pixels(views: torch.Tensor, preprocessor: Any) -> torch.Tensor:
+    """Views as a student gets them -> RGB in 0..255, as :class:`FrozenTeacher` takes them.
+
+    Args:
+        views: (n, 3, H, W), normalised by the student's preprocessor.
+        preprocessor: the student's.
+
+    Raises:
+        TeacherError: the student's views have other than 3 channels.
+    """
+    if views.shape[1] != 3:
+        raise TeacherError(
+            f"the student's views have {views.shape[1]} channels, and the teacher is asked with "
+            "RGB: use stored features (--teacher-views stored)"
+        )
+    if getattr(preprocessor, "_enable_normalize", False):
+        views = views * preprocessor.std + preprocessor.mean
+    return views if getattr(preprocessor, "_channel_conversion", False) else views.flip(1)
+
+
+def first_channels(backbone: nn.Module) -> int:
+    """Channels of the images that a backbone takes, by its first convolution; 3 without one."""
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels
+    return 3
+
+
+def patch_size(backbone: nn.Module) -> int | None:
+    """Side of a vision transformer's patches, in pixels; None for other networks."""
+    inner = getattr(backbone, "timm_model", backbone)
+    embed = getattr(inner, "patch_embed", None)
+    for name in ("projection", "proj"):
+        layer = getattr(embed, name, None)
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == layer.stride:
+            return layer.stride[0]
+    return None

@@ -1,0 +1,28 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import numpy as np
+from mmpretrain.registry import TRANSFORMS
+
+from .parameters import draw_parameters
+from .two_views import TwoViews, view_in_bytes
+
+
+@TRANSFORMS.register_module()
+class OneView(TwoViews):
+    """The first of the views that ``TwoViews`` makes, for half of its time.
+
+    For a student whose keys come from elsewhere (``TeacherContrast``).
+
+    Required keys: ``img``, (H, W, 3) uint8 BGR. Modified keys: ``img``, a list of one view.
+
+    Args:
+        views: as of ``TwoViews``; of two unlike ones, the first.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Replace the image by its view."""
+        image = results["img"]
+        rng = np.random.default_rng(np.random.randint(2**32, size=2, dtype=np.uint32))
+        drawn = draw_parameters(self.recipes[0], [image.shape[:2]], rng)
+        results["img"] = [view_in_bytes(image, self.recipes[0], drawn)]
+        results["img_shape"] = results["img"][0].shape[:2]
+        return results
