@@ -10,6 +10,7 @@ import os
 import sys
 
 USER_ERROR = 2  # exit status of a process that has said what is wrong
+SAID = (USER_ERROR, 130, 143)  # and of those that were stopped
 
 
 def options(processes: str) -> list[str]:
@@ -28,6 +29,7 @@ def options(processes: str) -> list[str]:
 def main(processes: str, command: list[str]) -> int:
     """Runs `command` in so many processes; returns the exit status."""
     from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     # Its own words about a process that ended would stand behind what that process said.
@@ -35,9 +37,16 @@ def main(processes: str, command: list[str]) -> int:
     try:
         run.main([*options(processes), *command])
     except ChildFailedError as error:
-        if all(failure.exitcode == USER_ERROR for failure in error.failures.values()):
-            return USER_ERROR
-        raise
+        rank, first = error.get_first_failure()
+        if first.exitcode not in SAID:
+            number = f"process {rank} (PID {first.pid})"
+            how = "was killed" if first.exitcode < 0 else "ended"
+            code = first.signal_name() if first.exitcode < 0 else f"with status {first.exitcode}"
+            where = "" if first.exitcode < 0 else "; what it said stands above"
+            print(f"error: {number} {how} ({code}){where}. The others were ended.", file=sys.stderr)
+        return 128 - first.exitcode if first.exitcode < 0 else first.exitcode
+    except SignalException as stop:  # Ctrl-C, or SIGTERM: the processes have been told
+        return 128 + int(stop.sigval)
     except (RuntimeError, OSError) as error:
         if "EADDRINUSE" not in str(error) and "already in use" not in str(error):
             raise

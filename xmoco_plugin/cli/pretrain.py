@@ -173,8 +173,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     chosen, outputs, notes = choose(args, given, found, folder, teaching)
     lines, known = own.describe(found, chosen.image_size), 0
     if args.labels:
-        said, known = compare_labels(args.labels, found, folder, given)
-        lines += said
+        rows, known = compare_labels(args.labels, found, folder, given)
+        lines += rows
     bad = [f"left out: {printable(path)}: {why}" for path, why in found.bad]
     write_text(folder / "scan.txt", "\n".join([*lines, *bad]) + "\n")
     shown = [*lines, *bad[:SHOWN]]
