@@ -16,6 +16,8 @@ SCRIPT = """
 import os, sys, time
 open("pid" + os.environ["RANK"], "w").write(str(os.getpid()))
 if os.environ["RANK"] == "1":
+    while not (os.path.exists("pid0") and os.path.getsize("pid0")):
+        time.sleep(0.02)
     if sys.argv[1] == "killed":
         os.kill(os.getpid(), 9)
     if sys.argv[1] == "fails":
