@@ -20,19 +20,15 @@ from mmpretrain.registry import DATASETS
 
 from xmoco_plugin._config_scope import unmark_collate
 from xmoco_plugin.cli import console
+from xmoco_plugin.cli.class_folders import UNLABELED, check_classes
 from xmoco_plugin.cli.exits import run as run
 from xmoco_plugin.cli.options.shared import no_config
 from xmoco_plugin.cli.run_lines import RunLines
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
-from xmoco_plugin.hooks import ProgressHook
+from xmoco_plugin.hooks import PreflightHook, ProgressHook
 from xmoco_plugin.untrusted import guard_reading, refusal, refuse_code_in_data
 from xmoco_plugin.untrusted.files import ANNOTATION_LIMIT
 from xmoco_plugin.weights import read_checkpoint
-
-UNLABELED = (
-    " To pretrain on a folder of another layout: dataset=dict(_delete_=True, "
-    "type='UnlabeledFolder', data_root='FOLDER', pipeline=...), see docs/plug_in.md."
-)
 
 
 def load_config(path: str) -> Config:
@@ -162,6 +158,9 @@ def check_data(cfg: Config) -> None:
         if imagenet and not prefix and data.get("split"):  # then that is the folder's name
             prefix, key_of_folder = data.split, "split"
         folders = [prefix] if isinstance(prefix, str) else list(prefix.values())
+        if "://" not in str(folders):
+            base = Path(root).expanduser()
+            check_classes(data, [base / (folder or "") for folder in folders or [""]])
         if not (root or data.get("ann_file") or any(folders)) and _parameter(data, "data_root"):
             raise ValueError(f"{data.type} reads a folder: name it with --data-root FOLDER.")
         for key, paths in (
@@ -231,12 +230,16 @@ def build_runner(
         imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
         if "xmoco_plugin" not in imports["imports"]:
             cfg.custom_imports = dict(imports, imports=[*imports["imports"], "xmoco_plugin"])
-    if state is None:
-        return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
     base = RUNNERS.get(cfg.get("runner_type", "Runner"))
     if base is None:
         raise ValueError(f"runner_type={cfg.runner_type!r}: no runner of that name is registered.")
-    runner = console.runner_class(base, state).from_cfg(cfg)
+    runner = (base if state is None else console.runner_class(base, state)).from_cfg(cfg)
+    trains = cfg.get("train_dataloader") and cfg.get("default_scope") == "mmpretrain"
+    # A config of the user's own is looked at, too, before it trains for nothing.
+    if trains and not any(isinstance(hook, PreflightHook) for hook in runner.hooks):
+        runner.register_hook(PreflightHook())
+    if state is None:
+        return runner
     runner.register_hook(RunLines(show_figures))
     # The host's line for each logged step is in the file: something has to show how far it is.
     if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):

@@ -5,6 +5,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,6 +53,25 @@ def check(args: argparse.Namespace) -> None:
         found.append(f"--gpus {args.given['gpus']}: this machine has {there}.")
     if found:
         raise own.PretrainError(all_of(found))
+
+
+def check_numbers_of(given: dict[str, Any], images: int) -> None:
+    """Checks the numbers among the options that so many images, or fewer, cannot fill.
+
+    Raises:
+        PretrainError: A batch or a queue is longer than the set.
+    """
+    processes = given.get("gpus", 1)
+    if given.get("batch_size", 0) * processes > images:
+        raise own.PretrainError(
+            f"--batch-size {given['batch_size']} on {processes} processes: there are only "
+            f"{images:,} images"
+        )
+    if given.get("queue_len", 0) > images:
+        raise own.PretrainError(
+            f"--queue-len {given['queue_len']:,}: there are only {images:,} images, and a "
+            "longer queue holds stale keys of the same ones."
+        )
 
 
 def claim(folder: Path, args: argparse.Namespace) -> None:
