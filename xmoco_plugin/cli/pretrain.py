@@ -51,7 +51,8 @@ def take_images(
     notes: list[str] = []
     limits = given.get("max_unpacked"), given.get("max_members")
     paths = own.list_images(args.data, folder / "unpacked", *limits, notes)
-    options.check_numbers_of(given, len(paths))  # before they are looked at
+    if len(paths) >= rules.MIN_IMAGES:  # fewer are refused for their number
+        options.check_numbers_of(given, len(paths))  # before they are looked at
     found = look(paths, folder, "looking at the images", given)
     found.notes, found.given_depth = notes, given.get("bit_depth")
     if not found.good:
