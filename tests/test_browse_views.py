@@ -81,9 +81,8 @@ def test_missing_data_are_named(tool, monkeypatch, tmp_path, capsys):
     assert "gone" in capsys.readouterr().err
 
 
-MULTI = CONFIG[
-    CONFIG.index("        dict(type='MultiView'") : CONFIG.index("        dict(type='Pack")
-]
+START, END = (CONFIG.index(f"        dict(type='{name}") for name in ("MultiView'", "Pack"))
+MULTI = CONFIG[START:END]
 ON_DEVICE = CONFIG.replace(MULTI, "").replace(
     "dict(type='SelfSupDataPreprocessor'",
     "dict(type='TwoViewDataPreprocessor', views=dict(size=8, blur_prob=0.0)",

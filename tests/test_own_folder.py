@@ -89,7 +89,7 @@ def sections(page: str) -> dict[str, str]:
 def test_the_config_on_the_page_trains_a_step_on_a_folder(
     folder, tmp_path, monkeypatch, capsys, page, title, term
 ):
-    (folder / "cut.jpg").unlink()
+    (folder / "text.jpg").write_text("no image, and it ends no training")
     text = sections(page)[title]
     assert text.count('data_root="/path/to/images"') == 1
     # A name, and so a log, of its own for each: in one second both names could be begun.

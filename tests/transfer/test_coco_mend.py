@@ -188,7 +188,7 @@ def test_perfect_answers_have_an_ap_of_100_percent_after_mending(detector, data,
 def test_a_good_file_is_read_as_it_is_and_counted(detector, data):
     cfg, found = ready(detector, data)
     assert cfg.val_dataloader.dataset.ann_file == "annotations/val.json"
-    assert [row.part for row in found if row.state == "ok"] == ["train", "val"]
+    assert [row.part for row in found if row.state == "ok"] == ["train", "train", "val", "val"]
     assert "2 images, 4 boxes; 3 classes: " in table(found)
     assert not (data.parent / "work").exists()
 

@@ -4,6 +4,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -11,6 +12,7 @@ from PIL import Image
 
 from xmoco_plugin.downstream import DownstreamError, TrainingSet, leaf_datasets, prepare
 from xmoco_plugin.downstream.mask_survey import read_labels
+from xmoco_plugin.downstream.pixels import survey_pixels
 from xmoco_plugin.findings import Finding, table
 
 from .hosts import needs_mmseg
@@ -49,7 +51,9 @@ def test_pairs_and_shares_of_classes_are_counted(tmp_path):
     _, found = ready(folder(tmp_path, values=(0, 0, 0, 1)))
     assert table(found).splitlines() == [
         "ok    train    2 pairs; 2 classes: land 75.0 %, water 25.0 %",
+        "ok    train    values of 2 images: 20 to 90 of 255, mean 47",
         "ok    val      2 pairs; 2 classes: land 75.0 %, water 25.0 %",
+        "ok    val      values of 2 images: 20 to 90 of 255, mean 47",
     ]
 
 
@@ -139,3 +143,16 @@ def test_settings_of_the_folder_that_are_none_are_named(tmp_path):
     folder(tmp_path, reduce_zero_label="yes")
     with pytest.raises(DownstreamError, match="reduce_zero_label is 'yes', not true or false"):
         ready(tmp_path)
+
+
+def test_12_bits_in_16_are_dark_for_a_host_and_said(tmp_path):
+    for name, top in (("a", 4095), ("b", 65535)):
+        values = np.linspace(0, top, 64).astype(np.uint16).reshape(8, 8)
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+        host = cv2.imread(str(tmp_path / f"{name}.png"))
+        assert int(host.max()) == top >> 8
+    (tmp_path / "c.png").write_text("no image: its reader says so")
+    rows = table(survey_pixels(sorted(tmp_path.glob("*.png")), "train")).splitlines()
+    assert rows[0].startswith("ok    train    values of 2 images: 0 to 255 of 255, mean ")
+    assert rows[1].startswith("note  train    1 of 2 images are dark: no value above 31 of 255")
+    assert rows[1].endswith(": a.png")

@@ -15,17 +15,13 @@ from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
 from xmoco_plugin._config_scope import unmark_collate
+from xmoco_plugin.cli.class_folders import UNLABELED, check_classes
 from xmoco_plugin.cli.exits import run as run
 from xmoco_plugin.cli.options.shared import no_config
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
 from xmoco_plugin.untrusted import refusal, refuse_code_in_data
 from xmoco_plugin.untrusted.files import ANNOTATION_LIMIT
 from xmoco_plugin.weights import read_checkpoint
-
-UNLABELED = (
-    " To pretrain on a folder of another layout: dataset=dict(_delete_=True, "
-    "type='UnlabeledFolder', data_root='FOLDER', pipeline=...), see docs/plug_in.md."
-)
 
 
 def load_config(path: str) -> Config:
@@ -178,6 +174,9 @@ def check_data(cfg: Config) -> None:
         if imagenet and not prefix and data.get("split"):  # then that is the folder's name
             prefix, key_of_folder = data.split, "split"
         folders = [prefix] if isinstance(prefix, str) else list(prefix.values())
+        if "://" not in str(folders):
+            base = Path(root).expanduser()
+            check_classes(data, [base / (folder or "") for folder in folders or [""]])
         if not (root or data.get("ann_file") or any(folders)) and _parameter(data, "data_root"):
             raise ValueError(f"{data.type} reads a folder: name it with --data-root FOLDER.")
         for key, paths in (

@@ -24,7 +24,7 @@ from mmengine.registry import init_default_scope
 
 from xmoco_plugin.checkpoint import write_atomic
 from xmoco_plugin.cli import backbones, common
-from xmoco_plugin.data import UnlabeledFolder
+from xmoco_plugin.data import find_images
 from xmoco_plugin.data.decode_image import UnreadableImageError
 from xmoco_plugin.data.labelled_sets import (
     file_pipeline,
@@ -38,6 +38,7 @@ from xmoco_plugin.evaluation.features import (
     refuse_nonfinite,
 )
 from xmoco_plugin.evaluation.progress import watched
+from xmoco_plugin.pretraining.sources import passed_over
 from xmoco_plugin.untrusted import for_spreadsheet, printable
 
 
@@ -47,9 +48,10 @@ class Images(torch.utils.data.Dataset):
     def __init__(
         self, folder: str, size: int, max_pixels: int | None = None, bit_depth: int = 16
     ) -> None:
-        files = UnlabeledFolder(data_root=folder, pipeline=[])
-        self.paths = [files.get_data_info(i)["img_path"] for i in range(len(files))]
-        self.names = [os.path.relpath(path, os.path.expanduser(folder)) for path in self.paths]
+        root = os.path.expanduser(folder)
+        self.others: list[str] = []  # that are no images
+        self.names = find_images(root, others=self.others)
+        self.paths = [os.path.join(root, name) for name in self.names]
         pipeline = file_pipeline(size)
         limit_pixels(pipeline, max_pixels)
         set_bit_depth(pipeline, bit_depth)
@@ -145,9 +147,10 @@ def main(args: argparse.Namespace) -> None:
     cfg = backbones.load_config(args)
     size, why = backbones.image_size(args, cfg)
     print(f"image size {size} px: {why}", file=sys.stderr, flush=True)
-    names, features, bad = embed(
-        args, cfg, Images(args.folder, size, args.max_pixels, training_bit_depth(cfg))
-    )
+    images = Images(args.folder, size, args.max_pixels, training_bit_depth(cfg))
+    if images.others:
+        print(passed_over(args.folder, images.others), file=sys.stderr, flush=True)
+    names, features, bad = embed(args, cfg, images)
     write = WRITERS[args.out.suffix]
     if args.plain_names and args.out.suffix == ".csv":
         write = partial(write_csv, plain=True)

@@ -5,7 +5,6 @@ The same command again goes on where it stopped. What it chooses and why: docs/c
 """
 
 import argparse
-import math
 import os
 import shutil
 import subprocess
@@ -52,6 +51,8 @@ def take_images(
     notes: list[str] = []
     limits = given.get("max_unpacked"), given.get("max_members")
     paths = own.list_images(args.data, folder / "unpacked", *limits, notes)
+    if len(paths) >= rules.MIN_IMAGES:  # fewer are refused for their number
+        options.check_numbers_of(given, len(paths))  # before they are looked at
     found = look(paths, folder, "looking at the images", given)
     found.notes, found.given_depth = notes, given.get("bit_depth")
     if not found.good:
@@ -84,6 +85,7 @@ def choose(
     device = torch.device(get_device())
     on_gpu = device.type != "cpu"
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    options.check_numbers_of(given, len(found.good))  # before a step is measured
     facts = own.Facts(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1))
     if "crop_scale" in given:
         given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
@@ -98,37 +100,27 @@ def choose(
         cost = own.measure_step(model, chosen.image_size, device, 8)
     memory = rules.SHARE * own.free_memory(device) / (1 if on_gpu else facts.processes)
     fits = cost.largest_batch(memory)
-    kept = f"{cost.per_image / 1e6:.0f} MB an image, {memory / 1e9:.1f} GB to use"
+    kept = f"{end.memory_text(cost.per_image)} an image, {memory / 1e9:.1f} GB to use"
     chooser.batch(fits, kept)
     if chosen.batch_size > fits:
         raise own.PretrainError(
             f"a batch of {chosen.batch_size} images does not fit: {kept}, so {fits} at most. "
             "Choose a smaller --batch-size, --image-size or --model."
         )
-    if chosen.batch_size * facts.processes > facts.images:
-        raise own.PretrainError(
-            f"--batch-size {chosen.batch_size} on {facts.processes} processes: there are only "
-            f"{facts.images:,} images"
-        )
     chooser.length()
     chooser.queue()
     chooser.workers()
-    if chosen.queue_len > facts.images:
-        raise own.PretrainError(
-            f"--queue-len {chosen.queue_len:,}: there are only {facts.images:,} images, and a "
-            "longer queue holds stale keys of the same ones."
-        )
+    lengths = dict(batch_size=chosen.batch_size, queue_len=chosen.queue_len)
+    options.check_numbers_of({**given, **lengths}, facts.images)
     # Three are kept, a fourth is written before the oldest goes; the exports are smaller than one.
     _ask_disk(folder, 5 * cost.checkpoint, "for checkpoints and exports")
-    hours = cost.seconds_per_image * facts.images * chosen.epochs / facts.processes / 3600
+    seconds = cost.seconds_per_image * facts.images * chosen.epochs / facts.processes
     return (
         chosen,
         outputs,
         [
             f"one step: {1 / cost.seconds_per_image:,.0f} images/s without loading; {kept}",
-            f"all epochs: at least {hours:.1f} h"
-            if hours > 1
-            else f"all epochs: at least {math.ceil(60 * hours)} min",
+            f"all epochs: at least {end.time_text(seconds)}",
             f"a checkpoint: {cost.checkpoint / 1e6:,.0f} MB",
             *([teaching.note] if teaching else []),
         ],

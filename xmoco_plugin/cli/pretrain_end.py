@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """How a run of pretrain.py ends: its report, what its folder holds, and what to do with it."""
 
+import math
 import re
 import signal
 import sys
@@ -145,3 +146,17 @@ def finish(folder: Path, status: int = 0) -> None:
             print(doubt)
         print("\nwhat to do with it; next_steps.md has the lines for each library too:")
         print(*(f"  {line}" for line in command_lines(steps.read_text())), sep="\n", flush=True)
+
+
+def memory_text(size: float) -> str:
+    """Bytes of an image in a step: '4 MB', '120 kB'; what a small network takes is not measured."""
+    if size < 1000:
+        return "too little to measure"
+    return f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def time_text(seconds: float) -> str:
+    """A time that a user can plan with: '3 s', '18 min', '2.5 h'."""
+    if seconds > 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{math.ceil(seconds / 60)} min" if seconds > 60 else f"{math.ceil(seconds)} s"

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -68,6 +69,25 @@ def _wanted(args: argparse.Namespace) -> Mapping[str, torch.Tensor] | None:
         return own.backbone_weights(args.model, args.given.get("image_size", 224))
     except own.PretrainError:
         return None  # said for --model
+
+
+def check_numbers_of(given: dict[str, Any], images: int) -> None:
+    """Checks the numbers among the options that so many images, or fewer, cannot fill.
+
+    Raises:
+        PretrainError: A batch or a queue is longer than the set.
+    """
+    processes = given.get("gpus", 1)
+    if given.get("batch_size", 0) * processes > images:
+        raise own.PretrainError(
+            f"--batch-size {given['batch_size']} on {processes} processes: there are only "
+            f"{images:,} images"
+        )
+    if given.get("queue_len", 0) > images:
+        raise own.PretrainError(
+            f"--queue-len {given['queue_len']:,}: there are only {images:,} images, and a "
+            "longer queue holds stale keys of the same ones."
+        )
 
 
 def claim(folder: Path, args: argparse.Namespace) -> None:

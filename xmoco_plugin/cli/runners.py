@@ -86,6 +86,8 @@ def add_hooks(runner: Runner) -> None:
     missing = [ResumedHook]
     if isinstance(unwrapped(runner.model), BaseSelfSupervisor):
         missing += [PreflightHook, NonFiniteLossHook, CheckpointGuardHook, HealthHook]
+    elif runner.cfg.get("default_scope") == "mmpretrain":  # looked at before it trains for nothing
+        missing += [PreflightHook]
     for kind in missing:
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())

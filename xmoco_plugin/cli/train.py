@@ -117,6 +117,8 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         data_table.show(prepare(cfg), Path(cfg.work_dir))
         resume_auto = cfg.get("resume") and cfg.get("load_from") is None
         latest = newest(cfg) if resume_auto else None
+        if resume_auto and latest is None:
+            cfg.resume = False  # or the host's log says that it went on from None
         check_named_weights(cfg, latest)
         starts.bring(cfg, Path(cfg.work_dir))
         began = time.time()

@@ -19,7 +19,7 @@ from ..untrusted.image_file import MAX_PIXELS
 from ..untrusted.image_formats import describe_content, image_format
 from .decode_image import UnreadableImageError, decode_image, read_image_file
 from .pack import FORMAT, RECORD, PackError, partial_of, read_facts
-from .unlabeled_folder import UnlabeledFolder
+from .unlabeled_folder import find_images
 
 SYNC_EVERY = 512  # images between two moments that survive a loss of power
 
@@ -108,8 +108,7 @@ def write_pack(
 
 
 def _names(folder: Path) -> list[str]:
-    found = UnlabeledFolder(data_root=str(folder))
-    return [os.path.relpath(found.get_data_info(i)["img_path"], folder) for i in range(len(found))]
+    return find_images(str(folder))
 
 
 def _facts(folder: Path, names: list[str], options: PackOptions) -> dict[str, Any]:

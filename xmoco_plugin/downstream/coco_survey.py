@@ -14,6 +14,7 @@ from ..untrusted import image_size, is_hidden, printable
 from . import coco_mend
 from .coco_annotations import CocoAnnotations, file_name
 from .errors import DownstreamError
+from .pixels import survey_pixels
 
 # Images whose files are opened to compare their sizes with the list (ours): all of a user's own
 # set, a part of COCO that is spread over it.
@@ -103,6 +104,7 @@ def _rows(
         f"{len(images):,} images, {len(boxes):,} boxes; {len(classes)} classes: "
         f"{printable(counts)}{more}",
     )
+    yield from survey_pixels([folder / file_name(image) for image in images], part)
     if absent := [printable(name) for name in classes if not held[name]]:
         yield Finding("note", part, f"{len(absent)} classes have no box", tuple(absent))
     for what, number in annotations.mended.items():

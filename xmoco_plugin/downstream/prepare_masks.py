@@ -9,6 +9,7 @@ from ..findings import Finding
 from . import mask_folder as masks
 from . import mask_survey as look
 from .errors import DownstreamError
+from .pixels import survey_pixels
 from .settings import class_names, dicts, set_num_classes
 
 
@@ -119,9 +120,10 @@ class Labelled:
             return
         files = masks.pairs(*folders, *suffixes)
         names = [str(file.relative_to(folders[1]))[: -len(suffixes[1])] for file in files]
-        look.check_sizes([folders[0] / (name + suffixes[0]) for name in names], files)
+        images = [folders[0] / (name + suffixes[0]) for name in names]
+        look.check_sizes(images, files)
         labels = look.read_labels(files, reduce_zero)
-        left = [*look.partnerless(*folders, *suffixes, stage)]
+        left = [*survey_pixels(images, stage), *look.partnerless(*folders, *suffixes, stage)]
         self._parts[key] = (stage, len(files), labels, left)
         self.labels.add(labels)
 

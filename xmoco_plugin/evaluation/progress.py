@@ -8,7 +8,7 @@ from mmengine.dist import is_main_process
 from rich.console import Console
 from rich.progress import Progress
 
-EVERY_SECONDS = 30.0  # between two lines where there is no terminal (ours)
+EVERY_SECONDS = 10.0  # between two lines where there is no terminal (ours)
 
 
 def watched(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -49,7 +50,7 @@ class PreflightHook(Hook):
         """What makes the run pointless, one sentence each."""
         if facts.images == 0:
             yield f"no images found in {facts.root}: check data_root and data_prefix"
-        if facts.iters_per_epoch == 0:
+        if facts.iters_per_epoch == 0 and not _is_endless(runner):
             yield (
                 f"{facts.images:,} images do not fill one batch of {facts.global_batch:,} "
                 f"({facts.describe_batch()}) and drop_last leaves it out, so an epoch has 0 "
@@ -99,6 +100,11 @@ class PreflightHook(Hook):
                 "the config asks for SyncBN, but there is one process and nothing to synchronise: "
                 "plain BatchNorm is used"
             )
+
+
+def _is_endless(runner: Runner) -> bool:
+    """Whether batches go on over the end of the set, which then fills any."""
+    return isinstance(runner.train_dataloader.sampler, InfiniteSampler)
 
 
 def _learning_rate(runner: Runner, facts: RunFacts) -> Iterator[str]:

@@ -2,6 +2,7 @@
 """A recipe of views as transforms, one a step: to look at what `TwoViews` does in one go."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -37,7 +38,8 @@ class RecipeStep(BaseTransform):
     def __init__(self, kind: str, recipe: ViewRecipe) -> None:
         self.kind = kind
         name = f"{kind.lower()}_prob"
-        others = {other: 0.0 for other in PROBABILITIES if other != name}
+        others: dict[str, Any] = dict.fromkeys(PROBABILITIES, 0.0)
+        others.pop(name, None)
         self.recipe = replace(recipe, **others)
         self.prob = 1.0 if kind == "Crop" else getattr(recipe, name)
         if kind == "Blur":
