@@ -137,7 +137,9 @@ class BestExportHook(HealthyExportHook):
         except (CheckpointError, OSError) as error:
             handed, why = False, str(error)
             runner.logger.warning(f"export: the weights that the run began with: {why}")
-        self._note(0, 0, self._start, figures, None, handed, self._why if handed else why)
+        if handed:
+            why = "what the run began with, until a checkpoint is fit to replace it"
+        self._note(0, 0, self._start, figures, None, handed, why)
 
     def _of_start(self) -> str:
         kind = "" if self.pretrained else "random "
