@@ -15,12 +15,14 @@ import itertools
 import json
 import os
 import statistics
+import sys
 from pathlib import Path
 
 import measure
 import study_table
 import torch
-from study_run import READINGS, Cell, Length, Sets, read_sets, run
+from study_data import Sets, read_sets
+from study_run import READINGS, Cell, Length, run
 
 from xmoco_plugin.checkpoint import write_text
 
@@ -203,7 +205,11 @@ def main() -> None:
     """Runs what is missing."""
     args = parser().parse_args()
     check(args)
-    work(args)
+    try:
+        work(args)
+    except KeyboardInterrupt:
+        print("Stopped; the same command makes the runs that are missing.", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

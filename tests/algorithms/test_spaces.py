@@ -61,6 +61,17 @@ def test_without_such_a_term_nothing_is_kept_and_the_same_random_numbers_are_dra
     assert extra == {"feature_queue"}
 
 
+def test_what_is_called_is_what_is_compiled():
+    called = []
+    for head in (HEAD, dict(type="XMoCoHead")):
+        model = build(head=head)
+        for part in model.encoder_parts:
+            part.register_forward_hook(lambda module, *_: called.append(module))
+        model.loss(views(8, seed=0))
+        assert {id(part) for part in called} == {id(part) for part in model.encoder_parts}
+        called.clear()
+
+
 def test_where_there_are_no_features_the_error_says_who_gives_them():
     q = F.normalize(torch.randn(4, DIM), dim=1)
     with pytest.raises(ValueError, match=r"use model.type='XMoCo' with XMoCoHead, or space='neck'"):

@@ -92,9 +92,37 @@ def test_options_that_make_no_run_are_named(study, words, message):
         study(*words)
 
 
+def test_a_study_that_is_stopped_leaves_no_claim_and_says_how_it_goes_on(
+    study, tmp_path, monkeypatch, capsys
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study.module, "run", stop)
+    with pytest.raises(SystemExit) as ended:
+        study("--readings", "moco")
+    assert ended.value.code == 130
+    assert "the same command makes the runs that are missing" in capsys.readouterr().err
+    assert list((tmp_path / "out/choose").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (dict(images=np.zeros((4, 8, 8, 3), np.uint8)), "a label for each, and has .'images'"),
+        (dict(images=np.zeros((4, 8, 8, 3), np.uint8), labels=np.arange(3)), r"int64 \(3,\)"),
+        (dict(images=np.zeros((4, 8, 8)), labels=np.arange(4)), r"uint8 .*float64 \(4, 8, 8\)"),
+    ],
+)
+def test_arrays_that_are_no_labelled_images_are_named(load, tmp_path, arrays, message):
+    np.savez(tmp_path / "train.npz", **arrays)
+    with pytest.raises(SystemExit, match=message):
+        load("study_data").read_split(tmp_path, "train")
+
+
 def test_runs_of_one_seed_begin_alike_and_see_the_same_views(load, data, monkeypatch):
     run = load("study_run")
-    sets = run.read_sets(data, 8, 32)
+    sets = load("study_data").read_sets(data, 8, 32)
     length = run.Length(images=32, epochs=1, batch=8, size=8, queue=16)
     seen = []
 
@@ -119,7 +147,7 @@ def test_runs_of_one_seed_begin_alike_and_see_the_same_views(load, data, monkeyp
 
 def test_every_reading_builds_and_symmetric_runs_encode_as_many_images(load, data, monkeypatch):
     run = load("study_run")
-    sets = run.read_sets(data, 8, 32)
+    sets = load("study_data").read_sets(data, 8, 32)
     length = run.Length(images=32, epochs=2, batch=8, size=8, queue=16)
     counts = {}
     for reading in run.READINGS:
@@ -137,7 +165,7 @@ def test_every_reading_builds_and_symmetric_runs_encode_as_many_images(load, dat
 
 
 def test_the_held_out_images_are_of_all_classes_and_nobody_trains_on_them(load, data):
-    sets = load("study_run").read_sets(data, 8, 32)
+    sets = load("study_data").read_sets(data, 8, 32)
     assert sets.chosen_by[1].bincount().tolist() == [2, 2, 2, 2]
     rows = [{tuple(i.flatten().tolist()) for i in part[0]} for part in (sets.train, sets.chosen_by)]
     assert [len(r) for r in rows] == [32, 8]
@@ -149,7 +177,7 @@ def test_mosaics_are_cut_row_by_row_with_a_class_a_tile(load, tmp_path):
     pixels[32:64, 64:96] = 200  # tile 42
     Image.fromarray(pixels).save(tmp_path / "train_00.jpg", quality=95)
     (tmp_path / "classes.txt").write_text("a\nb\nc\n")
-    images, labels = load("study_run").read_split(tmp_path, "train")
+    images, labels = load("study_data").read_split(tmp_path, "train")
     assert images.shape == (2000, 32, 32, 3)
     assert images[42].mean() > 190
     assert np.delete(images, 42, axis=0).max() < 20

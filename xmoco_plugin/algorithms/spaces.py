@@ -44,6 +44,12 @@ class MoCoInSpaces(MoCo):
         """Each (its dimensions, K), in the order of a row's parts."""
         return [self.queue, self.feature_queue] if self.in_two_spaces else [self.queue]
 
+    @property
+    def encoder_parts(self) -> tuple[nn.Module, ...]:
+        """What is called of both encoders, each by itself."""
+        keys = self.encoder_k.module
+        return (self.backbone, self.neck, *(keys if self.in_two_spaces else [keys]))
+
     def embed(self, encoder: nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Rows (n, D), or (n, D + C), of images by a backbone and a neck, one after the other."""
         if not self.in_two_spaces:

@@ -62,8 +62,7 @@ class XMoCo(MoCoInSpaces):
         if channels_last:
             # Here and not in a hook: DistributedDataParallel lays its buckets out like the weights.
             self.to(memory_format=torch.channels_last)
-        parts = (self.backbone, self.neck, self.encoder_k.module)
-        self._graphs = compile_in_place(parts, compile_encoders)
+        self._graphs = compile_in_place(self.encoder_parts, compile_encoders)
 
     def loss(self, inputs: list[torch.Tensor], data_samples=None, **kwargs) -> dict:
         """Terms of one batch; moves the key encoder and the queue.
