@@ -23,7 +23,7 @@ NO_FILE = set(
     weight_decays costs shots recalls epochs rule normalize layout encoder force to k temperature
     task seeds gpus max_iters shares share_iters same_images raw shorter_side quality verify number
     runs seed model images sort format queue_len momentum lr crop_scale verbose test_out max_pixels
-    max_unpacked max_members plain_names config_as_data
+    max_unpacked max_members plain_names config_as_data prefix
     """.split()  # noqa: SIM905
 )
 # Options whose file comes in by a way above under another name.
