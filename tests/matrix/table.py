@@ -14,7 +14,7 @@ MODEL = f"{WALKS}::test_a_model_trains_and_every_line_of_its_next_steps_runs"
 MODELS = (
     *("vit-small", "resnet18", "resnet50", "ConvNeXt:tiny", "ResNeXt:50", "MobileNetV2"),
     *("MobileNetV3:small", "EfficientNet:b0", "RegNet:regnetx_400mf", "DenseNet:121"),
-    *("ShuffleNetV2", "SwinTransformer:tiny"),
+    *("ShuffleNetV2", "SwinTransformer:tiny", "EfficientNetV2:s", "VGG:11", "RepVGG:A0"),
 )
 # `pretrain --init`, by the model and the library whose weights it starts from; the layouts of other
 # trainings (FAIR's, DINO's, compiled, wrapped) are rows of LAYOUTS.
