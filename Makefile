@@ -39,7 +39,7 @@ SETUP_OFFICIAL := $(VENV_OFFICIAL)/.installed-test
 SETUP_OFFICIAL_TRANSFER := $(VENV_OFFICIAL)/.installed-transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench docs gpu-parcel test test-gpu test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
+.PHONY: help demo bench docs gpu-parcel test test-gpu test-matrix test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: $(SETUP_BENCH) ## time loss, shuffle, step, growth, kNN, loader and, with
 
 test: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the tests (PYTEST_ARGS="..." for pytest; TRANSFER=0: without fine-tuning)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python $(PYTEST)
+
+test-matrix: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## walk every documented way that takes minutes: 45 on one core (PYTEST_ARGS="-k vit-small" for one)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m matrix tests/matrix $(PYTEST_ARGS)
 
 test-official: $(SETUP_OFFICIAL) ## run the tests that touch the host on the official OpenMMLab stack, in a second environment
 	OMP_NUM_THREADS=1 $(VENV_OFFICIAL)/bin/python $(PYTEST) $(addprefix --ignore=,$(HOST_FREE))

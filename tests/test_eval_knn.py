@@ -114,7 +114,7 @@ def test_a_checkpoint_of_another_backbone_is_refused_with_its_shapes(
 def test_a_checkpoint_without_a_backbone_is_refused(tool, tmp_path, monkeypatch, capsys):
     torch.save({"state_dict": {"conv.weight": torch.zeros(4)}}, tmp_path / "a.pth")
     message = fails(tool, monkeypatch, capsys, write_config(tmp_path), tmp_path / "a.pth")
-    assert "No query backbone is in this file" in message
+    assert "No query backbone that is known is in this file" in message
 
 
 def test_a_missing_checkpoint_is_named(tool, tmp_path, monkeypatch, capsys):

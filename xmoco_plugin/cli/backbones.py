@@ -12,6 +12,7 @@ from mmpretrain.registry import MODELS
 
 from xmoco_plugin.checkpoint import (
     CheckpointError,
+    StateDifference,
     compare_state,
     describe_difference,
     read_checkpoint,
@@ -179,18 +180,23 @@ def load_backbone(model: Any, path: str, prefix: str | None = None) -> None:
         try:
             found = find_backbone(checkpoint, prefix=prefix, like=wanted)
         except CheckpointError as error:
-            raise CheckpointError(f"{printable(path)}: {error}") from None
+            why = f"{printable(path)}: {error}"
+            if prefix is None and _backbone(theirs).keys() & ours.keys():  # part of one, or wider
+                why = _other(path, difference)
+            raise CheckpointError(why) from None
         if found.note:
             print(f"{printable(path)}: {found.note}.", file=sys.stderr)
         theirs = {f"backbone.{k}": v for k, v in found.state.items()}
         difference = compare_state(_backbone(ours), theirs)
     if difference.missing or difference.mismatched:
-        raise CheckpointError(
-            f"{path} does not hold the backbone of this config:\n{describe_difference(difference)}"
-        )
+        raise CheckpointError(_other(path, difference))
     check_kinds(ours, theirs)
     fitting = {k: v for k, v in theirs.items() if k in ours and v.shape == ours[k].shape}
     model.load_state_dict(fitting, strict=False)
+
+
+def _other(path: str, difference: StateDifference) -> str:
+    return f"{path} does not hold the backbone of this config:\n{describe_difference(difference)}"
 
 
 def _backbone(state: dict) -> dict:

@@ -51,7 +51,7 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
             collate_fn=dict(type="default_collate"),
         ),
     )
-    kind = str(cfg.optim_wrapper.get("type", "")).split(".")[-1]
+    kind = str((cfg.get("optim_wrapper") or {}).get("type", "")).split(".")[-1]
     if kind == "OptimWrapper":
         for name in ("loss_scale", "dtype"):  # of the type in whose place it was put
             cfg.optim_wrapper.pop(name, None)

@@ -111,6 +111,12 @@ FAMILIES = (
         ),
     ),
     Family(
+        "ResNeXt",
+        "depth",
+        ((50, "resnext50_32x4d", "resnext50_32x4d"), (101, None, "resnext101_32x4d")),
+        ("layer1.0.conv1.weight", "layer1.0.conv1.weight", "layer1.0.conv1.weight"),
+    ),
+    Family(
         "DenseNet",
         "arch",
         _sizes("densenet{}", "densenet{}", "121", "169", "201", "161"),

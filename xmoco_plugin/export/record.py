@@ -86,8 +86,8 @@ def training_views(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     settings = read_settings(meta.get("cfg"))
     found: dict[str, Any] = {}
     size = training_size(settings)
-    side = size[0] if size else meta.get("image_size")
-    if str(side).isdecimal() and 1 <= int(side) <= LARGEST_SIZE:
+    side = str(size[0] if size else meta.get("image_size"))
+    if side.isdecimal() and 1 <= int(side) <= LARGEST_SIZE:
         found["image_size"] = int(side)
     model = settings.get("model")
     within = model.get("data_preprocessor") if isinstance(model, dict) else None
