@@ -59,3 +59,11 @@ def test_features_that_are_all_alike_are_refused():
 
 def test_keys_have_no_more_dimensions_than_there_are():
     assert (most_dims(512, 10_000), most_dims(64, 10_000), most_dims(512, 9)) == (256, 64, 8)
+
+
+def test_keys_are_made_in_float32_under_autocast():
+    x = features()
+    found = fit_projection(x, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        under = found(x)
+    assert torch.equal(under, found(x))

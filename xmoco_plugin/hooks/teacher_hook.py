@@ -79,9 +79,11 @@ class TeacherHook(Hook):
                 self._prepare(runner, folder, model, device)
         lesson = read_lesson(folder / Path(self.file).expanduser())
         if lesson.projection.basis.shape[1] != model.feat_dim:
+            dims = lesson.projection.basis.shape[1]
             raise ValueError(
-                f"{self.file} makes keys of {lesson.projection.basis.shape[1]} numbers, the model "
-                f"has feat_dim={model.feat_dim}"
+                f"{self.file} makes keys of {dims} numbers, the model has feat_dim="
+                f"{model.feat_dim}: set feat_dim and neck.out_channels to {dims} (no more than the "
+                "teacher's features have, or the images span)"
             )
         images = len(runner.train_dataloader.dataset)
         if self.features is not None:

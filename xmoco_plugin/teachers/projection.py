@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..precision import unit_norm
+from ..precision import unit_norm, without_autocast
 from .errors import TeacherError
 
 DIMS = 256  # of the keys, at most: measured here with a teacher of 1,280 (docs/lab/teacher.md)
@@ -30,7 +30,8 @@ class Projection(NamedTuple):
         """(n, E) -> keys (n, D), unit norm, float32 on the features' device."""
         features = features.float()
         mean, basis = self.mean.to(features.device), self.basis.to(features.device)
-        return unit_norm((features - mean) @ basis)
+        with without_autocast(features):
+            return unit_norm((features - mean) @ basis)
 
     @property
     def kept(self) -> float:

@@ -1,0 +1,65 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""The choices and the config of a run with a teacher: complete, through the gate, and it steps."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
+
+from xmoco_plugin.pretraining import (
+    Choices,
+    Facts,
+    PretrainError,
+    Scan,
+    TeacherChooser,
+    backbone_config,
+    probe,
+    run_config,
+    run_settings,
+    teacher_model_config,
+    with_teacher,
+    write_list,
+)
+
+from .folder import draw
+
+
+@pytest.mark.parametrize(("name", "own_crop"), [("resnet18", False), ("vit-small", True)])
+def test_the_config_passes_the_gate_and_its_model_takes_one_view(tmp_path, name, own_crop):
+    folder = draw(tmp_path / "images", 8)
+    write_list(Scan(good=sorted(str(p) for p in folder.iterdir())), tmp_path)
+    chosen = Choices(name, 32, batch_size=4, queue_len=8, epochs=1, lr=0.01)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        outputs = probe(backbone_config(name, 32, 1), 32)
+        model = teacher_model_config(chosen, outputs, 5, own_crop)
+        cfg = with_teacher(run_config(chosen, outputs, tmp_path), model, not own_crop, 48.7)
+        (tmp_path / "config.py").write_text(cfg.pretty_text)
+        read = run_settings(tmp_path).config  # as a run that goes on reads it
+        kinds = [step.type for step in read.train_dataloader.dataset.pipeline]
+        assert kinds == ["LoadImageOrSkip", "OneView", "PackInputs"]
+        hook = read.custom_hooks[-1]
+        assert (hook.type, hook.knn, "features" in hook) == ("TeacherHook", 48.7, own_crop)
+        assert (read.model.feat_dim, read.model.num_keys, read.model.own_crop) == (5, 8, own_crop)
+        built = MODELS.build(dict(teacher_model_config(chosen, outputs, 5, stand_in=True)))
+    losses = built.loss([torch.randn(4, 3, 32, 32)])
+    losses["loss_relation"].backward()
+    assert built.neck.mlp[0].weight.grad.abs().sum() > 0
+
+
+def chooser(images: int, **given) -> TeacherChooser:
+    found = TeacherChooser(Facts(images, np.full(images, 200), False, 2), given)
+    found.views()
+    found.batch(1000, "")
+    found.length()
+    found.queue()
+    return found
+
+
+def test_a_step_compares_with_4096_keys_or_all_of_them_and_no_encoder_has_a_momentum():
+    assert chooser(50_000).choices.queue_len == 4096
+    assert chooser(300).choices.queue_len == 300
+    assert chooser(50_000, queue_len=100).choices.queue_len == 100
+    assert "momentum" not in {name for name, *_ in chooser(300).choices.rows()}
+    with pytest.raises(PretrainError, match="all 300 images at most"):
+        chooser(300, queue_len=301)
