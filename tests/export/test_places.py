@@ -110,6 +110,12 @@ def test_of_two_places_alike_none_is_taken_unless_it_is_named(body):
     assert len(found.left_out) == len(body)
 
 
+def test_what_is_in_doubt_elsewhere_takes_nothing_from_a_usual_place(body):
+    state = under("left.", body) | under("right.", body) | under("backbone.", body, 1)
+    found = find_backbone({"state_dict": state})
+    assert torch.equal(found.state["conv1.weight"], body["conv1.weight"] + 1)
+
+
 def test_what_is_no_backbone_is_refused_with_the_places_looked_at():
     state = {"backbone.0.weight": torch.ones(2, 2), "neck.weight": torch.ones(2)}
     with pytest.raises(

@@ -38,6 +38,9 @@ def bring(cfg: Config, folder: Path, prefix: str | None = None) -> None:
         checkpoint = read_checkpoint(path, mmap=True)
         if prefix is None and stands_at(checkpoint, init.get("prefix") or ""):
             continue
+        if prefix is None and stands_at(checkpoint, OURS):
+            init.prefix = OURS
+            continue
         init.checkpoint = str(_written(checkpoint, Path(path), folder, prefix))
         init.prefix = OURS
 
@@ -50,6 +53,7 @@ def _written(checkpoint: Mapping[str, Any], source: Path, folder: Path, prefix: 
         raise CheckpointError(f"{printable(source)}: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)
     file.write(out)
-    keys = f"its backbone, keys {file.backbone.prefix}*, is"
+    where = f"keys {file.backbone.prefix}*" if file.backbone.prefix else "keys without a prefix"
+    keys = f"its backbone, {where}, is"
     print(f"{printable(source)}: {keys} in mmpretrain's names in {printable(out)}", flush=True)
     return out.absolute()

@@ -40,6 +40,7 @@ def prepare_file(
     layout: str = "auto",
     encoder: str = "query",
     prefix: str | None = None,
+    like: Mapping[str, Any] | None = None,
     **facts: Any,
 ) -> BackboneFile:
     """Find a checkpoint's backbone, check it, and bring it into another library's names.
@@ -51,13 +52,14 @@ def prepare_file(
         layout: One of :data:`SOURCES`.
         encoder: 'query', or 'key' for the momentum encoder.
         prefix: Of the backbone's keys, where they are not found.
+        like: Weights of the model's own backbone, where there is a model.
         **facts: Further plain values for the record.
 
     Raises:
         CheckpointError: There is no backbone, it is not finite, or the target has none like it.
     """
-    backbone = find_backbone(checkpoint, layout, encoder, prefix)
-    if target != "mmpretrain" or not is_known(backbone, checkpoint):
+    backbone = find_backbone(checkpoint, layout, encoder, prefix, like)
+    if target != "mmpretrain" or (like is None and not is_known(backbone, checkpoint)):
         check_architecture(backbone.state)
     weights = convert(backbone.state, target)
     unlike = unlike_others(backbone_settings(checkpoint), backbone.family)

@@ -114,9 +114,9 @@ def find_backbone(
     wanted = "bare" if layout in ("torchvision", "timm") else layout
     if prefix is not None:
         stem = without_wrappers(prefix.strip("."))
-        found_at = [("prefix", f"{stem}." if stem else "")]
+        found_at = iter([("prefix", f"{stem}." if stem else "")])
     else:
-        found_at = list(places(state, wanted, encoder))
+        found_at = places(state, wanted, encoder)  # one by one: what comes later may be in doubt
     tried = []
     for name, place in found_at:
         found = {k[len(place) :]: v for k, v in state.items() if k.startswith(place)}

@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ..checkpoint import CheckpointError, read_checkpoint
+from ..distributed import unwrapped
 from ..evaluation.verdict import WORSE
 from ..export import BackboneFile, prepare_file, read_weights, require_safetensors
 from ..log_detail import DETAIL
@@ -117,7 +118,9 @@ class HealthyExportHook(Hook):
 
     def _export(self, runner: Runner, source: Path) -> None:
         checkpoint, folder = read_weights(source), Path(runner.work_dir)
-        main = prepare_file(checkpoint, source, "mmpretrain", **self._facts())
+        backbone = getattr(unwrapped(runner.model), "backbone", None)
+        like = None if backbone is None else backbone.state_dict()
+        main = prepare_file(checkpoint, source, "mmpretrain", like=like, **self._facts())
         further = self._for_others(runner, checkpoint, source, main.record["source_sha256"])
         # backbone.pth last: its record says what is done.
         if further is not None:

@@ -86,7 +86,7 @@ def _schedules(runner: Runner, checkpoint: Mapping[str, Any]) -> Iterator[str]:
 def _optimizer(runner: Runner, checkpoint: Mapping[str, Any]) -> Iterator[str]:
     groups = (checkpoint.get("optimizer") or {}).get("param_groups")
     ours = getattr(runner.optim_wrapper, "param_groups", None)
-    if not groups or not ours:
+    if not groups or not ours or not isinstance(ours, list):
         return
     mine, theirs = ours[0], groups[0]
     names = {"initial_lr": "lr"}
