@@ -121,9 +121,9 @@ def test_features_that_are_not_finite_or_overflow_are_refused(tmp_path, value):
 
 
 def test_a_disk_that_is_too_small_is_said_before_with_the_size(tmp_path, monkeypatch):
-    free = SimpleNamespace(free=1_500_000_000)
+    free = SimpleNamespace(free=1_100_000_000)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: free)
     large = BELONGS._replace(images=1_000_000, width=512)
-    with pytest.raises(TeacherError, match=r"1,000,000 images need 1.02 GB .* 1.50 GB are free"):
+    with pytest.raises(TeacherError, match=r"1,000,000 images need 1.02 GB .* 1.10 GB are free"):
         StoredFeatures(tmp_path / "f.bin", large)
     assert not (tmp_path / "f.bin").exists()

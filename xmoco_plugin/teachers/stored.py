@@ -23,7 +23,7 @@ FORMAT = "xmoco_plugin teacher features 1"
 HEAD = 4096  # bytes
 TYPE = np.dtype("<f2")
 Ask = Callable[[Sequence[Sequence[int]]], Iterator[torch.Tensor]]
-RESERVE = 1_000_000_000  # bytes that stay free on the disk (ours)
+RESERVE = 0.1  # of the file, that stays free on the disk beside it (ours)
 
 
 class Belongs(NamedTuple):
@@ -234,9 +234,9 @@ _WAY = "Remove it to have them computed anew, or name another --out"
 
 def _ask_disk(folder: Path, belongs: Belongs) -> None:
     free = shutil.disk_usage(folder).free
-    if free < belongs.bytes + RESERVE:
+    if free < (1 + RESERVE) * belongs.bytes:
         raise TeacherError(
             f"{printable(folder)}: the teacher's features of {belongs.images:,} images need "
-            f"{belongs.bytes / 1e9:.2f} GB and {RESERVE / 1e9:.0f} GB beside, {free / 1e9:.2f} GB "
-            "are free. Make room, or name an --out on another disk"
+            f"{belongs.bytes / 1e9:.2f} GB and a tenth beside, {free / 1e9:.2f} GB are free. Make "
+            "room, or name an --out on another disk"
         )
