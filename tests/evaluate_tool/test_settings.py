@@ -41,6 +41,7 @@ def test_errors_name_what_is_at_fault(tool, monkeypatch, capsys, folder, checkpo
 
     (folder / "val" / "red").rename(folder / "val" / "pink")
     assert "differ in their classes: pink, red" in message(checkpoint, "--data", folder, *knn)
+    (folder / "val" / "pink").rename(folder / "val" / "red")
     for file in (folder / "val").rglob("*.png"):
         file.unlink()
     assert "no images in" in message(checkpoint, "--data", folder, *knn)

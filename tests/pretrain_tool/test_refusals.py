@@ -16,7 +16,7 @@ TITLE = "What stops it before it starts"
 # What differs from run to run: the measured figures with the batch that does not fit, who holds the
 # folder, and the order of a set of names.
 VARYING = re.compile(
-    r"(?<=batch of )\d+|[\d.]+(?= [MG]B)|(?<=so )\d+(?= at most)"
+    r"(?<=batch of )\d+|[\d.]+ [kM]B(?= an image)|[\d.]+(?= [MG]B)|(?<=so )\d+(?= at most)"
     r"|(?<=process )\d+(?: on [^:]+)?|{.*}"
 )
 MAY_BE_NEW = (
