@@ -19,7 +19,7 @@ STAGES = ("train", "val", "test")
 
 
 def survey_folder(root: Path) -> list[Finding] | None:
-    """What a folder holds for detection (annotations/*.json) or segmentation (img_dir, ann_dir).
+    """What a folder holds for detection (JSON in annotations/) or segmentation (img_dir, ann_dir).
 
     Returns:
         Rows of the table, where one must be mended with the reason; None for another layout.

@@ -168,9 +168,9 @@ class CrossConsistencyLoss(SimilarityTerm):
     """Weighted :func:`cross_consistency` (our reading of arXiv 2206.04676).
 
     Args:
-        pairs, target, divergence, temperature, chunk_size, teacher_temperature, positive,
-        positive_share, confidence: see :func:`cross_consistency`. The default temperature is
-            MoCo v2's.
+        pairs, target, divergence, temperature, chunk_size: see :func:`cross_consistency`. The
+            default temperature is MoCo v2's.
+        teacher_temperature, positive, positive_share, confidence: see :func:`cross_consistency`.
         space: 'neck', the similarities of the embeddings; or 'backbone', those of the unit-norm
             means over the places of the backbone's last map, with a queue of their own.
         loss_weight: default 1.0 is ours and provisional: in a pilot the 'mse' term rose to about
