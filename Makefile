@@ -19,9 +19,9 @@ PYTEST := -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 # let write that down, or every process pays anew, 15 seconds where mmdet is installed.
 export PYTHONDONTWRITEBYTECODE :=
 # What the host's version does not change is tested on the maintained stack alone.
-HOST_FREE := $(addprefix tests/,benchmarks cli docs losses pretraining test_layering.py test_packaging.py test_runs.py \
+HOST_FREE := $(addprefix tests/,benchmarks cli docs losses matrix pretraining test_layering.py test_packaging.py test_runs.py \
   test_report_tool.py test_shell_tools.py test_pack_images.py test_cifar10_to_npz.py visualization/test_run_figure.py) \
-  $(addprefix tests/pretrain_tool/,test_again.py test_broken_files.py test_moved.py test_refusals.py test_names.py) \
+  $(addprefix tests/pretrain_tool/,test_again.py test_broken_files.py test_interrupted.py test_moved.py test_refusals.py test_names.py) \
   $(addprefix tests/visualization/report/,test_broken_files.py test_browser.py test_charts.py test_page.py test_work_dir.py)
 PIP := -m pip install -q --no-compile --disable-pip-version-check --no-input --progress-bar off
 # In the environment rather than as options, so that isolated builds are held to the pins too.
