@@ -39,7 +39,7 @@ TREE = {
     "backbone.safetensors": "the same for timm and others",
     "finetune_mmdet.py": "a detector on this backbone",
     "finetune_mmseg.py": "a segmentor on this backbone",
-    "teacher.pth": "what the teacher was asked with",
+    "teacher.pth": "how keys are made of the teacher's features",
     "teacher_features.bin": "the teacher's features of the images",
     "next_steps.md": "lines that judge, use and load the weights",
 }
