@@ -103,6 +103,13 @@ def test_files_of_another_teacher_or_set_stop_the_run(tmp_path, teacher):
         run(tmp_path, teacher).train()
 
 
+def test_a_config_of_another_run_in_a_new_folder_says_which_files_it_lacks(tmp_path, teacher):
+    runner = run(tmp_path, teacher)
+    next(h for h in runner.hooks if type(h).__name__ == "TeacherHook").teacher = None
+    with pytest.raises(TeacherError, match=r"teacher.pth is not there.* Copy it .*_features.bin"):
+        runner.train()
+
+
 def test_a_model_without_a_teacher_is_refused(tmp_path, teacher):
     cfg = Config(tiny_runner.config(tmp_path, [dict(type="TeacherHook")]).to_dict())
     with pytest.raises(

@@ -2,9 +2,10 @@
 """What can be refused before images are opened is; figures mean something for small runs, too."""
 
 import pytest
+import torch
 
 from xmoco_plugin.cli import pretrain_options
-from xmoco_plugin.cli.pretrain_end import memory_text, time_text
+from xmoco_plugin.cli.pretrain_end import ended_badly, in_doubt, memory_text, time_text
 from xmoco_plugin.pretraining import PretrainError
 
 from ..pretraining.folder import draw
@@ -41,3 +42,16 @@ def test_small_runs_have_figures_that_mean_something():
     assert [time_text(s) for s in (0.2, 3, 61, 4000)] == ["1 s", "3 s", "2 min", "1.1 h"]
     sizes = [memory_text(size) for size in (3, 140_000, 4_000_000)]
     assert sizes == ["too little to measure", "140 kB", "4 MB"]
+
+
+def test_a_training_that_was_stopped_is_not_said_to_have_spoken():
+    assert ended_badly(143) == "the training was stopped (SIGTERM)"
+    assert ended_badly(130) == "the training was stopped (SIGINT)"
+    assert "what it said stands above" in ended_badly(2)
+
+
+def test_weights_in_doubt_are_said_to_be_so_and_nothing_of_other_epochs(tmp_path):
+    for verdict, said in (("not learning", "verdict is 'not learning'"), ("learning", None)):
+        torch.save({"state_dict": {}, "meta": {"verdict": verdict}}, tmp_path / "backbone.pth")
+        found = in_doubt(tmp_path)
+        assert found is None if said is None else said in found and "no epoch" not in found

@@ -4,13 +4,16 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from tests.teachers.files import own_file
+from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import read_checkpoint
-from xmoco_plugin.cli import pretrain_teacher
+from xmoco_plugin.cli import pretrain_teacher, teacher_figures
 from xmoco_plugin.teachers import TeacherVerdict
 from xmoco_plugin.teachers.lesson import FEATURES, FILE
 
@@ -91,6 +94,25 @@ def test_a_teacher_that_is_asked_for_each_crop_is_kept_in_the_run(begin, teacher
     cfg = Config.fromfile(str(out / "config.py"))
     assert cfg.model.own_crop
     assert cfg.custom_hooks[-1].features is None
+
+
+def test_a_student_begins_with_weights_of_its_own_beside_a_teacher(begin, data, teacher, tmp_path):
+    own_file(tmp_path / "student.pth", dict(type="MobileNetV3", arch="small_050"))
+    words = ("--teacher", teacher, "--init", tmp_path / "student.pth", "--labels", data / "labels")
+    assert begin(tmp_path / "run", *words, "--yes") == 0
+    cfg = Config.fromfile(str(tmp_path / "run" / "config.py"))
+    assert cfg.train_dataloader.dataset.pipeline[1].views["size"] == 32
+    assert cfg.custom_hooks[-1].type == "TeacherHook"
+    assert next(h for h in cfg.custom_hooks if h.type == "BestExportHook").pretrained
+    assert "key_view" not in (tmp_path / "run" / "opening.txt").read_text()
+
+
+def test_a_teacher_sees_16_bit_grey_as_the_training_reads_it(tmp_path):
+    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "a.png")
+    own.write_list(own.Scan(good=[str(tmp_path / "a.png")]), tmp_path)
+    reader = dict(type="LoadImageOrSkip", bit_depth=12)
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(pipeline=[reader]))))
+    assert int(teacher_figures.listed(tmp_path, 8, cfg)[0]["inputs"].min()) == 255
 
 
 def test_a_teacher_that_knows_nothing_is_said_before_anything_is_trained(begin, tmp_path, capsys):

@@ -47,8 +47,8 @@ def test_the_config_passes_the_gate_and_its_model_takes_one_view(tmp_path, name,
     assert built.neck.mlp[0].weight.grad.abs().sum() > 0
 
 
-def chooser(images: int, **given) -> TeacherChooser:
-    found = TeacherChooser(Facts(images, np.full(images, 200), False, 2), given)
+def chooser(images: int, pretrained: bool = False, **given) -> TeacherChooser:
+    found = TeacherChooser(Facts(images, np.full(images, 200), False, 2), given, pretrained)
     found.views()
     found.batch(1000, "")
     found.length()
@@ -63,3 +63,10 @@ def test_a_step_compares_with_4096_keys_or_all_of_them_and_no_encoder_has_a_mome
     assert "momentum" not in {name for name, *_ in chooser(300).choices.rows()}
     with pytest.raises(PretrainError, match="all 300 images at most"):
         chooser(300, queue_len=301)
+
+
+def test_a_student_with_good_weights_has_the_gentle_rate_and_no_view_of_a_key():
+    found = chooser(300, pretrained=True).choices
+    assert found.lr == 0.0003
+    assert found.key_view == "strong"
+    assert "key_view" not in {name for name, *_ in found.rows()}

@@ -52,7 +52,7 @@ def take_images(
     limits = given.get("max_unpacked"), given.get("max_members")
     paths = own.list_images(args.data, folder / "unpacked", *limits, notes)
     if len(paths) >= rules.MIN_IMAGES:  # fewer are refused for their number
-        options.check_numbers_of(given, len(paths))  # before they are looked at
+        options.check_numbers_of(given, len(paths), bool(args.teacher))  # before they are opened
     found = look(paths, folder, "looking at the images", given)
     found.notes, found.given_depth = notes, given.get("bit_depth")
     if not found.good:
@@ -85,7 +85,8 @@ def choose(
     device = torch.device(get_device())
     on_gpu = device.type != "cpu"
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    options.check_numbers_of(given, len(found.good))  # before a step is measured
+    # Before a step is measured.
+    options.check_numbers_of(given, len(found.good), teaching is not None)
     facts = own.Facts(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1))
     if "crop_scale" in given:
         given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
@@ -111,7 +112,7 @@ def choose(
     chooser.queue()
     chooser.workers()
     lengths = dict(batch_size=chosen.batch_size, queue_len=chosen.queue_len)
-    options.check_numbers_of({**given, **lengths}, facts.images)
+    options.check_numbers_of({**given, **lengths}, facts.images, teaching is not None)
     # Three are kept, a fourth is written before the oldest goes; the exports are smaller than one.
     _ask_disk(folder, 5 * cost.checkpoint, "for checkpoints and exports")
     seconds = cost.seconds_per_image * facts.images * chosen.epochs / facts.processes

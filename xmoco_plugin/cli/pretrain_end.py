@@ -14,7 +14,7 @@ from rich.text import Text
 
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import read_checkpoint
-from xmoco_plugin.cli import console
+from xmoco_plugin.cli import console, exits
 from xmoco_plugin.json_lines import read_json_lines
 from xmoco_plugin.untrusted import FileRefusedError, printable
 from xmoco_plugin.visualization.report import WorkDir, write_report
@@ -34,11 +34,12 @@ TREE = {
     "report.html": "what the run has learnt",
     "weights.jsonl": "the checkpoints, the start first: kNN, and which was handed over and why",
     "start.pth": "the backbone that the run began with",
+    "stopped.txt": "why it was stopped early; the same command with --keep-going trains on",
     "backbone.pth": "weights of the best checkpoint, the start included: OpenMMLab, torchvision",
     "backbone.safetensors": "the same for timm and others",
     "finetune_mmdet.py": "a detector on this backbone",
     "finetune_mmseg.py": "a segmentor on this backbone",
-    "teacher.pth": "what the teacher was asked with",
+    "teacher.pth": "how keys are made of the teacher's features",
     "teacher_features.bin": "the teacher's features of the images",
     "next_steps.md": "lines that judge, use and load the weights",
 }
@@ -66,14 +67,17 @@ def why_not(folder: Path) -> str:
 
 
 def in_doubt(folder: Path) -> str | None:
-    """A warning where the weights handed on are of an epoch that was not found to learn."""
+    """A warning where the weights handed on are of an epoch that was not found to learn.
+
+    Others may have been: kNN decides, where there are labels.
+    """
     record = read_checkpoint(folder / "backbone.pth", mmap=True).get("meta")
     verdict = record.get("verdict") if isinstance(record, dict) else None
     if verdict in (None, "learning", "too early"):
         return None
     return (
-        f"warning: no epoch was found to learn: backbone.pth is the best there is, of one that is "
-        f"{printable(str(verdict))}. docs/judge_a_run.md says what to change."
+        f"warning: backbone.pth is of an epoch whose verdict is '{printable(str(verdict))}'. "
+        "docs/judge_a_run.md says what to change."
     )
 
 
@@ -85,6 +89,8 @@ def command_lines(steps: str) -> list[str]:
 
 def ended_badly(status: int) -> str:
     """Why a training ended with a status that is not 0, as far as the status tells."""
+    if status in (exits.STOPPED, exits.TERMINATED):  # it leaves the word to this command
+        return f"the training was stopped ({signal.Signals(status - 128).name})"
     if status >= 0:
         return f"the training ended with status {status}; what it said stands above"
     try:

@@ -71,8 +71,13 @@ def _wanted(args: argparse.Namespace) -> Mapping[str, torch.Tensor] | None:
         return None  # said for --model
 
 
-def check_numbers_of(given: dict[str, Any], images: int) -> None:
+def check_numbers_of(given: dict[str, Any], images: int, teacher: bool = False) -> None:
     """Checks the numbers among the options that so many images, or fewer, cannot fill.
+
+    Args:
+        given: The numbers.
+        images: At most.
+        teacher: Whether the keys are a teacher's, which never age.
 
     Raises:
         PretrainError: A batch or a queue is longer than the set.
@@ -84,10 +89,13 @@ def check_numbers_of(given: dict[str, Any], images: int) -> None:
             f"{images:,} images"
         )
     if given.get("queue_len", 0) > images:
-        raise own.PretrainError(
-            f"--queue-len {given['queue_len']:,}: there are only {images:,} images, and a "
-            "longer queue holds stale keys of the same ones."
+        why = (
+            f"a step can compare with the teacher's keys of all {images:,} images at most."
+            if teacher
+            else f"there are only {images:,} images, and a longer queue holds stale keys of the "
+            "same ones."
         )
+        raise own.PretrainError(f"--queue-len {given['queue_len']:,}: {why}")
 
 
 def claim(folder: Path, args: argparse.Namespace) -> None:

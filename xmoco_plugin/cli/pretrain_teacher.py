@@ -15,7 +15,7 @@ from rich.progress import Progress
 from xmoco_plugin import pretraining as own
 from xmoco_plugin import teachers
 from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint
-from xmoco_plugin.cli.teacher_figures import Judged, listed, max_pixels_of, show
+from xmoco_plugin.cli.teacher_figures import Judged, listed, show
 from xmoco_plugin.teachers.asking import asker
 from xmoco_plugin.teachers.preparing import prepare_lesson
 from xmoco_plugin.untrusted import printable
@@ -87,7 +87,7 @@ class Teaching:
             teacher=source.digest,
             name=source.name,
             size=network.size,
-            data=teachers.data_digest(found.digests),
+            data=teachers.data_digest(found.digests, found.bit_depth),
         )
         self.dims = teachers.most_dims(
             self.belongs.width, min(self.belongs.images, teachers.SAMPLE)
@@ -143,7 +143,7 @@ class Teaching:
             else:
                 print(f"the teacher can help: {verdict.reason}", flush=True)
 
-        images = listed(folder, self.network.size, max_pixels_of(cfg))
+        images = listed(folder, self.network.size, cfg)
         ask = asker(self.network, images, workers, device)
         prepare_lesson(
             *(folder, self.source, ask, self.belongs, self.own_crop, self.dims, look),

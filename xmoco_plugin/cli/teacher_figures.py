@@ -19,6 +19,7 @@ from xmoco_plugin import pretraining as own
 from xmoco_plugin import teachers
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.data import limit_pixels
+from xmoco_plugin.data.labelled_sets import set_bit_depth, training_bit_depth
 from xmoco_plugin.evaluation.features import (
     Embed,
     ModelEmbedder,
@@ -53,7 +54,7 @@ class Judged:
         embed = ModelEmbedder(student, unit=False)
         places = teachers.computing_order(images)[:LOOKED_AT]
         batches = DataLoader(
-            Subset(listed(folder, size, max_pixels_of(cfg)), places),
+            Subset(listed(folder, size, cfg), places),
             64,
             num_workers=workers,
             collate_fn=default_collate,
@@ -68,19 +69,17 @@ class Judged:
                     batch["data_samples"],
                 )
                 pairs = ((ask, network.size), (embed, size), (embed_pixels, RAW_SIZE))
-                most = max_pixels_of(cfg)
-                asked = tuple(self._knn(labels, s, f, workers, most) for f, s in pairs)
+                asked = tuple(self._knn(labels, s, f, workers, cfg) for f, s in pairs)
         self.teacher = teachers.figures(features, asked[0])
         self.start = teachers.figures(begins, asked[1])
         self.pixels = asked[2]
         self.verdict = teachers.judge_teacher(self.teacher, self.start, self.pixels, self.images)
 
-    def _knn(
-        self, labels: str, size: int, embed: Embed, workers: int, max_pixels: int | None
-    ) -> float:
-        parts = []
-        for settings, most in zip(own.knn_sets(labels, size), LABELLED, strict=True):
-            limit_pixels(settings, max_pixels)
+    def _knn(self, labels: str, size: int, embed: Embed, workers: int, cfg: Config) -> float:
+        parts, root = [], str(Path(labels).expanduser().resolve())
+        for settings, most in zip(own.knn_sets(root, size), LABELLED, strict=True):
+            limit_pixels(settings, cfg.train_dataloader.dataset.pipeline[0].get("max_pixels"))
+            set_bit_depth(settings, training_bit_depth(cfg))
             data: Any = DATASETS.build(settings)
             if len(data) > most:
                 data = Subset(data, torch.linspace(0, len(data) - 1, most).long().tolist())
@@ -136,15 +135,9 @@ def _view_size(cfg: Config) -> int:
     return int(step.views["size"])
 
 
-def listed(folder: Path, size: int, max_pixels: int | None = None) -> Any:
+def listed(folder: Path, size: int, cfg: Config) -> Any:
     """The images of a run, whole and without augmentation, as squares of ``size`` pixels."""
-    pipeline = teacher_pipeline(size)
-    limit_pixels(pipeline, max_pixels)
+    pipeline = teacher_pipeline(size, cfg.train_dataloader.dataset.pipeline)
     return DATASETS.build(
         dict(type="ListedImages", ann_file=str(folder / "files.txt"), pipeline=pipeline)
     )
-
-
-def max_pixels_of(cfg: Config) -> int | None:
-    """The largest image that a run reads, where that is not the usual limit."""
-    return cfg.train_dataloader.dataset.pipeline[0].get("max_pixels")

@@ -77,7 +77,14 @@ class TeacherHook(Hook):
         if self.teacher is not None:
             with kept_randomness():  # whether the files are there or made, the run draws the same
                 self._prepare(runner, folder, model, device)
-        lesson = read_lesson(folder / Path(self.file).expanduser())
+        path = folder / Path(self.file).expanduser()
+        if not path.is_file():
+            raise TeacherError(
+                f"{printable(path)} is not there: it says how keys are made of the teacher's "
+                f"features. Copy it from the run whose config this is, with {FEATURES} if that run "
+                "has one, or name a teacher to have both made: TeacherHook(teacher=...)"
+            )
+        lesson = read_lesson(path)
         if lesson.projection.basis.shape[1] != model.feat_dim:
             dims = lesson.projection.basis.shape[1]
             raise ValueError(

@@ -1,7 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Shows a teacher the images of a set, each whole and without augmentation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,11 +10,25 @@ from torch.utils.data import DataLoader, Dataset
 from .network import FrozenTeacher
 from .stored import Ask
 
+READ_AS = ("bit_depth", "background", "max_pixels", "max_bytes")  # decide over pixels or refuse
 
-def teacher_pipeline(size: int) -> list[dict[str, Any]]:
-    """Transforms from a file to what a teacher is shown: the largest square in the middle."""
+
+def reading(pipeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How a training pipeline reads its files, of :data:`READ_AS`; what it does not say is left."""
+    steps = (step for step in pipeline if str(step.get("type")).endswith("LoadImageOrSkip"))
+    reader = next(steps, {})
+    return {key: reader[key] for key in READ_AS if reader.get(key) is not None}
+
+
+def teacher_pipeline(size: int, trained: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Transforms from a file to what a teacher is shown: the largest square in the middle.
+
+    Args:
+        size: Its side, in pixels.
+        trained: The training's pipeline, as which files are read.
+    """
     return [
-        dict(type="LoadImageOrSkip", on_error="raise"),
+        dict(type="LoadImageOrSkip", on_error="raise", **reading(trained)),
         dict(type="ResizeEdge", scale=size, edge="short", backend="pillow"),
         dict(type="CenterCrop", crop_size=size),
         dict(type="PackInputs", meta_keys=()),

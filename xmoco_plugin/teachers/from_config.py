@@ -9,13 +9,13 @@ from typing import Any
 from mmpretrain.registry import DATASETS
 
 from ..checkpoint import CheckpointError
-from .asking import asker, teacher_pipeline
+from .asking import asker, reading, teacher_pipeline
 from .errors import TeacherError
 from .lesson import FILE, read_lesson
 from .network import FrozenTeacher
 from .preparing import prepare_lesson
 from .sources import Source, open_file
-from .stored import Belongs, data_digest
+from .stored import FULL_DEPTH, Belongs, data_digest
 from .zoo import looks_like_a_file, offer_of, timm_backbone
 
 WORKERS = 4  # processes that read images for the teacher, at most (ours)
@@ -83,7 +83,8 @@ def lesson_of_config(
             f"the training set is a {settings.get('type')} without a pipeline of its own, and the "
             "teacher sees each image whole: use xmoco pretrain --teacher, or a plain data set"
         )
-    settings["pipeline"] = teacher_pipeline(size)
+    bits = reading(settings["pipeline"]).get("bit_depth", FULL_DEPTH)
+    settings["pipeline"] = teacher_pipeline(size, settings["pipeline"])
     images: Any = DATASETS.build(settings)
     asked = FrozenTeacher(source.backbone, size, source.mean, source.std).to(device)
     names = (str(images.get_data_info(i).get("img_path", i)) for i in range(len(images)))
@@ -93,7 +94,7 @@ def lesson_of_config(
         teacher=source.digest,
         name=source.name,
         size=size,
-        data=data_digest([*names]),
+        data=data_digest([*names], bits),
     )
     if (folder / FILE).is_file():
         try:

@@ -66,7 +66,8 @@ def fit_projection(features: torch.Tensor, dims: int = DIMS) -> Projection:
     if alike(features):
         raise TeacherError(
             f"the teacher's features of {len(features):,} images are all alike: it knows nothing "
-            "of these images, or its weights are not those of the network"
+            "of these images, or its weights are not those of the network. Take another teacher, "
+            "or train without one"
         )
     # The smaller of the two Gram matrices has all eigenvalues that are not zero.
     wide = features.shape[1] > len(features)

@@ -22,6 +22,7 @@ from .errors import TeacherError
 FORMAT = "xmoco_plugin teacher features 1"
 HEAD = 4096  # bytes
 TYPE = np.dtype("<f2")
+FULL_DEPTH = 16  # significant bits of 16-bit grey, where nothing else is said
 Ask = Callable[[Sequence[Sequence[int]]], Iterator[torch.Tensor]]
 RESERVE = 0.1  # of the file, that stays free on the disk beside it (ours)
 
@@ -51,11 +52,13 @@ class Belongs(NamedTuple):
         return HEAD + self.images * self.width * TYPE.itemsize
 
 
-def data_digest(lines: Sequence[str]) -> str:
-    """Of a set, from what its images are known by, in their order."""
+def data_digest(lines: Sequence[str], bit_depth: int = FULL_DEPTH) -> str:
+    """Of a set, from what its images are known by, in their order, and how 16-bit grey is read."""
     found = hashlib.blake2b(digest_size=16)
     for line in lines:
         found.update(os.fsencode(line) + b"\n")
+    if bit_depth != FULL_DEPTH:
+        found.update(b"%d bits\n" % bit_depth)
     return found.hexdigest()
 
 
