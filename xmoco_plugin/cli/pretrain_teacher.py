@@ -134,9 +134,10 @@ class Teaching:
             show(judged, projection, self.source.name)
             verdict = judged.verdict
             if not verdict.knows:
+                other = "" if self.args.init else ", or from weights of your own (--init),"
                 _agree(
                     f"the teacher knows nothing of these images: {verdict.reason}. A run without "
-                    "--teacher, or from weights of your own (--init), will do better",
+                    f"--teacher{other} may do better",
                     "Train with it all the same?",
                     self.args.yes,
                 )
