@@ -1,8 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What the preparation of detectors and of segmentors reads and sets in a config."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeGuard
 
 from mmengine.config import Config, ConfigDict
 
@@ -35,7 +35,9 @@ def trained_meta(cfg: Config) -> dict[str, Any]:
         return {}
     meta = read_checkpoint(path, mmap=True).get("meta")
     found = meta.get("dataset_meta") if isinstance(meta, dict) else None
-    classes, palette = ((found or {}).get(key) for key in ("classes", "palette"))
+    classes, palette = (
+        found.get(key) if isinstance(found, dict) else None for key in ("classes", "palette")
+    )
     if not _list_of(classes, str):
         return {}
     trained: dict[str, Any] = {"classes": list(classes)}
@@ -44,7 +46,7 @@ def trained_meta(cfg: Config) -> dict[str, Any]:
     return trained
 
 
-def _list_of(value: object, kind: Any) -> bool:
+def _list_of(value: object, kind: Any) -> TypeGuard[Sequence[Any]]:
     return (
         bool(value) and isinstance(value, (list, tuple)) and all(isinstance(v, kind) for v in value)
     )
