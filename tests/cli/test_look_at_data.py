@@ -46,6 +46,26 @@ def test_images_are_scanned_as_by_pretrain(tmp_path, capsys):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["data.txt"]
 
 
+def test_json_beside_images_that_lists_none_is_no_annotation_file(tmp_path, capsys):
+    folder.draw(tmp_path / "photos", 9)
+    (tmp_path / "photos/metadata.json").write_text('{"source": "web"}')
+    text, status = rows(tmp_path / "photos", capsys)
+    assert (status, "images: 9 readable" in text) == (0, True)
+
+
+def test_of_coco_s_own_folder_the_lists_of_boxes_are_taken(drawn, tmp_path, capsys):
+    for part in ("train", "val"):
+        (tmp_path / part).symlink_to(drawn / part)
+        file = tmp_path / f"annotations/instances_{part}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text((drawn / f"annotations/{part}.json").read_text())
+    (tmp_path / "annotations/captions_train.json").write_text('{"images": [1], "annotations": [1]}')
+    text, status = rows(tmp_path, capsys)
+    assert status == 0
+    assert "note  lists    1 lists of other kinds are left: captions_train.json" in text
+    assert "3 images, 6 boxes" in text
+
+
 def test_too_few_images_must_be_mended(tmp_path, capsys):
     folder.draw(tmp_path / "photos", 2)
     text, status = rows(tmp_path / "photos", capsys)

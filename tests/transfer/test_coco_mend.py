@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from xmoco_plugin.downstream import DownstreamError, prepare
 from xmoco_plugin.downstream.coco_annotations import read_coco
+from xmoco_plugin.downstream.coco_mend import mend
 from xmoco_plugin.downstream.coco_survey import survey, write_mended
 from xmoco_plugin.findings import Finding, table
 
@@ -182,6 +183,40 @@ def test_perfect_answers_have_an_ap_of_100_percent_after_mending(detector, data,
         )
         metric.process({}, [dict(img_id=number, ori_shape=(96, 96), pred_instances=answer)])
     assert metric.evaluate(2)["coco/bbox_mAP"] == 1.0
+
+
+@needs_mmdet
+def test_a_test_alone_numbers_the_classes_as_its_weights_were_trained(detector, data, tmp_path):
+    edit(data / "annotations/val.json", other_ids)
+    cfg, _ = ready(detector, data)
+    cfg.train_cfg = cfg.train_dataloader = cfg.val_dataloader = None
+    cfg.load_from = str(tmp_path / "trained.pth")
+    meta = dict(dataset_meta=dict(classes=tuple(CLASSES)))
+    torch.save(dict(state_dict={}, meta=meta), cfg.load_from)
+    prepare(cfg)
+    assert cfg.test_dataloader.dataset.metainfo["classes"] == tuple(CLASSES)
+
+
+def test_mending_looks_at_each_image_a_few_times_however_many_there_are():
+    asked = []
+
+    class Id(int):
+        def __eq__(self, other):
+            asked.append(other)
+            return int(self) == other
+
+        __hash__ = int.__hash__
+
+    number = 300
+    boxes = [
+        dict(id=i + 1, image_id=i, category_id=1, bbox=[0, 0, 5, 5], area=25, iscrowd=0)
+        for i in range(number)
+    ]
+    content = dict(
+        images=[dict(id=Id(i)) for i in range(number)], categories=[dict(id=1, name="a")]
+    )
+    assert not mend(content | dict(annotations=boxes))
+    assert len(asked) < 20 * number
 
 
 @needs_mmdet

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from PIL import Image
 
@@ -156,3 +157,18 @@ def test_12_bits_in_16_are_dark_for_a_host_and_said(tmp_path):
     assert rows[0].startswith("ok    train    values of 2 images: 0 to 255 of 255, mean ")
     assert rows[1].startswith("note  train    1 of 2 images are dark: no value above 31 of 255")
     assert rows[1].endswith(": a.png")
+
+
+@needs_mmseg
+def test_a_test_alone_has_the_classes_of_its_weights_where_its_masks_lack_the_last(tmp_path):
+    pair(tmp_path, "val", "a", (0, 1))
+    cfg = config("segmentation/fcn_r18_small_scratch.py", tmp_path)
+    cfg.train_cfg = cfg.train_dataloader = cfg.val_dataloader = None
+    cfg.load_from = str(tmp_path / "trained.pth")
+    trained = dict(classes=("land", "water", "ice"), palette=[[0, 0, 0], [1, 1, 1], [2, 2, 2]])
+    torch.save(dict(state_dict={}, meta=dict(dataset_meta=trained)), cfg.load_from)
+    prepare(cfg)
+    assert cfg.model.decode_head.num_classes == 3
+    meta = cfg.test_dataloader.dataset.metainfo
+    assert meta.classes == ["land", "water", "ice"]
+    assert meta.palette == trained["palette"]

@@ -36,6 +36,7 @@ def mend(content: dict) -> Counter[str]:
     images = _numbered(
         [i for i in content["images"] if isinstance(i, dict)], done, IMAGE_IDS, renumber=True
     )
+    known = set(images.values())  # a look through a dict's values is as long as the list of images
     kept: list[Any] = []
     for box in content["annotations"]:
         if not isinstance(box, dict):
@@ -43,7 +44,7 @@ def mend(content: dict) -> Counter[str]:
             continue
         _refer(box, "image_id", images, done)
         _refer(box, "category_id", classes, done)
-        if _is_id(box.get("image_id")) and box["image_id"] not in images.values():
+        if _is_id(box.get("image_id")) and box["image_id"] not in known:
             done[STRAY] += 1
         elif _give_box(box, done):
             _give_area(box, done)

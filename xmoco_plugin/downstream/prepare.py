@@ -14,7 +14,7 @@ from . import coco_annotations as coco
 from .coco_survey import survey, write_mended
 from .errors import DownstreamError
 from .prepare_masks import prepare_masks
-from .settings import class_names, dicts, set_num_classes
+from .settings import class_names, dicts, set_num_classes, trained_meta
 
 SCOPES = {"mmdet": "detection", "mmseg": "segmentation"}
 STAGES = ("train", "val", "test")
@@ -150,6 +150,8 @@ def _reads(init: ConfigDict) -> bool:
 
 def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Finding]:
     asked = class_names(cfg)
+    if not asked and "class_names" in cfg:
+        asked = trained_meta(cfg).get("classes", [])
     learnt: dict[str, list[str]] = {}  # stage: classes of its first annotation file
     with_masks = any("mask_head" in part for part in dicts(cfg.model))
     found: list[Finding] = []

@@ -10,7 +10,7 @@ from . import mask_folder as masks
 from . import mask_survey as look
 from .errors import DownstreamError
 from .pixels import survey_pixels
-from .settings import class_names, dicts, set_num_classes
+from .settings import class_names, dicts, set_num_classes, trained_meta
 
 
 def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Finding]:
@@ -27,7 +27,10 @@ def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Find
         DownstreamError: The data are not fit to start.
     """
     ignored = _ignored(cfg)
-    meta, rows = survey_masks(stages, class_names(cfg), ignored)
+    asked = class_names(cfg)
+    trained = {} if asked else trained_meta(cfg)
+    meta, rows = survey_masks(stages, asked or trained.get("classes"), ignored)
+    meta |= trained
     for data in [data for datasets in stages.values() for data in datasets]:
         data.metainfo = {key: list(value) for key, value in meta.items()}
     set_num_classes(cfg, len(meta["classes"]), fill=True)

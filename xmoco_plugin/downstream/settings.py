@@ -1,10 +1,12 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What the preparation of detectors and of segmentors reads and sets in a config."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeGuard
 
 from mmengine.config import Config, ConfigDict
 
+from ..weights import read_checkpoint
 from .errors import DownstreamError
 
 
@@ -12,6 +14,42 @@ def class_names(cfg: Config) -> list[str]:
     """Returns the classes that a config asks for; none where the data decide."""
     names = cfg.get("class_names") or []
     return [names] if isinstance(names, str) else [str(name) for name in names]
+
+
+def trained_meta(cfg: Config) -> dict[str, Any]:
+    """Returns the classes, and the palette, that the weights of a test were trained with.
+
+    The data of a test alone may name the same classes by other numbers, or lack the last of them.
+
+    Args:
+        cfg: Of a test, whose ``load_from`` names the weights; nothing is read of a training's.
+
+    Returns:
+        ``classes`` and maybe ``palette``; empty where the weights do not say it.
+
+    Raises:
+        CheckpointError: The weights cannot be read.
+    """
+    path = cfg.get("load_from")
+    if cfg.get("train_cfg") or not path or "://" in path:
+        return {}
+    meta = read_checkpoint(path, mmap=True).get("meta")
+    found = meta.get("dataset_meta") if isinstance(meta, dict) else None
+    classes, palette = (
+        found.get(key) if isinstance(found, dict) else None for key in ("classes", "palette")
+    )
+    if not _list_of(classes, str):
+        return {}
+    trained: dict[str, Any] = {"classes": list(classes)}
+    if _list_of(palette, (list, tuple)) and all(_list_of(colour, int) for colour in palette):
+        trained["palette"] = [list(colour) for colour in palette]
+    return trained
+
+
+def _list_of(value: object, kind: Any) -> TypeGuard[Sequence[Any]]:
+    return (
+        bool(value) and isinstance(value, (list, tuple)) and all(isinstance(v, kind) for v in value)
+    )
 
 
 def set_num_classes(cfg: Config, count: int, fill: bool) -> None:

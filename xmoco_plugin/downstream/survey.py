@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import ConfigDict
 
 from ..findings import Finding
-from ..untrusted import folders_in, is_hidden
+from ..untrusted import folders_in, is_hidden, printable
 from . import coco_annotations as coco
 from . import mask_folder as masks
 from .coco_survey import survey as survey_coco
@@ -26,12 +26,12 @@ def survey_folder(root: Path) -> list[Finding] | None:
     """
     if (root / "img_dir").is_dir() and (root / "ann_dir").is_dir():
         return _masks(root)
-    lists = _lists(root / "annotations") or _lists(root)
+    lists = _lists(root / "annotations") or [*filter(_has_images, _lists(root))]
     return [*_boxes(root, lists)] if lists else None
 
 
 def _lists(folder: Path) -> list[Path]:
-    """Annotation files, that of the training first; what is no object with images is none."""
+    """Files in JSON that may be annotations, that of the training first."""
     if not folder.is_dir():
         return []
     files = [
@@ -42,8 +42,23 @@ def _lists(folder: Path) -> list[Path]:
     return sorted(files, key=lambda file: ("train" not in file.stem, file.stem))
 
 
+def _has_images(file: Path) -> bool:
+    """Whether a file beside images is a list of them: any other may lie there too."""
+    try:
+        content = coco.read_content(file)
+    except DownstreamError:
+        return False
+    return isinstance(content, dict) and "images" in content and "annotations" in content
+
+
 def _boxes(root: Path, lists: list[Path]) -> Iterator[Finding]:
     classes: list[str] = []
+    first = lists[0]  # whose classes these are
+    # COCO's own folder has captions and keypoints of the same images beside the boxes.
+    if chosen := [file for file in lists if file.stem.startswith("instances_")]:
+        if others := tuple(printable(file.name) for file in lists if file not in chosen):
+            yield Finding("note", "lists", f"{len(others)} lists of other kinds are left", others)
+        lists = chosen
     for file in lists:
         part = next((stage for stage in STAGES if stage in file.stem), file.stem)
         try:
@@ -51,9 +66,10 @@ def _boxes(root: Path, lists: list[Path]) -> Iterator[Finding]:
             if classes and set(annotations.classes) != set(classes):
                 raise DownstreamError(
                     f"the class lists differ: {file} has {', '.join(annotations.classes)}, "
-                    f"{lists[0]} has {', '.join(classes)}."
+                    f"{first} has {', '.join(classes)}."
                 )
-            classes = classes or annotations.classes
+            if not classes:
+                classes, first = annotations.classes, file
             folder = _images_of(root, file, coco.file_name(annotations.images[0]))
             coco.check_images(annotations, folder)
             yield from survey_coco(annotations, folder, classes, part)
