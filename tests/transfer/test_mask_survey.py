@@ -68,7 +68,7 @@ def test_masks_of_0_and_255_are_refused_where_one_class_alone_is_left(tmp_path):
 @needs_mmseg
 def test_a_class_without_a_pixel_and_what_is_ignored_are_said(tmp_path):
     _, found = ready(folder(tmp_path, values=(0, 1, 255, 255), classes=("a", "b", "c")))
-    assert "note  train    class c has no pixel: c" in table(found)
+    assert "note  train    class 'c' has no pixel" in table(found)
     assert "note  train    255, 50.0 % of the pixels, is ignored" in table(found)
 
 

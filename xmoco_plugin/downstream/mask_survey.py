@@ -158,20 +158,27 @@ def survey(labels: Labels, classes: Sequence[str], ignored: int, count: int, par
     off = labels.pixels[ignored]
     ignoring = f"{ignored}, {share(off, every)} of the pixels, is ignored"
     if absent:
-        what = f"class {absent[0]} has" if len(absent) == 1 else f"{len(absent)} classes have"
         if part == "train" and len(absent) > len(classes) - 2:
             shown = ", ".join(absent[:SHOWN])
             raise DownstreamError(
-                f"the training masks have pixels of {len(classes) - len(absent)} class alone: "
+                f"the training masks have pixels of {_one_or_none(len(classes) - len(absent))}: "
                 f"{printable(shown)} {'has' if len(absent) == 1 else 'have'} none"
                 + (f"; {ignoring}" if off else "")
                 + f". A mask holds the numbers of the classes, from 0 to {len(classes) - 1}: write "
                 "the masks with these, or name other classes."
             )
-        found.append(Finding("note", part, f"{what} no pixel", tuple(map(printable, absent))))
+        if len(absent) == 1:
+            found.append(Finding("note", part, f"class '{printable(absent[0])}' has no pixel"))
+        else:
+            names = tuple(map(printable, absent))
+            found.append(Finding("note", part, f"{len(absent)} classes have no pixel", names))
     if off:
         found.append(Finding("note", part, ignoring))
     return found
+
+
+def _one_or_none(classes: int) -> str:
+    return "one class alone" if classes else "no class"
 
 
 def share(count: int, every: int) -> str:
