@@ -118,3 +118,33 @@ def test_automatic_resume_from_a_truncated_file_names_the_older_checkpoint(tmp_p
     runner = tiny_runner.build(tmp_path, hooks=GUARD, resume=True)
     with pytest.raises(CheckpointError, match=r"cut off.*Others in .*epoch_1\.pth"):
         runner.train()
+
+
+def test_a_backbone_alone_is_loaded_without_a_warning_and_all_else_begins_anew(
+    trained, tmp_path, capfd
+):
+    state = read_checkpoint(trained)["state_dict"]
+    parts = ("backbone.", "encoder_k.module.0.")
+    alone = {key: value for key, value in state.items() if key.startswith(parts)}
+    torch.save({"state_dict": alone, "meta": {"backbone_alone": True}}, tmp_path / "init.pth")
+    runner = more(tmp_path / "new", tmp_path / "init.pth", resume=False)
+    at_start = {}
+    load = runner.load_or_resume
+
+    def loaded():
+        at_start["before"] = {k: v.clone() for k, v in runner.model.state_dict().items()}
+        load()
+        at_start["after"] = {k: v.clone() for k, v in runner.model.state_dict().items()}
+
+    runner.load_or_resume = loaded
+    runner.train()
+    for key, value in at_start["after"].items():
+        expected = alone[key] if key in alone else at_start["before"][key]
+        assert torch.equal(value, expected), key
+    assert not torch.equal(
+        at_start["before"]["backbone.conv.weight"], alone["backbone.conv.weight"]
+    )
+    said = "".join(capfd.readouterr())
+    assert "missing keys" not in said
+    assert "do not match exactly" not in said
+    assert "The checkpoint fits" not in said

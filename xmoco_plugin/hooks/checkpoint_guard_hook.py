@@ -24,7 +24,8 @@ class CheckpointGuardHook(Hook):
 
     - resuming: any difference is an error;
     - ``load_from``: other shapes, or no weight in common, are an error; keys that only one side
-      has are named in one warning.
+      has are named in one warning; beside a backbone alone, as
+      `pretrain --init` writes it, all else begins anew.
 
     mmpretrain's MoCo and XMoCo have the same keys, so either resumes the other.
 
@@ -55,6 +56,13 @@ class CheckpointGuardHook(Hook):
         check_kinds(ours, theirs)
         difference = compare_state(ours, theirs)
         if not any(difference):
+            return
+        meta = checkpoint.get("meta")
+        alone = isinstance(meta, dict) and meta.get("backbone_alone") is True
+        if alone and not runner._resume and not (difference.mismatched or difference.unexpected):
+            # With these the host finds all that it looks for, and has nothing to warn of.
+            checkpoint["state_dict"].update({key: ours[key] for key in difference.missing})
+            runner.logger.info("The backbone begins with the given weights, all else anew.")
             return
         text = describe_difference(difference)
         shared = len(ours.keys() & theirs.keys())

@@ -57,5 +57,6 @@ def first_weights(
         for key in model.backbone.state_dict()
         if key in given and prefix + key in keys
     }
-    write_atomic({"state_dict": state}, folder / "init.pth")
+    # The hook that guards checkpoints fills in the rest, which keeps its first values.
+    write_atomic({"state_dict": state, "meta": {"backbone_alone": True}}, folder / "init.pth")
     return str(folder / "init.pth")
