@@ -76,6 +76,7 @@ CONFIGS = {
     "::test_it_trains_from_a_checkpoint_and_a_frozen_backbone_stays_as_it_came",
     "semi": "tests/test_classifier_configs.py"
     "::test_it_trains_from_a_checkpoint_and_a_frozen_backbone_stays_as_it_came",
+    "teacher": "tests/teachers/test_configs.py::test_a_shrunken_copy_takes_a_step",
     "detection": "tests/transfer/test_configs.py"
     "::test_one_step_on_drawn_images_from_a_pretraining_checkpoint",
     "segmentation": "tests/transfer/test_configs.py"

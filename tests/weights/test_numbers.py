@@ -163,7 +163,8 @@ def test_the_options_that_other_libraries_store_are_read_as_data(tmp_path):
 def test_a_safetensors_file_is_judged_by_the_same_rules(tmp_path, value, reason):
     save_file = pytest.importorskip("safetensors.torch").save_file
     save_file({"conv.weight": torch.ones(2, 2)}, tmp_path / "good.safetensors")
-    assert read_checkpoint(tmp_path / "good.safetensors")["conv.weight"].sum() == 4
+    state = read_checkpoint(tmp_path / "good.safetensors")["state_dict"]
+    assert state["conv.weight"].sum() == 4
     save_file({"conv.weight": value}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=reason):
         read_checkpoint(tmp_path / "a.safetensors")

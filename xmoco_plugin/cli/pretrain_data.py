@@ -58,7 +58,10 @@ def compare_labels(
     )
     if shared:
         text += ": without their labels, but kNN will flatter, and kNN chooses the weights"
-    rows = [f"labels, {row.part}: {row.text}" for row in own.survey_labels(labels)]
+    rows = [
+        f"{'labels' if row.part == 'labels' else f'labels, {row.part}'}: {row.text}"
+        for row in own.survey_labels(labels)
+    ]
     return [text, *rows], shared
 
 

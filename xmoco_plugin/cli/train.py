@@ -125,8 +125,6 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         runner = runners.build_runner(cfg, state)
         if latest is not None:  # or the host would follow the path that is noted, wherever it leads
             runner._load_from = str(latest)
-        elif resume_auto:
-            runner._resume = False  # the host would look again, and find what is not whole
     try:
         runner.train()
     except KeyboardInterrupt as stop:
@@ -141,12 +139,19 @@ def newest(cfg: Config) -> Path | None:
     """The checkpoint that the work dir goes on from; says which ones are not whole.
 
     Raises:
-        FileRefusedError: What it notes cannot be read, or is not there.
+        FileRefusedError: What it notes cannot be read, is not there, or no checkpoint is whole:
+            beginning anew would write over what is left of them.
     """
     kept = ((cfg.get("default_hooks") or {}).get("checkpoint") or {}).get("out_dir")
     # The host makes a folder of the work dir's name there.
     there = Path(kept, Path(os.path.normpath(cfg.work_dir)).name) if kept else None
     found = go_on_from(cfg.work_dir, there)
+    if found.checkpoint is None and found.passed_over:
+        reasons = " ".join(f"{reason[:-1]}." for _, reason in found.passed_over)
+        raise FileRefusedError(
+            f"{reasons} No other checkpoint is whole: to begin anew leave --resume out, with "
+            "another --work-dir."
+        )
     if os.environ.get("RANK", "0") == "0":
         for line in found.said():
             print(line, file=sys.stderr, flush=True)
