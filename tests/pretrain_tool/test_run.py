@@ -59,7 +59,8 @@ def test_the_page_shows_what_is_said_when_a_run_starts(finished):
     def without_values(line: str) -> str:
         line = re.sub(r"/\S+(?=: )", "PATH", " ".join(line.split()))
         line = re.sub(r"(classes: ).*", r"\1NAMES", line)
-        return re.sub(r"[\d.,]+", "N", line).replace(" h", " min")
+        line = re.sub(r"[\d.,]+", "N", line)
+        return re.sub(r"N (h|s)$", "N min", line).replace("N kB", "N MB")
 
     said = {without_values(line) for line in printed.splitlines()}
     # These are set here, or depend on the machine.
