@@ -29,9 +29,11 @@ if ! compgen -G "$cache/*.whl" > /dev/null; then
   echo "Compiling mmcv's ops with $jobs jobs: 30 to 45 CPU minutes, so 13 to 25 minutes on 2 cores (longer for CUDA). Once: the wheel is kept in $cache"
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
-  # With torch in sight, and with no cached wheel: pip does not tell one without ops apart. Without
-  # the debugging notes that Python's own flags ask for, the compiler needs half of the time.
-  CFLAGS="${CFLAGS:-} -g0" CXXFLAGS="${CXXFLAGS:-} -g0" TMPDIR=$scratch MMCV_WITH_OPS=1 MAX_JOBS=$jobs FORCE_CUDA=${FORCE_CUDA:-0} \
+  # Without the debugging notes that Python's own flags ask for, the compiler needs half of the time.
+  # These variables stand in the place of Python's flags, so they repeat them.
+  flags="$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("CFLAGS") or "-O3")') -g0"
+  # With torch in sight, and with no cached wheel: pip does not tell one without ops apart.
+  CFLAGS="${CFLAGS:-$flags}" CXXFLAGS="${CXXFLAGS:-$flags}" TMPDIR=$scratch MMCV_WITH_OPS=1 MAX_JOBS=$jobs FORCE_CUDA=${FORCE_CUDA:-0} \
     CUDA_VISIBLE_DEVICES=$([[ $device == cuda ]] && echo "${CUDA_VISIBLE_DEVICES-0}") \
     "$python" -m pip wheel -q --no-deps --no-build-isolation --no-cache-dir \
     --disable-pip-version-check -w "$scratch/wheel" "$1==$2" > "$scratch/log" 2>&1 &
