@@ -51,6 +51,13 @@ def test_what_the_options_repeat_is_what_the_rooms_have():
     assert parse("pack_images", ["pack", "F", "OUT"]).max_pixels == MAX_PIXELS
 
 
+def test_an_option_that_can_do_nothing_is_refused(tmp_path, capsys):
+    words = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--keep-going"]
+    with pytest.raises(SystemExit):
+        parse("pretrain", words)
+    assert "--keep-going: only a run with --init and --labels" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words", [["test", "c.py", "x.pth", "--out"], ["train", "c.py", "--test-out"]], ids=" ".join
 )

@@ -124,6 +124,8 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         found.append(f"--init: There is no checkpoint {args.init}.")
     if args.prefix is not None and not args.init:
         found.append(f"--prefix {args.prefix}: it is of the keys in --init, and there is none.")
+    if args.keep_going and not (args.init and args.labels):
+        found.append("--keep-going: only a run with --init and --labels is ever stopped.")
     args.given = {}
     for name in NUMBERS:
         found += read_number(name, getattr(args, name), args.given)
