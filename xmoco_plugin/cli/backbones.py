@@ -21,12 +21,17 @@ from xmoco_plugin.checkpoint import (
 from xmoco_plugin.cli import common
 from xmoco_plugin.cli.options.shared import USUAL_SIZE
 from xmoco_plugin.distributed import unwrapped
-from xmoco_plugin.export import LARGEST_SIZE, find_backbone, training_views
+from xmoco_plugin.export import (
+    LARGEST_SIZE,
+    find_backbone,
+    meta_of,
+    stored_settings,
+    training_views,
+)
 from xmoco_plugin.untrusted import (
     FileRefusedError,
     check_model_settings,
     printable,
-    read_settings,
     read_text,
 )
 from xmoco_plugin.views import training_size
@@ -68,12 +73,6 @@ def recorded_size(checkpoint: str) -> int | None:
     return size
 
 
-def meta_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The record in a checkpoint; empty where it has none."""
-    meta = checkpoint.get("meta")
-    return meta if isinstance(meta, dict) else {}
-
-
 def load_config(args: argparse.Namespace) -> Config:
     """The config that is named, or the one that mmengine or an export has stored in the checkpoint.
 
@@ -97,14 +96,9 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def _stored(checkpoint: str) -> dict[str, Any]:
     """The settings that come with a checkpoint; those that are built first are checked."""
-    meta = meta_of(read_checkpoint(checkpoint, mmap=True))
-    beside = Path(checkpoint).expanduser().with_name("config.py")
-    settings, source = read_settings(meta.get("cfg")), Path(checkpoint)
-    if not settings.get("model") and "exported_by" in meta and beside.is_file():
-        try:
-            settings, source = read_settings(read_text(beside)), beside
-        except FileRefusedError as error:
-            raise CheckpointError(f"{printable(beside)}: {error}") from None
+    loaded, path = read_checkpoint(checkpoint, mmap=True), Path(checkpoint).expanduser()
+    settings, source = stored_settings(loaded, path)
+    meta, beside = meta_of(loaded), path.with_name("config.py")
     # A model that inherits is not whole without what it inherits from.
     if not isinstance(settings.get("model"), dict) or "_base_" in settings:
         hint = f", perhaps {printable(beside)}, which lies beside it" if beside.is_file() else ""

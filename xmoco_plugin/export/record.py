@@ -10,8 +10,15 @@ from typing import Any
 
 from mmpretrain.registry import MODELS
 
-from ..checkpoint import sha256_of
-from ..untrusted import SettingsRefusedError, check_model_settings, read_settings
+from ..checkpoint import CheckpointError, sha256_of
+from ..untrusted import (
+    FileRefusedError,
+    SettingsRefusedError,
+    check_model_settings,
+    printable,
+    read_settings,
+    read_text,
+)
 from ..version import __version__
 from ..views import training_size
 
@@ -54,9 +61,33 @@ def model_text(settings: Mapping[str, Any]) -> str:
     return "".join(f"{k} = {v!r}\n" for k, v in check_model_settings(parts).items())
 
 
+def stored_settings(checkpoint: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], Path]:
+    """The settings that come with a checkpoint, parsed and not yet through the gate.
+
+    Args:
+        checkpoint: As read.
+        path: Its file.
+
+    Returns:
+        Those that are stored in it or, where an export has none, those of the ``config.py`` of its
+        run beside it; and the file that they stand in.
+
+    Raises:
+        CheckpointError: The file beside it cannot be read.
+    """
+    meta, beside = meta_of(checkpoint), path.with_name("config.py")
+    found = read_settings(meta.get("cfg"))
+    if found.get("model") or "exported_by" not in meta or not beside.is_file():
+        return found, path
+    try:
+        return read_settings(read_text(beside)), beside
+    except FileRefusedError as error:
+        raise CheckpointError(f"{printable(beside)}: {error}") from None
+
+
 def backbone_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The config of the backbone that a checkpoint was trained with; empty where it has none."""
-    found: Any = read_settings(_meta(checkpoint).get("cfg"))
+    found: Any = read_settings(meta_of(checkpoint).get("cfg"))
     for name in ("model", "backbone"):
         found = found.get(name) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
@@ -82,7 +113,7 @@ def training_views(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         ``image_size``, the side of its views in pixels, and ``mean``, ``std`` and ``channels`` of
         their values from 0 to 255; what is not known is not among them.
     """
-    meta = _meta(checkpoint)
+    meta = meta_of(checkpoint)
     settings = read_settings(meta.get("cfg"))
     found: dict[str, Any] = {}
     size = training_size(settings)
@@ -163,7 +194,7 @@ def make_record(checkpoint: Mapping[str, Any], path: str | Path, **facts: Any) -
     Returns:
         Texts, numbers, lists and dicts of them.
     """
-    meta = _meta(checkpoint)
+    meta = meta_of(checkpoint)
     settings: Any = read_settings(meta.get("cfg"))
     try:
         model, left_out = model_text(settings), None
@@ -195,7 +226,7 @@ def as_text(record: Mapping[str, Any]) -> dict[str, str]:
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in record.items()}
 
 
-def _meta(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+def meta_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     meta = checkpoint.get("meta")
     return meta if isinstance(meta, dict) else {}
 

@@ -139,11 +139,6 @@ def _build(config: dict[str, Any]) -> torch.nn.Module:
         ) from error
 
 
-def is_resnet(config: dict[str, Any]) -> bool:
-    """Whether mmdet, mmseg, torchvision and timm have it under the same layers."""
-    return config["type"] == "ResNet"
-
-
 def _classes() -> set[str]:
     pattern = re.compile(rf"{re.escape(ROOM)}\.(?!base_)")
     return {name for name, cls in MODELS.module_dict.items() if pattern.match(cls.__module__)}

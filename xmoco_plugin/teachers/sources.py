@@ -18,14 +18,8 @@ from ..checkpoint import (
     read_checkpoint,
     state_dict_of,
 )
-from ..export import architecture, find_backbone
-from ..untrusted import (
-    FileRefusedError,
-    check_model_settings,
-    printable,
-    read_settings,
-    read_text,
-)
+from ..export import architecture, find_backbone, stored_settings
+from ..untrusted import check_model_settings, printable
 from ..weights import check_kinds
 from .errors import TeacherError
 from .network import MEAN, STD
@@ -96,15 +90,10 @@ def open_file(
 
 def _stored(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The settings of the model that come with a checkpoint, through the gate; 'model' is there."""
-    meta = checkpoint.get("meta")
-    meta = meta if isinstance(meta, dict) else {}
-    found, source = read_settings(meta.get("cfg")), path
-    beside = path.with_name("config.py")
-    if not found.get("model") and "exported_by" in meta and beside.is_file():
-        try:
-            found, source = read_settings(read_text(beside)), beside
-        except FileRefusedError as error:
-            raise TeacherError(f"{printable(beside)}: {error}") from None
+    try:
+        found, source = stored_settings(checkpoint, path)
+    except CheckpointError as error:
+        raise TeacherError(str(error)) from None
     if not isinstance(found.get("model"), dict) or "_base_" in found:
         return {"model": {}}
     built = {k: found[k] for k in ("model", "data_preprocessor") if found.get(k) is not None}
