@@ -1,8 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What holds for every test: the host's default scope is left as it was found.
+"""What holds for every test: the host's global instances are left as they were found.
 
-A runner sets it for the whole process. Left at mmseg by one test, it hides our classes from the
-next one, on whichever worker the two happen to meet.
+A runner leaves its default scope, logger, message hub and visualizer in the process. A scope left
+at mmseg hides our classes from the next test of the worker. A run that starts in the same second
+as the one before bears the same name, gets its logger and writes to a stream that is closed.
 """
 
 import sys
@@ -11,24 +12,37 @@ from contextlib import contextmanager
 
 import pytest
 
+MANAGERS = (
+    ("mmengine.registry", "DefaultScope"),
+    ("mmengine.logging", "MMLogger"),
+    ("mmengine.logging", "MessageHub"),
+    ("mmengine.visualization", "Visualizer"),
+)
+
+
+def managers() -> dict[str, type]:
+    """The host's classes that keep their instances by name, as far as they are imported."""
+    # Not imported here: tests of a quick start must not pay for it.
+    found = {name: getattr(sys.modules.get(module), name, None) for module, name in MANAGERS}
+    return {name: manager for name, manager in found.items() if manager is not None}
+
 
 @contextmanager
-def _scope_restored() -> Iterator[None]:
-    # Not imported here: tests of a quick start must not pay for it.
-    before = sys.modules.get("mmengine.registry")
-    found = before.DefaultScope._instance_dict.copy() if before else {}
+def instances_restored() -> Iterator[None]:
+    before = {name: manager._instance_dict.copy() for name, manager in managers().items()}
     yield
-    if after := sys.modules.get("mmengine.registry"):
-        after.DefaultScope._instance_dict = type(after.DefaultScope._instance_dict)(found)
+    for name, manager in managers().items():
+        kept = manager._instance_dict
+        manager._instance_dict = before[name] if name in before else type(kept)()
 
 
 @pytest.fixture(autouse=True, scope="module")
-def scope_as_found_by_the_module() -> Iterator[None]:
-    with _scope_restored():
+def instances_as_found_by_the_module() -> Iterator[None]:
+    with instances_restored():
         yield
 
 
 @pytest.fixture(autouse=True)
-def scope_as_found_by_the_test(scope_as_found_by_the_module: None) -> Iterator[None]:
-    with _scope_restored():
+def instances_as_found_by_the_test(instances_as_found_by_the_module: None) -> Iterator[None]:
+    with instances_restored():
         yield
