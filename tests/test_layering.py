@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "weights": {"untrusted"},
     "checkpoint": {"untrusted", "weights"},
     "_host_loading": {"untrusted", "weights"},
+    "_host_writing": {"checkpoint"},
     "json_lines": {"untrusted"},
     "export": {"untrusted", "weights", "checkpoint", "version", "views"},
     "losses": SHARED,

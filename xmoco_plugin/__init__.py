@@ -30,11 +30,13 @@ with without_unasked(), warnings.catch_warnings():
     from ._config_scope import config_path, register_config_scope
     from ._host_collate import register_collates
     from ._host_loading import read_for_the_host
+    from ._host_writing import write_for_the_host
     from .version import __version__
 
 register_config_scope()
 register_collates()
 read_for_the_host()
+write_for_the_host()
 
 __all__ = [
     "__version__",

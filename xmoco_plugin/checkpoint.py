@@ -1,19 +1,25 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Checkpoints: compared with a model, written whole or not at all; :mod:`.weights` reads them."""
 
+import contextlib
+import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from .untrusted import printable
 from .weights import CheckpointError, allow_checkpoint_classes, read_checkpoint
 
 __all__ = [
     "CheckpointError",
+    "NotWrittenError",
     "Shape",
     "StateDifference",
     "allow_checkpoint_classes",
@@ -27,6 +33,14 @@ __all__ = [
 ]
 
 Shape = tuple[int, ...]
+FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your quota of the disk is used up"}
+
+
+class NotWrittenError(OSError):
+    """A file could not be written; what stood in its place stands."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)  # without Python's [Errno 28]
 
 
 class StateDifference(NamedTuple):
@@ -118,22 +132,111 @@ def describe_difference(difference: StateDifference, limit: int = 10) -> str:
 def write_atomic(obj: Any, path: str | Path, save: Callable[[Any, Any], Any] | None = None) -> None:
     """Write a file so that it is never seen half written, whatever happens in between.
 
+    File and folder are on the disk when this returns: a machine that goes down loses neither.
+
     Args:
         obj: What to write.
         path: Where to; its folder must exist. An existing file stays until the new one is whole.
         save: Called with ``obj`` and an open binary file. Defaults to ``torch.save``.
+
+    Raises:
+        NotWrittenError: The system refuses; names the file, the reason and the way out.
     """
     path = Path(path)
     # The same folder, because only a rename within one file system is atomic.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    made = False
     try:
         with open(temporary, "wb") as file:
+            made = True
             (save or torch.save)(obj, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
+    except Exception as error:
+        # torch.save and zipfile hide the system's error behind one of their own.
+        if (refused := system_error(error)) is None:
+            raise
+        raise not_written(path, refused) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if made:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def written_aside(folder: str | Path, name: str) -> Iterator[str]:
+    """A folder for a file that somebody else writes in place; at the end it is moved, whole.
+
+    Args:
+        folder: Where the file is to be, which must exist.
+        name: The file's, for the error.
+
+    Raises:
+        NotWrittenError: The system refuses, here or within.
+    """
+    folder = Path(folder)
+    # As write_atomic names its file, for who clears up after a kill.
+    names = dict(prefix=f".{name}.", suffix=f".{os.getpid()}.tmp", dir=folder)
+    try:
+        with tempfile.TemporaryDirectory(**names) as aside:
+            yield aside
+            for file in Path(aside).iterdir():
+                with open(file, "rb") as written:
+                    os.fsync(written.fileno())
+                os.replace(file, folder / file.name)
+        sync_folder(folder)
+    except NotWrittenError:
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise not_written(folder / name, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Puts the names of a folder on the disk, where the system can do so."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folder
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # some network disks
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def system_error(error: BaseException | None) -> OSError | None:
+    """The system's error with a number that another one hides; None where there is none."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def not_written(path: str | Path, error: OSError) -> NotWrittenError:
+    """The error that says which file was not written, why, and what to do."""
+    path, number = Path(path), error.errno
+    folder = printable(path.parent)
+    if number in FULL:
+        reason = FULL[number]
+        if number == errno.ENOSPC and path.parent.is_dir():
+            free = shutil.disk_usage(path.parent).free
+            reason += f" ({free / 1e9:.2f} GB free)"
+        way = "Make room there; what was written before stands"
+    elif number in (errno.EACCES, errno.EPERM):
+        reason, way = "no permission", "Become the owner of the folder, or name another one"
+    elif number == errno.EROFS:
+        reason, way = "the file system is read-only", "Name a folder on another one"
+    elif number == errno.ENOENT:
+        reason, way = f"{folder} is gone", "Put it back, or name another folder"
+    else:
+        reason, way = error.strerror or str(error), "Look at the disk; what was written stands"
+    return NotWrittenError(number, f"{printable(path)} cannot be written: {reason}. {way}.")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -1,4 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -45,7 +46,11 @@ def append_json_line(entry: Mapping[str, Any], path: Path) -> None:
     data = (json.dumps(entry, allow_nan=False) + "\n").encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        os.write(descriptor, data)  # one call: another reader sees all of it or nothing
+        before = os.fstat(descriptor).st_size
+        written = os.write(descriptor, data)  # one call: a reader sees all of it or nothing
+        if written < len(data):  # the disk is full: the next line must not join a torn one
+            os.ftruncate(descriptor, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
+from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli import common
 from xmoco_plugin.data.transform_audit import (
     WatchedTransform,
@@ -141,6 +142,6 @@ def main(args: argparse.Namespace) -> None:
             ]
             title = printable(str(sample.get("img_path", f"image {i}")))
             save_steps(rows, title, str(out / f"views_{i:02d}.png"))
-    (out / "transforms.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(out / "transforms.txt", text + "\n")
     print(text)
     print(f"{len(samples)} pictures and transforms.txt in {out}")

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from mmpretrain.datasets import CIFAR10
 
+from xmoco_plugin.checkpoint import write_atomic
+
 
 def convert(folder: str, out: Path) -> None:
     """Writes both splits; RGB, labels in the order of the files.
@@ -32,7 +34,8 @@ def convert(folder: str, out: Path) -> None:
         samples = [data.get_data_info(i) for i in range(len(data))]
         images = np.stack([sample["img"] for sample in samples])
         labels = np.array([sample["gt_label"] for sample in samples], dtype=np.int64)
-        np.savez(out / f"{split}.npz", images=images, labels=labels)
+        arrays = dict(images=images, labels=labels)
+        write_atomic(arrays, out / f"{split}.npz", save=lambda a, f: np.savez(f, **a))
         print(f"{out / split}.npz: {len(images):,} images, {len(np.unique(labels))} classes")
 
 

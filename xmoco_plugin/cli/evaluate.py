@@ -19,7 +19,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from xmoco_plugin.checkpoint import sha256_of
+from xmoco_plugin.checkpoint import sha256_of, write_text
 from xmoco_plugin.cli import backbones, common
 from xmoco_plugin.cli.earlier import refuse_other
 from xmoco_plugin.cli.results_file import dump
@@ -251,7 +251,7 @@ def main(args: argparse.Namespace) -> None:
         rows += [row(*s, minutes=None if i else minutes) for i, s in enumerate(scores)]
         # After each, so that a long one that is stopped costs its own figures only.
         dump({**facts, "results": rows}, out / "evaluation.json", indent=1)
-        (out / "evaluation.md").write_text(markdown(facts, rows) + "\n")
+        write_text(out / "evaluation.md", markdown(facts, rows) + "\n")
     print(f"{markdown(facts, rows)}\n\nwritten to {out}", flush=True)
 
 

@@ -4,14 +4,17 @@
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
+from mmengine.dist import is_distributed, is_main_process
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 
+from xmoco_plugin.checkpoint import written_aside
 from xmoco_plugin.cli import console
 from xmoco_plugin.cli.common import dataloaders
 from xmoco_plugin.cli.run_lines import RunLines
+from xmoco_plugin.cli.spared_logs import spare_logs
 from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.hooks import (
     CheckpointGuardHook,
@@ -20,6 +23,7 @@ from xmoco_plugin.hooks import (
     PreflightHook,
     ProgressHook,
     ResumedHook,
+    WholeCheckpointHook,
 )
 from xmoco_plugin.untrusted import guard_reading
 
@@ -60,14 +64,17 @@ def build_runner(
         imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
         if "xmoco_plugin" not in imports["imports"]:
             cfg.custom_imports = dict(imports, imports=[*imports["imports"], "xmoco_plugin"])
-    if state is None:
-        runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-        add_hooks(runner)
-        return runner
     base = RUNNERS.get(cfg.get("runner_type", "Runner"))
     if base is None:
         raise ValueError(f"runner_type={cfg.runner_type!r}: no runner of that name is registered.")
+    base = writes_whole(base)
+    if state is None:
+        runner = base.from_cfg(cfg)
+        spare_logs(runner)
+        add_hooks(runner)
+        return runner
     runner = console.runner_class(base, state).from_cfg(cfg)
+    spare_logs(runner)
     runner.register_hook(RunLines(show_figures))
     add_hooks(runner)
     # The host's line for each logged step is in the file: something has to show how far it is.
@@ -76,13 +83,36 @@ def build_runner(
     return runner
 
 
+def writes_whole(base: type[Runner]) -> type[Runner]:
+    """A subclass of `base` whose config in the work dir is written whole, not in place."""
+
+    class WholeRunner(base):  # type: ignore[valid-type, misc]
+        def dump_config(self) -> None:
+            if not is_main_process():
+                return
+            folder = self._work_dir
+            with written_aside(folder, "config.py") as self._work_dir:
+                try:
+                    super().dump_config()
+                finally:
+                    self._work_dir = folder
+
+    return WholeRunner
+
+
 def add_hooks(runner: Runner) -> None:
     """Registers what every training of the commands has and a user's own config may lack.
 
-    What is said of a resumed run; of a pretraining, the checks before it and the verdicts.
+    Checkpoints that replace their forerunners whole; what is said of a resumed run; of a
+    pretraining, the checks before it and the verdicts.
     """
     if runner.cfg.get("train_cfg") is None:
         return
+    runner.hooks[:] = [
+        # A subclass keeps its own way.
+        WholeCheckpointHook.of(hook) if type(hook) is CheckpointHook else hook
+        for hook in runner.hooks
+    ]
     missing = [ResumedHook]
     if isinstance(unwrapped(runner.model), BaseSelfSupervisor):
         missing += [PreflightHook, NonFiniteLossHook, CheckpointGuardHook, HealthHook]

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from mmengine.config import Config
 
-from xmoco_plugin.checkpoint import sha256_of
+from xmoco_plugin.checkpoint import sha256_of, write_text
 from xmoco_plugin.cli import common, console, data_table, exits, processes, starts
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
 from xmoco_plugin.findings import Finding
@@ -196,7 +196,7 @@ def run_seed(
     config, metrics = folder.with_suffix(".py"), folder / METRICS
     if not metrics.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        config.write_text(cfg.pretty_text)
+        write_text(config, cfg.pretty_text)
         _run("train", [str(config), "--test-out", str(metrics)], gpus, extra)
     return read_metrics(metrics)
 
@@ -286,5 +286,5 @@ def main(args: argparse.Namespace) -> None:
     runs = {s: run_seed(cfg, root / f"seed_{s}", s, args.gpus, args.extra) for s in args.seeds}
     label = "scratch" if args.checkpoint == "scratch" else Path(args.checkpoint).name
     text = table(args.task, label, digest, stem, runs)
-    (root / "table.md").write_text(text + "\n")
+    write_text(root / "table.md", text + "\n")
     print(f"\n{text}", flush=True)

@@ -1,13 +1,17 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Which errors are the user's to mend, and what they are told."""
 
+import errno
 import re
 import traceback
 from pathlib import Path
 
 import xmoco_plugin
+from xmoco_plugin.checkpoint import not_written
 
 OUR_FOLDER = str(Path(xmoco_plugin.__file__).parent)
+# What no program can mend: the disk, the quota, the owner.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 MISSPELT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
 
@@ -32,5 +36,7 @@ def user_message(error: BaseException | None) -> str | None:
             ours and isinstance(error, (ValueError, FileNotFoundError))
         ):
             return str(error)
+        if isinstance(error, OSError) and error.errno in DISK:
+            return str(not_written(error.filename or "a file", error))
         error = error.__cause__ or error.__context__
     return None

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..checkpoint import write_text
+from ..checkpoint import sync_folder, write_atomic, write_text
 from ..untrusted import FileRefusedError, read_json_object
 from ..untrusted.image_file import MAX_PIXELS
 from ..untrusted.image_formats import describe_content, image_format
@@ -101,7 +101,7 @@ def write_pack(
     left_out = _grow(partial, folder, names, facts["classes"], options, progress, max_pixels)
     _finish(partial, names, facts)
     os.replace(partial, out)
-    _sync_folder(out.parent)
+    sync_folder(out.parent)
     for name in ("journal.bin", "begin.json"):  # what would have been needed to go on
         (out / name).unlink()
     return left_out
@@ -233,19 +233,11 @@ def _finish(partial: Path, names: list[str], facts: dict[str, Any]) -> None:
         raise PackError(f"none of {len(names):,} images could be read: nothing to pack")
     lines = [names[i].encode("utf-8", "surrogateescape") + b"\n" for i in records["name"]]
     records["name"] = np.cumsum([0, *map(len, lines[:-1])])
-    (partial / "names.bin").write_bytes(b"".join(lines))
-    np.save(partial / "records.npy", records)
+    write_atomic(b"".join(lines), partial / "names.bin", save=lambda data, file: file.write(data))
+    write_atomic(records, partial / "records.npy", save=lambda data, file: np.save(file, data))
     facts = {
         **facts,
         "images": len(records),
         "bytes": (partial / "data.bin").stat().st_size,
     }
     write_text(partial / "pack.json", json.dumps(facts, indent=1))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

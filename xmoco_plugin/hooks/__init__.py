@@ -18,6 +18,7 @@ from .skipped_images_hook import SkippedImagesHook
 from .stop_when_worse_hook import StopWhenWorseHook
 from .teacher_hook import TeacherHook
 from .train_mode_precise_bn_hook import TrainModePreciseBNHook
+from .whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
     "BackboneArrivalHook",
@@ -40,4 +41,5 @@ __all__ = [
     "StopWhenWorseHook",
     "TeacherHook",
     "TrainModePreciseBNHook",
+    "WholeCheckpointHook",
 ]

@@ -16,6 +16,7 @@ from ..checkpoint import write_atomic
 from ..distributed import unwrapped
 from ..log_detail import DETAIL
 from ..visualization import kept_randomness
+from .spared import Spared
 
 FILE = "first_batch.png"
 
@@ -67,11 +68,14 @@ class FirstBatchHook(Hook):
         path = Path(runner.work_dir) / FILE
         # Twice as wide as high, four of them in two rows make a square.
         columns = max(1, round((len(rows) / 2) ** 0.5))
-        write_atomic(rows, path, lambda r, f: save_image(r, f, "png", nrow=columns, pad_value=1.0))
-        runner.logger.info(
-            f"{path}: {len(rows)} images of the first batch as the encoder gets them",
-            extra=DETAIL,
-        )
+        with Spared()(runner, FILE):
+            write_atomic(
+                rows, path, lambda r, f: save_image(r, f, "png", nrow=columns, pad_value=1.0)
+            )
+            runner.logger.info(
+                f"{path}: {len(rows)} images of the first batch as the encoder gets them",
+                extra=DETAIL,
+            )
 
 
 def _pixels(view: torch.Tensor, preprocessor: nn.Module) -> torch.Tensor:

@@ -21,6 +21,7 @@ from .embedding_capture import EmbeddingCapture, temperature_of
 from .health_record import HealthRecord
 from .health_window import HealthWindow
 from .run_facts import RunFacts
+from .spared import Spared
 
 STATE = "health"  # of this hook in the message hub, which goes into every checkpoint
 VERDICT = "health_verdict"  # in the message hub: epoch, iter, verdict and reason of the latest
@@ -141,6 +142,7 @@ class HealthHook(Hook):
     def _take_up(self, runner: Runner) -> None:
         """Go on from what an earlier part of this run knew."""
         self._record = HealthRecord(Path(runner.work_dir) / "health.jsonl")
+        self._spared = Spared()
         if is_main_process():
             self._record.forget_after(runner.iter)
             # A checkpoint is older than the verdict on its epoch.
@@ -222,7 +224,8 @@ class HealthHook(Hook):
         line |= dict(verdict=verdict.verdict, reason=verdict.reason)
         _tell(runner, line)
         if is_main_process():
-            self._record.append(line)
+            with self._spared(runner, "health.jsonl"):
+                self._record.append(line)
 
     def _accuracy(self, runner: Runner) -> Accuracy | None:
         if len(self._accuracies) < 2 or self._accuracies[0][0] > 0:

@@ -29,6 +29,7 @@ from ..visualization import (
 from .best_export_hook import FIGURES, HANDED_OVER
 from .health_hook import VERDICT
 from .run_record import RunRecord
+from .spared import Spared
 
 MAX_PIXEL_BYTES = 2e9
 
@@ -76,6 +77,7 @@ class RunSummaryHook(Hook):
         self.raw_pixels, self.metric, self.seed = raw_pixels, metric, seed
         self.record = RunRecord()
         self._maps: dict[str, np.ndarray] = {}
+        self._spared = Spared()
         self._labels: list[int] = []
         self._terms: list[str] = []
         self._sum: torch.Tensor | None = None  # (number of terms,) over the current point
@@ -97,7 +99,7 @@ class RunSummaryHook(Hook):
         if runner.val_loop is not None:
             self._measure_start(runner)
         self._keep_map(runner, "before")
-        self._store()
+        self._store(runner)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
@@ -115,7 +117,7 @@ class RunSummaryHook(Hook):
             self._add_point(runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        self._store()
+        self._store(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         numbers = {
@@ -146,8 +148,9 @@ class RunSummaryHook(Hook):
             record.files["checkpoint"] = str(saved)
         if is_main_process() and self.picture:
             record.files["picture"] = str(self._folder / "summary.png")
-            self._draw(type(unwrapped(runner.model)).__name__)
-        self._store()
+            with self._spared(runner, "summary.png"):
+                self._draw(type(unwrapped(runner.model)).__name__)
+        self._store(runner)
         if is_main_process():
             runner.logger.info("\n" + self.framed())
 
@@ -233,7 +236,9 @@ class RunSummaryHook(Hook):
         self._maps[when] = similarity.numpy()
         self.record.similarity[when] = describe_similarity(similarity)
         arrays = {"labels": np.array(self._labels, dtype=np.int64), **self._maps}
-        write_atomic(arrays, self._folder / "summary_maps.npz", save=lambda a, f: np.savez(f, **a))
+        path = self._folder / "summary_maps.npz"
+        with self._spared(runner, path.name):
+            write_atomic(arrays, path, save=lambda a, f: np.savez(f, **a))
 
     def _add_point(self, done: int) -> None:
         """The mean since the last point, at the number of iterations done."""
@@ -263,12 +268,13 @@ class RunSummaryHook(Hook):
             run, self._folder / "summary.png", save=lambda r, f: save_run_figure(r, f, name)
         )
 
-    def _store(self) -> None:
+    def _store(self, runner: Runner) -> None:
         now = time.monotonic()
         self.record.seconds += now - self._since
         self._since = now
         if is_main_process():
-            self.record.write(self._folder / "summary.json")
+            with self._spared(runner, "summary.json"):
+                self.record.write(self._folder / "summary.json")
 
     def _x(self, iteration: int) -> float:
         return iteration / self._iters_per_unit

@@ -3,6 +3,7 @@
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -38,11 +39,15 @@ def remove_temporary(folder: Path) -> None:
     left = [
         file
         for file in folder.iterdir()
-        if TEMPORARY.fullmatch(file.name) and file.is_file() and not file.is_symlink()
+        if TEMPORARY.fullmatch(file.name) and not file.is_symlink()
+        if file.is_file() or file.is_dir()
     ]
-    size = sum(file.stat().st_size for file in left)
+    size = sum(file.stat().st_size for file in left if file.is_file())
     for file in left:
-        file.unlink()
+        if file.is_dir():  # of a name of last_checkpoint
+            shutil.rmtree(file)
+        else:
+            file.unlink()
     if left:
         print(
             f"removed {len(left):,} half-written files of a start that was killed, "

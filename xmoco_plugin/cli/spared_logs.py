@@ -1,0 +1,69 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Logs and scalars that cannot be written are said once, and do not end a training."""
+
+import logging
+import sys
+from typing import Any
+
+from mmengine.runner import Runner
+
+from xmoco_plugin.checkpoint import not_written
+
+WRITES = ("add_config", "add_graph", "add_image", "add_scalar", "add_scalars", "close")
+
+
+class SparedBackend:
+    """A backend of the visualizer whose writing may fail.
+
+    Args:
+        backend: The host's, or ours.
+        logger: Of the run, told the first time.
+    """
+
+    def __init__(self, backend: Any, logger: logging.Logger) -> None:
+        self._backend, self._logger, self._said = backend, logger, False
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._backend, name)
+        return self._spared(found) if name in WRITES else found
+
+    def _spared(self, write: Any) -> Any:
+        def spared(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return write(*args, **kwargs)
+            except OSError as error:
+                if error.errno is None:
+                    raise
+                if not self._said:
+                    self._said = True
+                    where = error.filename or type(self._backend).__name__
+                    self._logger.warning(f"{not_written(where, error)} The run goes on without.")
+
+        return spared
+
+
+def spare_logs(runner: Runner) -> None:
+    """Lets a run go on where its log file, or a backend of its visualizer, cannot be written."""
+    backends = runner.visualizer._vis_backends
+    for name, backend in backends.items():
+        if not isinstance(backend, SparedBackend):
+            backends[name] = SparedBackend(backend, runner.logger)
+    for handler in runner.logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            _spare(handler)
+
+
+def _spare(handler: logging.FileHandler) -> None:
+    """Python's own way is a traceback for each line."""
+    python, said = handler.handleError, []
+
+    def once(record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError) or error.errno is None:
+            python(record)
+        elif not said:
+            said.append(True)
+            text = f"warning: {not_written(handler.baseFilename, error)} The run goes on without."
+            print(text, file=sys.stderr, flush=True)
+
+    handler.handleError = once  # type: ignore[method-assign]
