@@ -218,25 +218,30 @@ def system_error(error: BaseException | None) -> OSError | None:
     return None
 
 
-def not_written(path: str | Path, error: OSError) -> NotWrittenError:
-    """The error that says which file was not written, why, and what to do."""
-    path, number = Path(path), error.errno
-    folder = printable(path.parent)
+def not_written(path: str | Path | None, error: OSError) -> NotWrittenError:
+    """The error that says which file was not written, why, and what to do.
+
+    Args:
+        path: The file; None where nobody knows which.
+        error: The system's.
+    """
+    folder = None if path is None else Path(path).parent
+    shown = "a file" if path is None else printable(path)
+    number = error.errno
     if number in FULL:
         reason = FULL[number]
-        if number == errno.ENOSPC and path.parent.is_dir():
-            free = shutil.disk_usage(path.parent).free
-            reason += f" ({free / 1e9:.2f} GB free)"
+        if number == errno.ENOSPC and folder and folder.is_dir():
+            reason += f" ({shutil.disk_usage(folder).free / 1e9:.2f} GB free)"
         way = "Make room there; what was written before stands"
     elif number in (errno.EACCES, errno.EPERM):
         reason, way = "no permission", "Become the owner of the folder, or name another one"
     elif number == errno.EROFS:
         reason, way = "the file system is read-only", "Name a folder on another one"
-    elif number == errno.ENOENT:
-        reason, way = f"{folder} is gone", "Put it back, or name another folder"
+    elif number == errno.ENOENT and folder:
+        reason, way = f"{printable(folder)} is gone", "Put it back, or name another folder"
     else:
         reason, way = error.strerror or str(error), "Look at the disk; what was written stands"
-    return NotWrittenError(number, f"{printable(path)} cannot be written: {reason}. {way}.")
+    return NotWrittenError(number, f"{shown} cannot be written: {reason}. {way}.")
 
 
 def write_text(path: str | Path, text: str) -> None:

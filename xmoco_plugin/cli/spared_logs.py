@@ -36,10 +36,40 @@ class SparedBackend:
                     raise
                 if not self._said:
                     self._said = True
-                    where = error.filename or type(self._backend).__name__
+                    where = error.filename or getattr(self._backend, "path", None)
+                    where = where or type(self._backend).__name__
                     self._logger.warning(f"{not_written(where, error)} The run goes on without.")
 
         return spared
+
+
+class SparedStream:
+    """A log's stream whose writing may fail; the host writes to it past the log's handler too."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        self._stream, self._name, self._said = stream, name, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._spared(self._stream.write, text) or 0
+
+    def flush(self) -> None:
+        self._spared(self._stream.flush)
+
+    def close(self) -> None:
+        self._spared(self._stream.close)
+
+    def _spared(self, act: Any, *args: Any) -> Any:
+        try:
+            return act(*args)
+        except OSError as error:
+            if not self._said:
+                self._said = True
+                text = f"warning: {not_written(self._name, error)} The run goes on without."
+                print(text, file=sys.stderr, flush=True)
+        return None
 
 
 def spare_logs(runner: Runner) -> None:
@@ -49,21 +79,5 @@ def spare_logs(runner: Runner) -> None:
         if not isinstance(backend, SparedBackend):
             backends[name] = SparedBackend(backend, runner.logger)
     for handler in runner.logger.handlers:
-        if isinstance(handler, logging.FileHandler):
-            _spare(handler)
-
-
-def _spare(handler: logging.FileHandler) -> None:
-    """Python's own way is a traceback for each line."""
-    python, said = handler.handleError, []
-
-    def once(record: logging.LogRecord) -> None:
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError) or error.errno is None:
-            python(record)
-        elif not said:
-            said.append(True)
-            text = f"warning: {not_written(handler.baseFilename, error)} The run goes on without."
-            print(text, file=sys.stderr, flush=True)
-
-    handler.handleError = once  # type: ignore[method-assign]
+        if isinstance(handler, logging.FileHandler) and handler.stream is not None:
+            handler.stream = SparedStream(handler.stream, handler.baseFilename)  # type: ignore[assignment]

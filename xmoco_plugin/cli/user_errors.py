@@ -8,10 +8,11 @@ from pathlib import Path
 
 import xmoco_plugin
 from xmoco_plugin.checkpoint import not_written
+from xmoco_plugin.untrusted import printable
 
 OUR_FOLDER = str(Path(xmoco_plugin.__file__).parent)
-# What no program can mend: the disk, the quota, the owner.
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+# What no program can mend.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 MISSPELT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
 
@@ -36,7 +37,10 @@ def user_message(error: BaseException | None) -> str | None:
             ours and isinstance(error, (ValueError, FileNotFoundError))
         ):
             return str(error)
+        if isinstance(error, PermissionError):
+            place = printable(str(error.filename or "a file"))
+            return f"{place}: no permission. It is another user's: name another place."
         if isinstance(error, OSError) and error.errno in DISK:
-            return str(not_written(error.filename or "a file", error))
+            return str(not_written(error.filename, error))
         error = error.__cause__ or error.__context__
     return None

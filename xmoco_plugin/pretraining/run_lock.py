@@ -51,6 +51,9 @@ class RunLock:
                 os.close(handle)
                 raise PretrainError(f"{folder / LOCK}: not a regular file. {REMOVE}")
         except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                why = f"{folder}: {error.strerror}: it is another user's, or read-only"
+                raise PretrainError(f"{why}. Name another --out.") from None
             raise PretrainError(f"{folder / LOCK}: {error.strerror}. {REMOVE}") from None
         end = time.monotonic() + PATIENCE
         try:

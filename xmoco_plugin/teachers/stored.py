@@ -11,11 +11,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 
+from ..checkpoint import write_atomic
 from ..untrusted import FileRefusedError, open_regular, parse_json, printable
 from .errors import TeacherError
 
@@ -90,9 +91,7 @@ class StoredFeatures:
             self.done = _check(self.path, belongs)
         else:
             _ask_disk(self.path.parent, belongs)
-            with open(self.path, "xb") as file:
-                file.truncate(belongs.bytes)
-            self._note(0)
+            write_atomic(belongs, self.path, save=self._begin)
         self._rows = np.memmap(
             self.path, TYPE, "r+", HEAD, (belongs.images, belongs.width), order="C"
         )
@@ -181,14 +180,26 @@ class StoredFeatures:
                 "weights are broken, or it overflows on such images. Nothing was trained"
             )
 
-    def _note(self, done: int) -> None:
-        self.done = done
+    def _begin(self, belongs: Belongs, file: BinaryIO) -> None:
+        """Takes the file's room on the disk: one that fills up later would end in a SIGBUS."""
+        file.write(self._head(0))
+        file.flush()
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, belongs.bytes)
+        else:
+            file.truncate(belongs.bytes)
+
+    def _head(self, done: int) -> bytes:
         head = json.dumps({"format": FORMAT, "done": done, **self.belongs._asdict()})
         content = head.encode("ascii")
         if len(content) > HEAD:
             raise TeacherError(f"the teacher's name is too long: {self.belongs.name[:80]}...")
+        return content.ljust(HEAD)
+
+    def _note(self, done: int) -> None:
+        self.done = done
         with open(self.path, "r+b") as file:
-            file.write(content.ljust(HEAD))
+            file.write(self._head(done))
             file.flush()
             os.fsync(file.fileno())
 

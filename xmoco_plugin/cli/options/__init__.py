@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from .parser import nearest, parse_all
-from .shared import check_files
+from .shared import check_files, refuse
 
 # The word after xmoco -> the file here, in cli/ and, but for doctor, in tools/.
 COMMANDS = {
@@ -69,9 +69,12 @@ def parse(name: str, arguments: Sequence[str], program: str | None = None) -> ar
         args.extra = extra
     else:
         args = parse_all(parser, arguments)
-    if hasattr(module, "check"):
-        module.check(args, parser)
-    check_files(args, parser)
+    try:
+        if hasattr(module, "check"):
+            module.check(args, parser)
+        check_files(args, parser)
+    except PermissionError as error:  # a folder of another user on the way to a file
+        refuse(parser, f"{error.filename}: no permission to look there. Name another place.")
     return args
 
 
