@@ -11,6 +11,8 @@ DATA ?=
 IMAGES ?=
 EXTRA ?=
 PYTEST_ARGS ?=
+# For the fuzzer: readers, --count, --seed, --keep FOLDER.
+FUZZ_ARGS ?=
 # The tests of fine-tuning need mmcv's compiled ops; TRANSFER=0 leaves both out.
 TRANSFER ?= 1
 # Two workers; one thread each, or they fight over the cores.
@@ -19,7 +21,7 @@ PYTEST := -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 # let write that down, or every process pays anew, 15 seconds where mmdet is installed.
 export PYTHONDONTWRITEBYTECODE :=
 # What the host's version does not change is tested on the maintained stack alone.
-HOST_FREE := $(addprefix tests/,benchmarks cli docs losses matrix pretraining test_layering.py test_packaging.py test_runs.py \
+HOST_FREE := $(addprefix tests/,benchmarks cli docs fuzzing losses matrix pretraining test_layering.py test_packaging.py test_runs.py \
   test_report_tool.py test_shell_tools.py test_pack_images.py test_cifar10_to_npz.py visualization/test_run_figure.py) \
   $(addprefix tests/pretrain_tool/,test_again.py test_broken_files.py test_interrupted.py test_moved.py test_refusals.py test_names.py) \
   $(addprefix tests/visualization/report/,test_broken_files.py test_browser.py test_charts.py test_page.py test_work_dir.py)
@@ -39,7 +41,7 @@ SETUP_OFFICIAL := $(VENV_OFFICIAL)/.installed-test
 SETUP_OFFICIAL_TRANSFER := $(VENV_OFFICIAL)/.installed-transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench docs gpu-parcel test test-gpu test-matrix test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
+.PHONY: help demo bench docs gpu-parcel fuzz test test-gpu test-matrix test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +63,9 @@ test: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the tes
 
 test-matrix: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## walk every documented way that takes minutes: 45 on one core (PYTEST_ARGS="-k vit-small" for one)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m matrix tests/matrix $(PYTEST_ARGS)
+
+fuzz: setup-test ## feed 10,000 changed files to each reader: 15 minutes on one core (FUZZ_ARGS="image --seed 7")
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.fuzzing $(FUZZ_ARGS)
 
 test-official: $(SETUP_OFFICIAL) ## run the tests that touch the host on the official OpenMMLab stack, in a second environment
 	OMP_NUM_THREADS=1 $(VENV_OFFICIAL)/bin/python $(PYTEST) $(addprefix --ignore=,$(HOST_FREE))

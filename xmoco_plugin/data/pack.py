@@ -7,6 +7,7 @@ below the source folder, UTF-8, one a line; ``pack.json`` says what it is.
 """
 
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from ..untrusted import FileRefusedError, printable, read_json_object, refusal
 
 FORMAT = 1
 BLOCK = 1 << 20  # records that are looked at together
+# What numpy raises, beside ValueError, of a header that is no Python literal.
+ODD_HEADER = (tokenize.TokenError, SyntaxError)
 RECORD = np.dtype(
     [
         ("offset", "<u8"),  # in data.bin, bytes
@@ -60,7 +63,7 @@ class Pack:
             self.records = np.load(self.path / "records.npy", mmap_mode="r", allow_pickle=False)
             self._names = np.memmap(self.path / "names.bin", np.uint8, "r")
             self._data = np.memmap(self.path / "data.bin", np.uint8, "r")
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, *ODD_HEADER) as error:
             raise PackError(
                 f"{self.path}: a file of the pack is missing or cut: {error}"
             ) from error
