@@ -11,7 +11,8 @@ import pytest
 
 from xmoco_plugin.cli import options
 from xmoco_plugin.cli.options import embed, evaluate, export_backbone, runs
-from xmoco_plugin.pretraining.backbones import RESNETS, VIT_SMALL, known_names
+from xmoco_plugin.export import RESNETS
+from xmoco_plugin.pretraining.backbones import VIT_SMALL, known_names
 
 from ..docs.pages import PAGES, ROOT, commands_of, name_of
 from . import table

@@ -31,11 +31,18 @@ def test_the_same_command_again_trains_nothing_and_other_options_are_named(
     assert (out / f"epoch_{EPOCHS}.pth").stat().st_mtime_ns == before
 
 
-def test_a_run_from_old_weights_starts_with_them(finished, data, tmp_path, tool, monkeypatch):
+def test_a_run_from_old_weights_starts_with_them_and_needs_their_file_no_more(
+    finished, data, tmp_path, tool, monkeypatch, capsys
+):
     out, _ = finished
-    new = tmp_path / "new"
-    arguments = ("--data", data / "images", "--out", new, "--init", out / "backbone.pth", *FAST)
-    assert run_tool(tool, monkeypatch, *arguments, "--lr", "1e-9", "--model", "resnet18") == 0
+    new, file = tmp_path / "new", tmp_path / "first.pth"
+    shutil.copy(out / "backbone.pth", file)
+    arguments = ("--data", data / "images", "--out", new, "--init", file, *FAST)
+    arguments += ("--lr", "1e-9", "--model", "resnet18")
+    assert run_tool(tool, monkeypatch, *arguments) == 0
+    file.unlink()
+    assert run_tool(tool, monkeypatch, *arguments) == 0
+    assert "epochs are done" in capsys.readouterr().out
     assert (new / "init.pth").is_file()
     old, moved = (
         torch.load(folder / "backbone.pth", weights_only=True)["state_dict"][

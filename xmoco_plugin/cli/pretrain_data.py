@@ -37,7 +37,7 @@ def compare_labels(
     """How many labelled images there are of each class, in sentences, and how many are trained on.
 
     Raises:
-        PretrainError: One of them cannot be read, or most of those that kNN asks for are among
+        PretrainError: One of them cannot be read, or all of those that kNN asks for are among
             those that it looks them up in.
     """
     paths = own.list_images([labels], folder / "unpacked")
@@ -69,7 +69,7 @@ def _asked_and_known(labels: str, labelled: own.Scan) -> str:
     """What to say of images that stand both in ``train/`` and in ``val/`` or ``test/``.
 
     Raises:
-        PretrainError: More than half of those that are asked for do.
+        PretrainError: All of those that are asked for do.
     """
     root = os.path.realpath(Path(labels).expanduser())
     digests: dict[str, set] = {"train": set(), "rest": set()}
@@ -83,6 +83,6 @@ def _asked_and_known(labels: str, labelled: own.Scan) -> str:
         f"{len(known):,} of the {len(digests['rest']):,} images beside train/ are in train/ too, "
         "where kNN finds the image itself"
     )
-    if 2 * len(known) > len(digests["rest"]):
+    if len(known) == len(digests["rest"]):
         raise own.PretrainError(f"--labels {labels}: {text}. Take them out of one of the two.")
     return f"; {text}"

@@ -40,12 +40,13 @@ def check(args: argparse.Namespace) -> None:
         why = own.unfit_for_configs(Path(args.labels).expanduser())
         unfit = why and f"--labels {printable(args.labels)}: {why}"
         found += filter(None, [unfit or own.check_labels(args.labels)])
-    if args.init:
+    begun = (Path(args.out).expanduser() / "config.py").is_file()
+    if args.init and not begun:  # else the run has them
         try:
             find_backbone(read_weights(args.init), prefix=args.prefix, like=_wanted(args))
         except CheckpointError as error:
             found.append(f"--init: {error}")
-    found += teacher.check(args)
+    found += [] if begun else teacher.check(args)
     if args.teacher and "momentum" in args.given:
         found.append("--momentum: with a --teacher there is no key encoder that it could move.")
     if own.is_mocov3_vit(args.model) and not args.teacher:

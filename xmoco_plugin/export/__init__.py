@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from ..weights import require_safetensors
 from .alignment import name_in
+from .architectures import RESNETS
 from .arrival import Arrival, check_arrival
 from .backbone_file import BackboneFile, prepare_file
 from .places import stands_at
@@ -25,6 +26,7 @@ from .targets import (
 
 __all__ = [
     "LARGEST_SIZE",
+    "RESNETS",
     "SOURCES",
     "TARGETS",
     "Arrival",

@@ -5,6 +5,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 LIBRARIES = ("mmpretrain", "torchvision", "timm")
+# ResNets that have the same names everywhere: depth, whether blocks are bottlenecks, blocks a stage.
+RESNETS: dict[str, tuple[int, bool, tuple[int, ...]]] = {
+    "resnet18": (18, False, (2, 2, 2, 2)),
+    "resnet34": (34, False, (3, 4, 6, 3)),
+    "resnet50": (50, True, (3, 4, 6, 3)),
+    "resnet101": (101, True, (3, 4, 23, 3)),
+    "resnet152": (152, True, (3, 8, 36, 3)),
+}
 
 
 class Family(NamedTuple):

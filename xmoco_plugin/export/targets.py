@@ -13,17 +13,11 @@ from torch import nn
 from ..checkpoint import CheckpointError, compare_state, describe_difference, write_atomic
 from ..weights import require_safetensors
 from .alignment import identify, renamed
+from .architectures import RESNETS
 from .names import RESNET_KEY, family, rename_vit, resnet_to_detectron2
 from .record import as_text
 
 TARGETS = ("mmpretrain", "torchvision", "timm", "detectron2", "safetensors", "mmseg")
-RESNETS: dict[tuple[bool, tuple[int, ...]], str] = {
-    (False, (2, 2, 2, 2)): "resnet18",
-    (False, (3, 4, 6, 3)): "resnet34",
-    (True, (3, 4, 6, 3)): "resnet50",
-    (True, (3, 4, 23, 3)): "resnet101",
-    (True, (3, 8, 36, 3)): "resnet152",
-}
 
 
 def convert(state: Mapping[str, torch.Tensor], target: str) -> dict[str, torch.Tensor]:
@@ -192,5 +186,6 @@ def _resnet_name(state: Mapping[str, Any]) -> str:
         len({key.split(".")[1] for key in state if key.startswith(f"layer{stage}.")})
         for stage in (1, 2, 3, 4)
     )
-    bottleneck = "layer1.0.conv3.weight" in state
-    return RESNETS.get((bottleneck, blocks), f"resnet of {'-'.join(map(str, blocks))} blocks")
+    built = "layer1.0.conv3.weight" in state, blocks
+    known = next((name for name, (_, *like) in RESNETS.items() if tuple(like) == built), None)
+    return known or f"resnet of {'-'.join(map(str, blocks))} blocks"

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from mmpretrain.registry import MODELS
 
+from ..export import RESNETS
 from .errors import PretrainError
 
-RESNETS = {f"resnet{depth}": depth for depth in (18, 34, 50, 101, 152)}
 VIT_SMALL = "vit-small"
 ROOM = "mmpretrain.models.backbones"
 
@@ -55,7 +55,7 @@ def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
         # Blocks start as identities, as a detector's do (docs/lab/results.md).
         return dict(
             type="ResNet",
-            depth=RESNETS[short],
+            depth=RESNETS[short][0],
             norm_cfg=dict(type="SplitBN", num_splits=splits) if splits > 1 else dict(type="BN"),
             zero_init_residual=True,
         )

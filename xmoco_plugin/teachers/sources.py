@@ -18,14 +18,13 @@ from ..checkpoint import (
     read_checkpoint,
     state_dict_of,
 )
-from ..export import architecture, find_backbone, stored_settings
+from ..export import RESNETS, architecture, find_backbone, stored_settings
 from ..untrusted import check_model_settings, printable
 from ..weights import check_kinds
 from .errors import TeacherError
 from .network import MEAN, STD
 
 TIMM = "timm_model."  # what mmpretrain puts before timm's names
-RESNETS = {f"resnet{depth}": depth for depth in (18, 34, 50, 101, 152)}
 
 
 class Source(NamedTuple):
@@ -111,7 +110,7 @@ def _bare_resnet(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
         raise TeacherError(f"{way} ({printable(str(error))})") from None
     if known not in RESNETS:
         raise TeacherError(f"{way} (it is a {known})")
-    return dict(type="ResNet", depth=RESNETS[known])
+    return dict(type="ResNet", depth=RESNETS[known][0])
 
 
 def _build(settings: dict[str, Any], path: Path) -> nn.Module:

@@ -120,7 +120,9 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     found += filter(None, [check_out(args.out)])
     if args.labels and not Path(args.labels).expanduser().is_dir():
         found.append(f"--labels {args.labels}: there is no such folder (looked from {Path.cwd()}).")
-    if args.init and not Path(args.init).expanduser().exists():
+    # A run that has its config has its first weights and its teacher too.
+    begun = (Path(args.out).expanduser() / "config.py").is_file()
+    if args.init and not begun and not Path(args.init).expanduser().exists():
         found.append(f"--init: There is no checkpoint {args.init}.")
     if args.prefix is not None and not args.init:
         found.append(f"--prefix {args.prefix}: it is of the keys in --init, and there is none.")
