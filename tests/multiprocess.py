@@ -1,14 +1,33 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Run a function in several gloo processes and collect what each returns."""
+"""Run a function in several gloo processes and collect what each returns.
+
+They are forks of one server that has imported the stack: it does so once for all tests of a worker.
+"""
 
 import gc
+import os
 import tempfile
 from datetime import timedelta
+from multiprocessing import forkserver
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+ROOT = Path(__file__).resolve().parents[1]
+PRELOADED = ["xmoco_plugin", "tests.models", "tests.tiny_runner"]
+
+
+def start_server() -> None:
+    """Starts the server, unless it runs; with this process's environment as it is by now."""
+    mp.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    here = os.getcwd()
+    os.chdir(ROOT)  # it imports from where it is started, and passes over what it does not find
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.chdir(here)
 
 
 def run_processes(function, size: int, *args) -> list:
@@ -16,12 +35,18 @@ def run_processes(function, size: int, *args) -> list:
 
     Returned values travel through ``torch.save``: tensors, numbers, and containers of them.
     """
+    start_server()
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_entry, (function, size, folder, args), nprocs=size)
+        given = function, size, folder, dict(os.environ), args
+        mp.start_processes(_entry, given, nprocs=size, start_method="forkserver")
         return [torch.load(Path(folder, f"{rank}.pt")) for rank in range(size)]
 
 
-def _entry(rank: int, function, size: int, folder: str, args: tuple) -> None:
+def _entry(
+    rank: int, function, size: int, folder: str, environment: dict[str, str], args: tuple
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)  # the caller's; a fork has the server's
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
