@@ -9,6 +9,7 @@ import torch
 from mmpretrain.registry import MODELS
 
 from ..export import RESNETS
+from ..export.architectures import FAMILIES
 from .errors import PretrainError
 
 VIT_SMALL = "vit-small"
@@ -41,8 +42,8 @@ def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
     """Config of a backbone.
 
     Args:
-        name: Of :func:`known_names`, in any case; a class may carry the name of its architecture
-            or its depth, as in 'ConvNeXt:tiny' and 'ResNeXt:50'.
+        name: Of :func:`known_names`, in any case; a class may carry the name of its architecture,
+            its depth or its width, as in 'ConvNeXt:tiny', 'ResNeXt:50' and 'MobileNetV2:1.4'.
         size: Side of the views, in pixels.
         splits: Parts of a batch that ResNets normalise apart, which is what shuffle-BN needs on
             one process.
@@ -79,8 +80,7 @@ def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
             f"--model {name}: mmpretrain has no such backbone.{hint} Short names: "
             f"{', '.join([*RESNETS, VIT_SMALL])}; or a class such as ConvNeXt, or ConvNeXt:tiny."
         )
-    chosen: dict[str, Any] = {"depth": int(arch)} if arch.isdigit() else {"arch": arch}
-    return dict(type=classes[kind.lower()], **(chosen if arch else {}))
+    return dict(type=classes[kind.lower()], **_architecture(classes[kind.lower()], arch))
 
 
 def probe(config: dict[str, Any], size: int) -> Outputs:
@@ -126,6 +126,17 @@ def backbone_weights(name: str, size: int) -> dict[str, torch.Tensor]:
     """
     config = backbone_config(name, size, 1)
     return _build(config).state_dict()
+
+
+def _architecture(kind: str, named: str) -> dict[str, Any]:
+    """The parameter that tells backbones of a class apart, with its value; none where none is."""
+    if not named:
+        return {}
+    for family in FAMILIES:
+        for value, *_ in family.members:
+            if family.kind == kind and str(value).lower() == named.lower():
+                return {family.setting: value}
+    return {"depth": int(named)} if named.isdigit() else {"arch": named}
 
 
 def _build(config: dict[str, Any]) -> torch.nn.Module:
