@@ -2,6 +2,7 @@
 """Names of backbones -> configs, and what comes out of them."""
 
 import difflib
+import inspect
 import re
 from typing import Any, NamedTuple
 
@@ -80,7 +81,8 @@ def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
             f"--model {name}: mmpretrain has no such backbone.{hint} Short names: "
             f"{', '.join([*RESNETS, VIT_SMALL])}; or a class such as ConvNeXt, or ConvNeXt:tiny."
         )
-    return dict(type=classes[kind.lower()], **_architecture(classes[kind.lower()], arch))
+    kind = classes[kind.lower()]
+    return dict(type=kind, **_architecture(kind, arch), **_small_maps(kind, size))
 
 
 def probe(config: dict[str, Any], size: int) -> Outputs:
@@ -137,6 +139,14 @@ def _architecture(kind: str, named: str) -> dict[str, Any]:
             if family.kind == kind and str(value).lower() == named.lower():
                 return {family.setting: value}
     return {"depth": int(named)} if named.isdigit() else {"arch": named}
+
+
+def _small_maps(kind: str, size: int) -> dict[str, Any]:
+    """Lets windows be larger than the last maps of views of so many pixels, which else are none."""
+    taken = inspect.signature(MODELS.get(kind)).parameters
+    if "pad_small_map" not in taken or size // 32 >= taken["window_size"].default:
+        return {}
+    return {"pad_small_map": True}
 
 
 def _build(config: dict[str, Any]) -> torch.nn.Module:
