@@ -6,6 +6,7 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from xmoco_plugin.export.architectures import FAMILIES
 from xmoco_plugin.pretraining import (
     Choices,
     PretrainError,
@@ -43,6 +44,21 @@ def test_a_backbone_is_found_by_name_and_trains_a_step_in_xmoco(name, channels, 
     assert torch.isfinite(total)
     gradients = [p.grad for p in model.backbone.parameters() if p.grad is not None]
     assert any(bool(g.abs().sum() > 0) for g in gradients)
+
+
+def test_every_architecture_that_weights_are_exchanged_of_is_a_model():
+    for family in FAMILIES:
+        for value, *_ in family.members:
+            config = backbone_config(f"{family.kind}:{value}", 224, 1)
+            assert config == {"type": family.kind, family.setting: value}
+    with torch.device("meta"):
+        for name in ("DenseNet:121", "MobileNetV2:1.4", "ShuffleNetV2:0.5", "repvgg:a0"):
+            MODELS.build(backbone_config(name, 64, 1))
+
+
+def test_windows_larger_than_the_maps_of_small_views_are_padded_and_no_others():
+    assert probe(backbone_config("SwinTransformer:tiny", 64, 1), 64) == (768, True)
+    assert "pad_small_map" not in backbone_config("SwinTransformer:tiny", 224, 1)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():

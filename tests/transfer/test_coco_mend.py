@@ -81,6 +81,10 @@ MENDED = {
     "ids of images as names": (named_images, "2 images have new ids"),
     "no height": (each("images", lambda i: i.pop("height")), "2 images without width or height"),
     "no bbox": (each("boxes", lambda b: b.pop("bbox")), "4 boxes without bbox"),
+    "bbox as texts": (
+        each("boxes", lambda b: b.update(bbox=[str(v) for v in b["bbox"]])),
+        "4 boxes have a bbox in texts",
+    ),
     "turned": (turned, "3 classes are listed in the order in which they are learnt"),
     "other ids": (other_ids, "3 classes are listed in the order in which they are learnt"),
 }
@@ -235,6 +239,7 @@ def test_what_is_not_used_is_counted_and_named(data):
         boxes[1]["image_id"] = 77
         boxes[2]["bbox"] = ["a", 1, 2, 3]
         content["images"][1].update(width=95)
+        boxes[3].update(bbox=[9, 9, 200, 9], iscrowd=1)
 
     edit(data / "annotations/val.json", change)
     found = survey(read_coco(data / "annotations/val.json"), data / "val", CLASSES, "val")
@@ -242,6 +247,8 @@ def test_what_is_not_used_is_counted_and_named(data):
     assert "the host leaves out 1 boxes outside of their image" in text
     assert "1 boxes are left out: they are of images that the file does not list" in text
     assert "1 boxes are left out: their bbox is not four numbers" in text
+    assert "1 of 2 boxes are crowds (iscrowd)" in text
+    assert "2 of 2 boxes reach beyond their image: are they [left, top, right, bottom]?" in text
     assert "001.jpg (96x96, listed 95x96)" in text
 
 

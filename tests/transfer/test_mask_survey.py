@@ -13,7 +13,7 @@ from PIL import Image
 
 from xmoco_plugin.downstream import DownstreamError, TrainingSet, leaf_datasets, prepare
 from xmoco_plugin.downstream.mask_survey import read_labels
-from xmoco_plugin.downstream.pixels import survey_pixels
+from xmoco_plugin.downstream.pixels import check_whole, survey_pixels
 from xmoco_plugin.findings import Finding, table
 
 from .hosts import needs_mmseg
@@ -152,11 +152,23 @@ def test_12_bits_in_16_are_dark_for_a_host_and_said(tmp_path):
         Image.fromarray(values).save(tmp_path / f"{name}.png")
         host = cv2.imread(str(tmp_path / f"{name}.png"))
         assert int(host.max()) == top >> 8
-    (tmp_path / "c.png").write_text("no image: its reader says so")
     rows = table(survey_pixels(sorted(tmp_path.glob("*.png")), "train")).splitlines()
     assert rows[0].startswith("ok    train    values of 2 images: 0 to 255 of 255, mean ")
     assert rows[1].startswith("note  train    1 of 2 images are dark: no value above 31 of 255")
     assert rows[1].endswith(": a.png")
+
+
+def test_images_that_a_host_cannot_read_or_reads_in_part_are_named_before_training(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    files = [tmp_path / name for name in ("a.jpg", "b.jpg", "c.png", "d.jpg")]
+    for file in files[:3]:
+        Image.fromarray(pixels).save(file)
+    check_whole(files[:3])
+    files[1].write_bytes(files[1].read_bytes()[:-900])
+    assert cv2.imread(str(files[1])) is not None  # half of it, without a word
+    files[3].write_text("<html>")
+    with pytest.raises(DownstreamError, match=r"2 of 4 images cannot .*b.jpg: .*d.jpg: HTML"):
+        check_whole(files)
 
 
 @needs_mmseg

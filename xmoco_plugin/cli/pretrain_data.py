@@ -50,14 +50,14 @@ def compare_labels(
             "cannot be read, and none may be missing there; the first is "
             f"{printable(path)}: {reason}"
         )
-    text = _asked_and_known(labels, labelled)
+    known = _asked_and_known(labels, labelled)
     shared, images = own.overlap(labelled, found), len(labelled.good)
     text = (
-        f"labels: {images:,} images for kNN, {shared:,} ({shared / images:.0%}) of them trained "
-        f"on{text}"
+        f"labels: {images:,} images for kNN, {shared:,} ({shared / images:.0%}) of them trained on"
     )
     if shared:
         text += ": without their labels, but kNN will flatter, and kNN chooses the weights"
+    text += known
     rows = [
         f"{'labels' if row.part == 'labels' else f'labels, {row.part}'}: {row.text}"
         for row in own.survey_labels(labels)

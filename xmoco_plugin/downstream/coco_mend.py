@@ -18,6 +18,7 @@ IDS = "boxes have new ids: theirs were missing, 0, no numbers, or not unique"
 IMAGE_IDS = "images have new ids: theirs were no numbers"
 REFERENCES = "boxes name their image or class by another type, 1 as '1'"
 CATEGORY_IDS = "classes have ids that were texts"
+TEXTS = "boxes have a bbox in texts, which are read as numbers"
 OUTLINES = "boxes without bbox have that of their outline"
 NO_BOX = "boxes are left out: their bbox is not four numbers [x, y, width, height]"
 STRAY = "boxes are left out: they are of images that the file does not list"
@@ -154,6 +155,10 @@ def _refer(box: dict, key: str, ids: dict[object, int], done: Counter[str]) -> N
 def _give_box(box: dict, done: Counter[str]) -> bool:
     if is_box(box.get("bbox")):
         return True
+    if is_box(numbers := _numbers(box.get("bbox"))):
+        box["bbox"] = numbers
+        done[TEXTS] += 1
+        return True
     points = _points(box.get("segmentation"))
     if box.get("bbox") or not points:
         return False
@@ -161,6 +166,14 @@ def _give_box(box: dict, done: Counter[str]) -> bool:
     box["bbox"] = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
     done[OUTLINES] += 1
     return True
+
+
+def _numbers(values: object) -> object:
+    """A list with its texts as numbers; as it is where one is none."""
+    try:
+        return [float(v) if isinstance(v, str) else v for v in values]  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        return values
 
 
 def _give_area(box: dict, done: Counter[str]) -> None:

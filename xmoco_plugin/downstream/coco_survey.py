@@ -106,7 +106,16 @@ def _rows(
     )
     yield from survey_pixels([folder / file_name(image) for image in images], part)
     if absent := [printable(name) for name in classes if not held[name]]:
-        yield Finding("note", part, f"{len(absent)} classes have no box", tuple(absent))
+        text = "1 class has no box" if len(absent) == 1 else f"{len(absent)} classes have no box"
+        yield Finding("note", part, text, tuple(absent))
+    if crowds := sum(bool(box["iscrowd"]) for box in boxes):
+        text = f"{crowds:,} of {len(boxes):,} boxes are crowds (iscrowd), which are not learnt"
+        yield Finding("note", part, text)
+    if far := _beyond(annotations):
+        text = f"{far:,} of {len(boxes):,} boxes reach beyond their image"
+        if 5 * far > len(boxes):
+            text += ": are they [left, top, right, bottom]? COCO's are [left, top, width, height]"
+        yield Finding("note", part, text)
     for what, number in annotations.mended.items():
         yield Finding("note", part, f"mended in a copy: {number:,} {what}")
     for what, number in lost.items():
@@ -144,6 +153,16 @@ def _lost(annotations: CocoAnnotations) -> Counter[str]:
         elif box.get("ignore"):
             lost["that are marked 'ignore'"] += 1
     return lost
+
+
+def _beyond(annotations: CocoAnnotations) -> int:
+    """How many boxes end more than a pixel, and a hundredth of a side, outside of their image."""
+    sizes = {image["id"]: (image["width"], image["height"]) for image in annotations.images}
+    found = 0
+    for box in annotations.boxes:
+        (x, y, width, height), (right, bottom) = box["bbox"], sizes[box["image_id"]]
+        found += x + width > 1.01 * right + 1 or y + height > 1.01 * bottom + 1
+    return found
 
 
 def _unlike_sizes(images: Sequence[dict], folder: Path) -> Iterator[str]:

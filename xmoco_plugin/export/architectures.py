@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 LIBRARIES = ("mmpretrain", "torchvision", "timm")
-# ResNets that have the same names everywhere: depth, whether blocks are bottlenecks, blocks a stage.
+# ResNets have these names everywhere: depth, whether blocks are bottlenecks, blocks a stage.
 RESNETS: dict[str, tuple[int, bool, tuple[int, ...]]] = {
     "resnet18": (18, False, (2, 2, 2, 2)),
     "resnet34": (34, False, (3, 4, 6, 3)),

@@ -2,6 +2,7 @@
 """Names of backbones -> configs, and what comes out of them."""
 
 import difflib
+import inspect
 import re
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import torch
 from mmpretrain.registry import MODELS
 
 from ..export import RESNETS
+from ..export.architectures import FAMILIES
 from .errors import PretrainError
 
 VIT_SMALL = "vit-small"
@@ -41,8 +43,8 @@ def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
     """Config of a backbone.
 
     Args:
-        name: Of :func:`known_names`, in any case; a class may carry the name of its architecture
-            or its depth, as in 'ConvNeXt:tiny' and 'ResNeXt:50'.
+        name: Of :func:`known_names`, in any case; a class may carry the name of its architecture,
+            its depth or its width, as in 'ConvNeXt:tiny', 'ResNeXt:50' and 'MobileNetV2:1.4'.
         size: Side of the views, in pixels.
         splits: Parts of a batch that ResNets normalise apart, which is what shuffle-BN needs on
             one process.
@@ -79,8 +81,8 @@ def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
             f"--model {name}: mmpretrain has no such backbone.{hint} Short names: "
             f"{', '.join([*RESNETS, VIT_SMALL])}; or a class such as ConvNeXt, or ConvNeXt:tiny."
         )
-    chosen: dict[str, Any] = {"depth": int(arch)} if arch.isdigit() else {"arch": arch}
-    return dict(type=classes[kind.lower()], **(chosen if arch else {}))
+    kind = classes[kind.lower()]
+    return dict(type=kind, **_architecture(kind, arch), **_small_maps(kind, size))
 
 
 def probe(config: dict[str, Any], size: int) -> Outputs:
@@ -126,6 +128,25 @@ def backbone_weights(name: str, size: int) -> dict[str, torch.Tensor]:
     """
     config = backbone_config(name, size, 1)
     return _build(config).state_dict()
+
+
+def _architecture(kind: str, named: str) -> dict[str, Any]:
+    """The parameter that tells backbones of a class apart, with its value; none where none is."""
+    if not named:
+        return {}
+    for family in FAMILIES:
+        for value, *_ in family.members:
+            if family.kind == kind and str(value).lower() == named.lower():
+                return {family.setting: value}
+    return {"depth": int(named)} if named.isdigit() else {"arch": named}
+
+
+def _small_maps(kind: str, size: int) -> dict[str, Any]:
+    """Lets windows be larger than the last maps of views of so many pixels, which else are none."""
+    taken = inspect.signature(MODELS.get(kind)).parameters
+    if "pad_small_map" not in taken or size // 32 >= taken["window_size"].default:
+        return {}
+    return {"pad_small_map": True}
 
 
 def _build(config: dict[str, Any]) -> torch.nn.Module:
