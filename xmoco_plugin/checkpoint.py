@@ -176,10 +176,9 @@ def written_aside(folder: str | Path, name: str) -> Iterator[str]:
         NotWrittenError: The system refuses, here or within.
     """
     folder = Path(folder)
-    # As write_atomic names its file, for who clears up after a kill.
-    names = dict(prefix=f".{name}.", suffix=f".{os.getpid()}.tmp", dir=folder)
+    ending = f".{os.getpid()}.tmp"  # as write_atomic's, for who clears up after a kill
     try:
-        with tempfile.TemporaryDirectory(**names) as aside:
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=ending, dir=folder) as aside:
             yield aside
             for file in Path(aside).iterdir():
                 with open(file, "rb") as written:

@@ -82,6 +82,16 @@ RUNS = [
         "run/config.py",
     ),
     Way(
+        "train",
+        "--replay",
+        {
+            **{k: v for k, v in kinds.NO_FILE.items() if k != "a folder"},
+            **kinds_runs.STEP,
+        },
+        lambda s, f: [s.config, "--no-validate", "--replay", f],
+        "work/nonfinite_7",
+    ),
+    Way(
         "cifar10_to_npz",
         "folder",
         kinds.PICKLE,

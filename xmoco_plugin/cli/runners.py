@@ -90,7 +90,7 @@ def writes_whole(base: type[Runner]) -> type[Runner]:
         def dump_config(self) -> None:
             if not is_main_process():
                 return
-            folder = self._work_dir
+            folder: str = self.work_dir
             with written_aside(folder, "config.py") as self._work_dir:
                 try:
                     super().dump_config()

@@ -10,13 +10,17 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.runner import Runner
 
-from xmoco_plugin.cli import common, console, data_table, runners, starts, test
+from xmoco_plugin.cli import common, console, data_table, replay, runners, starts, test
 from xmoco_plugin.downstream import prepare
-from xmoco_plugin.hooks import ProgressHook
+from xmoco_plugin.hooks import LowerRateHook, NonFiniteLossError, ProgressHook
 from xmoco_plugin.pretraining import check_numbers, run_settings
 from xmoco_plugin.untrusted import FileRefusedError, last_checkpoint, printable, read_text
+from xmoco_plugin.untrusted.streams import escape_controls
 from xmoco_plugin.weights import check_named_weights, go_on_from
+
+LOWER = 0.1  # times the learning rate, after a loss that was not finite; ours
 
 
 def merge(cfg: Config, args: argparse.Namespace) -> None:
@@ -114,6 +118,10 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         merge(cfg, args)
         check_numbers(cfg)
         common.check_data(cfg)
+        if args.replay is not None:
+            checkpoint = None if args.resume in (None, "auto") else args.resume
+            replay.replay(cfg, Path(args.replay).expanduser().absolute(), state, checkpoint)
+            return cfg.work_dir
         data_table.show(prepare(cfg), Path(cfg.work_dir))
         resume_auto = cfg.get("resume") and cfg.get("load_from") is None
         latest = newest(cfg) if resume_auto else None
@@ -126,13 +134,61 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         if latest is not None:  # or the host would follow the path that is noted, wherever it leads
             runner._load_from = str(latest)
     try:
-        runner.train()
+        run(runner)
+    except NonFiniteLossError as error:
+        if args.on_nan != "retry":
+            raise
+        failed = str(error), error.checkpoint
     except KeyboardInterrupt as stop:
-        for hook in runner.hooks:
-            if isinstance(hook, ProgressHook):
-                hook.close()  # the bar would stand between the log and what follows
+        raise type(stop)(how_to_go_on(cfg, began)) from None
+    else:
+        return cfg.work_dir
+    del runner
+    gc.collect()  # with its workers, which cycles hold
+    try:
+        retry(cfg, state, *failed)
+    except KeyboardInterrupt as stop:
         raise type(stop)(how_to_go_on(cfg, began)) from None
     return cfg.work_dir
+
+
+def run(runner: Runner) -> None:
+    """Trains; its bar does not stand between the log and what follows."""
+    try:
+        runner.train()
+    except (KeyboardInterrupt, NonFiniteLossError):
+        for hook in runner.hooks:
+            if isinstance(hook, ProgressHook):
+                hook.close()
+        raise
+
+
+def retry(cfg: Config, state: console.Quiet | None, why: str, checkpoint: str | None) -> None:
+    """Trains on from the last good checkpoint, or anew, with a lower learning rate.
+
+    Args:
+        cfg: Of the run that has failed.
+        state: Of :func:`console.quiet`.
+        why: It failed.
+        checkpoint: The last good one, if any.
+
+    Raises:
+        NonFiniteLossError: It fails again.
+    """
+    start = f"going on from {checkpoint}" if checkpoint else "beginning anew"
+    if os.environ.get("RANK", "0") == "0":
+        print(
+            f"warning: {escape_controls(why)}\n--on-nan retry: {start} with {LOWER:g} times the "
+            "learning rate, this once",
+            file=sys.stderr,
+            flush=True,
+        )
+    cfg.resume = checkpoint is not None
+    if checkpoint is not None:
+        cfg.load_from = checkpoint
+    runner = runners.build_runner(cfg, state)
+    runner.register_hook(LowerRateHook(LOWER))
+    run(runner)
 
 
 def newest(cfg: Config) -> Path | None:

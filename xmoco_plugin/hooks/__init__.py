@@ -6,6 +6,7 @@ from .first_batch_hook import FirstBatchHook
 from .health_hook import HealthHook
 from .healthy_export_hook import HealthyExportHook
 from .loss_warmup_hook import LossWarmupHook
+from .lower_rate_hook import LowerRateHook
 from .nonfinite_loss_hook import NonFiniteLossError, NonFiniteLossHook
 from .opening_hook import OpeningHook
 from .prefetch_hook import PrefetchHook
@@ -28,6 +29,7 @@ __all__ = [
     "HealthHook",
     "HealthyExportHook",
     "LossWarmupHook",
+    "LowerRateHook",
     "NonFiniteLossError",
     "NonFiniteLossHook",
     "OpeningHook",

@@ -1,17 +1,29 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import os
+from collections import deque
+from pathlib import Path
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
+
+from ..checkpoint import NotWrittenError
+from ..untrusted import printable
+from .bad_batch import Batch, keep, not_finite, write
 
 NEVER = torch.iinfo(torch.int64).max
 
 
 class NonFiniteLossError(RuntimeError):
-    """Training stopped because a loss became NaN or infinite."""
+    """Training stopped because a loss became NaN or infinite.
+
+    Attributes:
+        checkpoint: The last good one of the run; None where there is none.
+    """
+
+    checkpoint: str | None = None
 
 
 @HOOKS.register_module()
@@ -24,6 +36,9 @@ class NonFiniteLossHook(Hook):
     agree on it and stop together. On a CPU without other processes every iteration is read.
     Where a checkpoint may follow, the weights are looked at as well: a gradient can overflow while
     every loss so far was finite.
+
+    The batch of the bad step is kept in ``nonfinite_ITERATION.npz``: the images' names, and their
+    views where each iteration is read. `xmoco train CONFIG --replay FILE` runs it again.
 
     Args:
         interval: iterations between two looks. Default 50 (ours).
@@ -42,6 +57,7 @@ class NonFiniteLossHook(Hook):
         self._terms: list[str] = []
         self._first: torch.Tensor | None = None  # (number of terms,) iteration from 1, or NEVER
         self._last_good: str | None = None
+        self._batches: deque[Batch] = deque(maxlen=interval)  # the latest
         self._done = 0  # iterations; at the end of an epoch, the runner's counter has moved on
 
     def before_train(self, runner: Runner) -> None:
@@ -55,6 +71,12 @@ class NonFiniteLossHook(Hook):
         losses = {name: value for name, value in (outputs or {}).items() if "loss" in name}
         if not losses:
             return
+        on_cpu = next(iter(losses.values())).device.type == "cpu"
+        alone_on_cpu = on_cpu and get_world_size() == 1
+        each = alone_on_cpu or self.interval == 1
+        if each:
+            self._batches.clear()  # of the others the views would stay in memory
+        self._batches.append(keep(self._done, data_batch, each))
         terms = sorted(losses)
         values = torch.stack([losses[t].detach().float().sum() for t in terms])
         if self._first is None or terms != self._terms:
@@ -62,7 +84,6 @@ class NonFiniteLossHook(Hook):
             self._first = torch.full((len(terms),), NEVER, device=values.device)
         found = torch.where(values.isfinite(), NEVER, self._done)
         self._first = torch.minimum(self._first, found)
-        alone_on_cpu = values.device.type == "cpu" and get_world_size() == 1
         if _due(self, runner):
             self._look_at_all(runner)
         elif alone_on_cpu or self.every_n_train_iters(runner, self.interval):
@@ -97,10 +118,10 @@ class NonFiniteLossHook(Hook):
         finite = torch.stack([w.detach().float().sum() for w in weights.values()]).isfinite()
         bad = [name for name, fine in zip(weights, finite.tolist(), strict=True) if not fine]
         if bad:
-            raise NonFiniteLossError(
+            raise self._error(
                 f"{len(bad)} of {len(weights)} weights, {bad[0]} the first, are NaN or infinite "
                 f"after iteration {self._done}{_epoch(runner, self._done)}, though no "
-                f"loss was: a gradient overflowed. {self._way_out()}"
+                f"loss was: a gradient overflowed. {self._kept(runner, self._done, bad[:5])}"
             )
 
     def _note_checkpoint(self, runner: Runner) -> None:
@@ -116,11 +137,42 @@ class NonFiniteLossHook(Hook):
         terms = [t for t, s in steps.items() if s == step]
         # The total is bad because a term is: it is named only where it stands alone.
         terms = [t for t in terms if t != "loss"] or terms
-        raise NonFiniteLossError(
+        # Where one of several processes met it, the others have nothing to show.
+        met = self._first is None or int(self._first.min()) == step
+        raise self._error(
             f"{' and '.join(terms)} became NaN or infinite at iteration "
             f"{step}{_epoch(runner, step)}. Training stopped at iteration {self._done}; "
-            "nothing was saved since. "
-            f"{self._way_out()}"
+            f"nothing was saved since. {self._kept(runner, step, terms) if met else ''}"
+        )
+
+    def _error(self, text: str) -> NonFiniteLossError:
+        error = NonFiniteLossError(f"{text}{self._way_out()}")
+        if self._last_good and os.path.exists(self._last_good):
+            error.checkpoint = self._last_good
+        return error
+
+    def _kept(self, runner: Runner, step: int, terms: list[str]) -> str:
+        """Keeps the batch of a step in a file; what there is to say of it."""
+        batch = next((batch for batch in self._batches if batch.step == step), None)
+        if batch is None or not any(batch.names):
+            return ""
+        rank = f"_rank{get_rank()}" if get_world_size() > 1 else ""
+        path = Path(runner.work_dir) / f"nonfinite_{step}{rank}.npz"
+        last = self._last_good and os.path.basename(self._last_good)
+        facts = dict(terms=terms, seed=runner.seed, checkpoint=last or None)
+        try:
+            write(batch, path, facts)
+        except NotWrittenError as error:
+            return f"The batch of that step was not kept: {error} "
+        bad = not_finite(batch)
+        images = (
+            f"The input of {', '.join(map(printable, bad[:5]))} is not finite itself. "
+            if bad
+            else ""
+        )
+        return (
+            f"{images}The {len(batch.names)} images of that step are kept in {path}: the same "
+            f"command with --replay {path} runs it again. "
         )
 
     def _way_out(self) -> str:

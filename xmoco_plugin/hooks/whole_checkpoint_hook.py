@@ -1,6 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -27,7 +27,8 @@ class RemovesLater:
     """A file backend that keeps in mind what it is to remove."""
 
     def __init__(self, backend: Any) -> None:
-        self.backend, self.due = backend, []
+        self.backend = backend
+        self.due: list[tuple[Callable[[str], object], str]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
@@ -56,6 +57,8 @@ class WholeCheckpointHook(CheckpointHook):
         NotWrittenError: The disk is full, read-only, another user's, or the folder is gone.
     """
 
+    file_backend: Any  # the host sets it in before_train
+
     @classmethod
     def of(cls, hook: CheckpointHook) -> "WholeCheckpointHook":
         """The same hook, of this class."""
@@ -64,7 +67,8 @@ class WholeCheckpointHook(CheckpointHook):
         return new
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        folder, aside = runner.work_dir, contextlib.nullcontext(runner.work_dir)
+        folder = runner.work_dir
+        aside: contextlib.AbstractContextManager[str] = contextlib.nullcontext(folder)
         if is_main_process():
             aside = written_aside(folder, POINTER)
         with self._removing_last(), aside as place:
@@ -77,7 +81,7 @@ class WholeCheckpointHook(CheckpointHook):
     @contextlib.contextmanager
     def _removing_last(self) -> Iterator[None]:
         """Removes at the end what is removed within, unless it was written anew, or all failed."""
-        backend = self.file_backend
+        backend: Any = self.file_backend
         if isinstance(backend, RemovesLater):  # the best checkpoint's, which the last one follows
             yield
             return

@@ -3,7 +3,10 @@
 
 import argparse
 
+from .parser import one_of
 from .shared import FIGURES, add_common_arguments, results_file
+
+ON_NAN = ("stop", "retry")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +37,21 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--no-persistent-workers",
         action="store_true",
         help="start the dataloaders' workers anew every epoch",
+    )
+    parser.add_argument(
+        "--on-nan",
+        choices=ON_NAN,
+        type=one_of(ON_NAN),
+        default="stop",
+        help="where a loss becomes NaN or infinite: stop, or retry once, from the last good "
+        "checkpoint with a tenth of the learning rate; default: %(default)s",
+    )
+    parser.add_argument(
+        "--replay",
+        metavar="FILE",
+        help="train nothing, and run the step again that a stopped training has kept "
+        "(nonfinite_N.npz), with its last good checkpoint beside it or that of --resume; default: "
+        "train",
     )
     parser.add_argument(
         "--test-out",
