@@ -15,17 +15,22 @@ from xmoco_plugin.cli.run_lines import RunLines
 from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.hooks import (
     CheckpointGuardHook,
+    ExactResumeHook,
     HealthHook,
     NonFiniteLossHook,
     PreflightHook,
     ProgressHook,
     ResumedHook,
+    TimedCheckpointHook,
 )
 from xmoco_plugin.untrusted import guard_reading
 
 
 def build_runner(
-    cfg: Config, state: console.Quiet | None = None, show_figures: bool = True
+    cfg: Config,
+    state: console.Quiet | None = None,
+    show_figures: bool = True,
+    minutes: float | None = None,
 ) -> Runner:
     """Builds the runner; on a machine without an accelerator, processes talk over gloo.
 
@@ -35,6 +40,7 @@ def build_runner(
         cfg: Of the run.
         state: Of :func:`console.quiet`; None for a console that shows all of the log.
         show_figures: Whether a test shows its metrics.
+        minutes: Between two checkpoints of a training; None for the hook's default.
 
     Raises:
         ValueError: A launcher that mmengine can start on an accelerator only.
@@ -62,28 +68,29 @@ def build_runner(
             cfg.custom_imports = dict(imports, imports=[*imports["imports"], "xmoco_plugin"])
     if state is None:
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-        add_hooks(runner)
+        add_hooks(runner, minutes)
         return runner
     base = RUNNERS.get(cfg.get("runner_type", "Runner"))
     if base is None:
         raise ValueError(f"runner_type={cfg.runner_type!r}: no runner of that name is registered.")
     runner = console.runner_class(base, state).from_cfg(cfg)
     runner.register_hook(RunLines(show_figures))
-    add_hooks(runner)
+    add_hooks(runner, minutes)
     # The host's line for each logged step is in the file: something has to show how far it is.
     if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):
         runner.register_hook(ProgressHook())
     return runner
 
 
-def add_hooks(runner: Runner) -> None:
+def add_hooks(runner: Runner, minutes: float | None = None) -> None:
     """Registers what every training of the commands has and a user's own config may lack.
 
-    What is said of a resumed run; of a pretraining, the checks before it and the verdicts.
+    What a resumed run goes on with and what is said of it; of a pretraining, the checks before it
+    and the verdicts.
     """
     if runner.cfg.get("train_cfg") is None:
         return
-    missing = [ResumedHook]
+    missing = [ExactResumeHook, ResumedHook, TimedCheckpointHook]
     if isinstance(unwrapped(runner.model), BaseSelfSupervisor):
         missing += [PreflightHook, NonFiniteLossHook, CheckpointGuardHook, HealthHook]
     elif runner.cfg.get("default_scope") == "mmpretrain":  # looked at before it trains for nothing
@@ -91,3 +98,10 @@ def add_hooks(runner: Runner) -> None:
     for kind in missing:
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
+    if minutes is not None:
+        timed_checkpoints(runner).minutes = minutes
+
+
+def timed_checkpoints(runner: Runner) -> TimedCheckpointHook:
+    """The hook of a training that writes checkpoints by the clock and on request."""
+    return next(hook for hook in runner.hooks if isinstance(hook, TimedCheckpointHook))

@@ -11,9 +11,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from xmoco_plugin.cli import common, console, data_table, runners, starts, test
+from xmoco_plugin.cli import common, console, data_table, exits, runners, starts, test
+from xmoco_plugin.cli.stop_signals import heeded
 from xmoco_plugin.downstream import prepare
-from xmoco_plugin.hooks import ProgressHook
+from xmoco_plugin.hooks import ProgressHook, StopRequested
 from xmoco_plugin.pretraining import check_numbers, run_settings
 from xmoco_plugin.untrusted import FileRefusedError, last_checkpoint, printable, read_text
 from xmoco_plugin.weights import check_named_weights, go_on_from
@@ -122,16 +123,18 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         check_named_weights(cfg, latest)
         starts.bring(cfg, Path(cfg.work_dir))
         began = time.time()
-        runner = runners.build_runner(cfg, state)
+        runner = runners.build_runner(cfg, state, minutes=args.checkpoint_minutes)
         if latest is not None:  # or the host would follow the path that is noted, wherever it leads
             runner._load_from = str(latest)
     try:
-        runner.train()
+        with heeded(runners.timed_checkpoints(runner)):
+            runner.train()
     except KeyboardInterrupt as stop:
         for hook in runner.hooks:
             if isinstance(hook, ProgressHook):
                 hook.close()  # the bar would stand between the log and what follows
-        raise type(stop)(how_to_go_on(cfg, began)) from None
+        kind = exits.Terminated if isinstance(stop, StopRequested) else type(stop)
+        raise kind(how_to_go_on(cfg, began)) from None
     return cfg.work_dir
 
 

@@ -3,7 +3,7 @@
 
 import argparse
 
-from .shared import FIGURES, add_common_arguments, results_file
+from .shared import FIGURES, add_common_arguments, minutes, results_file
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--no-persistent-workers",
         action="store_true",
         help="start the dataloaders' workers anew every epoch",
+    )
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=minutes,
+        metavar="N",
+        help="write a checkpoint when the last one is so old, in the middle of an epoch too; 0: "
+        "only at epochs' ends and on SIGTERM and SIGUSR1; default: 30",
     )
     parser.add_argument(
         "--test-out",
