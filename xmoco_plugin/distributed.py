@@ -140,14 +140,23 @@ def exchange_rows(
     return RowExchange(rows, send_counts, receive_counts, background=False).wait()
 
 
+_run_seed: list[int] = []  # while a run lasts that has told its seed
+
+
+def seed_of_run(seed: int | None) -> None:
+    """Let `shared_seed` be of this seed, which a resumed run has again; None: as before."""
+    _run_seed[:] = [] if seed is None else [seed]
+
+
 def shared_seed(device: torch.device | str = "cpu") -> int:
-    """Rank 0's ``torch.initial_seed()``, on every rank; it draws nothing from any generator.
+    """Rank 0's seed of the run, or its ``torch.initial_seed()``, on every rank; it draws nothing.
 
     Args:
         device: where the message travels; NCCL wants a CUDA device.
     """
+    own = _run_seed[0] if _run_seed else torch.initial_seed()
     # int64 holds 63 bits of a seed that may have 64.
-    seed = torch.tensor([torch.initial_seed() % 2**63], dtype=torch.int64, device=device)
+    seed = torch.tensor([own % 2**63], dtype=torch.int64, device=device)
     if world()[1] > 1:
         dist.broadcast(seed, src=0)
     return int(seed.item())

@@ -85,6 +85,9 @@ def run(command: str, arguments: list[str], program: str) -> int:
     Raises:
         SystemExit: Status 2 after a mistake in the arguments was said, 0 after the help.
     """
+    if command in ("train", "pretrain") and hasattr(signal, "SIGUSR1"):
+        # It asks for a checkpoint; before there is one to write it must not end the process.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     with silent_interrupt():
         args = load("options").parse(command, arguments, program)
         if command == "doctor":

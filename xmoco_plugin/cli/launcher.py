@@ -5,9 +5,12 @@ Run by its path: launcher.py [torchrun's options] SCRIPT [its options]. On one m
 is taken unless PORT is set.
 """
 
+import contextlib
 import logging
 import os
+import signal
 import sys
+from pathlib import Path
 
 USER_ERROR = 2  # exit status of a process that has said what is wrong
 SAID = (USER_ERROR, 130, 143)  # and of those that were stopped
@@ -26,8 +29,18 @@ def options(processes: str) -> list[str]:
     ]
 
 
+def hand_on(number: int, frame: object) -> None:
+    """Sends a signal on to the processes that this one has started (on Linux, that lists them)."""
+    for file in Path("/proc/self/task").glob("*/children"):
+        for child in file.read_text().split():
+            with contextlib.suppress(OSError):
+                os.kill(int(child), number)
+
+
 def main(processes: str, command: list[str]) -> int:
     """Runs `command` in so many processes; returns the exit status."""
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, hand_on)  # asks for a checkpoint; it would end torchrun
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -113,8 +113,9 @@ def choose(
     chooser.workers()
     lengths = dict(batch_size=chosen.batch_size, queue_len=chosen.queue_len)
     options.check_numbers_of({**given, **lengths}, facts.images, teaching is not None)
-    # Three are kept, a fourth is written before the oldest goes; the exports are smaller than one.
-    _ask_disk(folder, 5 * cost.checkpoint, "for checkpoints and exports")
+    # Three are kept, and one by the clock; two more are written before an old one goes; the exports
+    # are smaller than one.
+    _ask_disk(folder, 7 * cost.checkpoint, "for checkpoints and exports")
     seconds = cost.seconds_per_image * facts.images * chosen.epochs / facts.processes
     return (
         chosen,
@@ -205,7 +206,14 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     return chosen.epochs
 
 
-def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock, verbose: bool = False) -> int:
+def train(
+    folder: Path,
+    epochs: int,
+    gpus: int,
+    lock: own.RunLock,
+    verbose: bool = False,
+    minutes: float | None = None,
+) -> int:
     """Trains, or goes on, in a process that holds the folder too; returns the exit status."""
     if why := own.stopped(folder):
         print(f"{why}\nThe same command with --keep-going trains on.")
@@ -223,13 +231,16 @@ def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock, verbose: bool
             resume = ["--resume", str(before)] if before else []
     # What lies in the folder is data: the training does not run it either.
     resume.append("--config-as-data")
+    if minutes is not None:
+        resume += ["--checkpoint-minutes", str(minutes)]
     config = str(folder / "config.py")
     command = processes.command("train", [config, *resume, *["--verbose"] * verbose], gpus)
     environment = {**os.environ, exits.PARENT: "pretrain.py"}
     with subprocess.Popen(command, env=environment, pass_fds=lock.handles) as training:
         try:
             lock.note(training.pid)
-            return training.wait()
+            with processes.asked_too(training):
+                return training.wait()
         except BaseException as stop:  # Ctrl-C above all: the training does not outlive it
             processes.end(training, isinstance(stop, exits.Terminated))
             raise
@@ -256,7 +267,8 @@ def main(args: argparse.Namespace) -> None:
             own.remove_temporary(folder)
             options.claim(folder, args)
             epochs = prepare(args, given, folder)
-            status = train(folder, epochs, given.get("gpus", 1), lock, args.verbose)
+            minutes = given.get("checkpoint_minutes")
+            status = train(folder, epochs, given.get("gpus", 1), lock, args.verbose, minutes)
             end.finish(folder, status)
     except KeyboardInterrupt as stop:
         raise type(stop)("stopped; the same command goes on") from None

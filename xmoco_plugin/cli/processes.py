@@ -2,9 +2,11 @@
 """How one command starts another, in processes of their own."""
 
 import contextlib
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 DOOR = Path(__file__).with_name("__main__.py")
@@ -21,6 +23,21 @@ def command(name: str, arguments: Sequence[str], processes: int = 1) -> list[str
         return [sys.executable, str(DOOR), name, *arguments]
     run = [sys.executable, str(LAUNCHER), str(processes), str(DOOR), name]
     return [*run, "--launcher", "pytorch", *arguments]
+
+
+@contextlib.contextmanager
+def asked_too(training: subprocess.Popen) -> Iterator[None]:
+    """Within it SIGUSR1, which asks for a checkpoint, is handed on to a training."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or not hasattr(signal, "SIGUSR1"):
+        yield
+        return
+    ask = lambda number, frame: training.send_signal(number)  # noqa: E731
+    before = signal.signal(signal.SIGUSR1, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def end(training: subprocess.Popen, alone: bool) -> None:

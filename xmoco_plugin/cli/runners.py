@@ -18,18 +18,23 @@ from xmoco_plugin.cli.spared_logs import spare_logs
 from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.hooks import (
     CheckpointGuardHook,
+    ExactResumeHook,
     HealthHook,
     NonFiniteLossHook,
     PreflightHook,
     ProgressHook,
     ResumedHook,
+    TimedCheckpointHook,
     WholeCheckpointHook,
 )
 from xmoco_plugin.untrusted import guard_reading
 
 
 def build_runner(
-    cfg: Config, state: console.Quiet | None = None, show_figures: bool = True
+    cfg: Config,
+    state: console.Quiet | None = None,
+    show_figures: bool = True,
+    minutes: float | None = None,
 ) -> Runner:
     """Builds the runner; on a machine without an accelerator, processes talk over gloo.
 
@@ -39,6 +44,7 @@ def build_runner(
         cfg: Of the run.
         state: Of :func:`console.quiet`; None for a console that shows all of the log.
         show_figures: Whether a test shows its metrics.
+        minutes: Between two checkpoints of a training; None for the hook's default.
 
     Raises:
         ValueError: A launcher that mmengine can start on an accelerator only.
@@ -71,12 +77,12 @@ def build_runner(
     if state is None:
         runner = base.from_cfg(cfg)
         spare_logs(runner)
-        add_hooks(runner)
+        add_hooks(runner, minutes)
         return runner
     runner = console.runner_class(base, state).from_cfg(cfg)
     spare_logs(runner)
     runner.register_hook(RunLines(show_figures))
-    add_hooks(runner)
+    add_hooks(runner, minutes)
     # The host's line for each logged step is in the file: something has to show how far it is.
     if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):
         runner.register_hook(ProgressHook())
@@ -100,11 +106,11 @@ def writes_whole(base: type[Runner]) -> type[Runner]:
     return WholeRunner
 
 
-def add_hooks(runner: Runner) -> None:
+def add_hooks(runner: Runner, minutes: float | None = None) -> None:
     """Registers what every training of the commands has and a user's own config may lack.
 
-    Checkpoints that replace their forerunners whole; what is said of a resumed run; of a
-    pretraining, the checks before it and the verdicts.
+    Checkpoints that replace their forerunners whole; what a resumed run goes on with and what is
+    said of it; of a pretraining, the checks before it and the verdicts.
     """
     if runner.cfg.get("train_cfg") is None:
         return
@@ -113,7 +119,7 @@ def add_hooks(runner: Runner) -> None:
         WholeCheckpointHook.of(hook) if type(hook) is CheckpointHook else hook
         for hook in runner.hooks
     ]
-    missing = [ResumedHook]
+    missing = [ExactResumeHook, ResumedHook, TimedCheckpointHook]
     if isinstance(unwrapped(runner.model), BaseSelfSupervisor):
         missing += [PreflightHook, NonFiniteLossHook, CheckpointGuardHook, HealthHook]
     elif runner.cfg.get("default_scope") == "mmpretrain":  # looked at before it trains for nothing
@@ -121,3 +127,10 @@ def add_hooks(runner: Runner) -> None:
     for kind in missing:
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
+    if minutes is not None:
+        timed_checkpoints(runner).minutes = minutes
+
+
+def timed_checkpoints(runner: Runner) -> TimedCheckpointHook:
+    """The hook of a training that writes checkpoints by the clock and on request."""
+    return next(hook for hook in runner.hooks if isinstance(hook, TimedCheckpointHook))

@@ -12,9 +12,10 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
-from xmoco_plugin.cli import common, console, data_table, replay, runners, starts, test
+from xmoco_plugin.cli import common, console, data_table, exits, replay, runners, starts, test
+from xmoco_plugin.cli.stop_signals import heeded
 from xmoco_plugin.downstream import prepare
-from xmoco_plugin.hooks import LowerRateHook, NonFiniteLossError, ProgressHook
+from xmoco_plugin.hooks import LowerRateHook, NonFiniteLossError, ProgressHook, StopRequested
 from xmoco_plugin.pretraining import check_numbers, run_settings
 from xmoco_plugin.untrusted import FileRefusedError, last_checkpoint, printable, read_text
 from xmoco_plugin.untrusted.streams import escape_controls
@@ -130,7 +131,7 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         check_named_weights(cfg, latest)
         starts.bring(cfg, Path(cfg.work_dir))
         began = time.time()
-        runner = runners.build_runner(cfg, state)
+        runner = runners.build_runner(cfg, state, minutes=args.checkpoint_minutes)
         if latest is not None:  # or the host would follow the path that is noted, wherever it leads
             runner._load_from = str(latest)
     try:
@@ -140,22 +141,23 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
             raise
         failed = str(error), error.checkpoint
     except KeyboardInterrupt as stop:
-        raise type(stop)(how_to_go_on(cfg, began)) from None
+        raise stopped(stop, cfg, began) from None
     else:
         return cfg.work_dir
     del runner
     gc.collect()  # with its workers, which cycles hold
     try:
-        retry(cfg, state, *failed)
+        retry(cfg, state, *failed, args.checkpoint_minutes)
     except KeyboardInterrupt as stop:
-        raise type(stop)(how_to_go_on(cfg, began)) from None
+        raise stopped(stop, cfg, began) from None
     return cfg.work_dir
 
 
 def run(runner: Runner) -> None:
     """Trains; its bar does not stand between the log and what follows."""
     try:
-        runner.train()
+        with heeded(runners.timed_checkpoints(runner)):
+            runner.train()
     except (KeyboardInterrupt, NonFiniteLossError):
         for hook in runner.hooks:
             if isinstance(hook, ProgressHook):
@@ -163,7 +165,19 @@ def run(runner: Runner) -> None:
         raise
 
 
-def retry(cfg: Config, state: console.Quiet | None, why: str, checkpoint: str | None) -> None:
+def stopped(stop: KeyboardInterrupt, cfg: Config, began: float) -> KeyboardInterrupt:
+    """The end of a training that was asked to stop, with how to go on."""
+    kind = exits.Terminated if isinstance(stop, StopRequested) else type(stop)
+    return kind(how_to_go_on(cfg, began))
+
+
+def retry(
+    cfg: Config,
+    state: console.Quiet | None,
+    why: str,
+    checkpoint: str | None,
+    minutes: float | None = None,
+) -> None:
     """Trains on from the last good checkpoint, or anew, with a lower learning rate.
 
     Args:
@@ -171,6 +185,7 @@ def retry(cfg: Config, state: console.Quiet | None, why: str, checkpoint: str | 
         state: Of :func:`console.quiet`.
         why: It failed.
         checkpoint: The last good one, if any.
+        minutes: Between two checkpoints.
 
     Raises:
         NonFiniteLossError: It fails again.
@@ -186,7 +201,7 @@ def retry(cfg: Config, state: console.Quiet | None, why: str, checkpoint: str | 
     cfg.resume = checkpoint is not None
     if checkpoint is not None:
         cfg.load_from = checkpoint
-    runner = runners.build_runner(cfg, state)
+    runner = runners.build_runner(cfg, state, minutes=minutes)
     runner.register_hook(LowerRateHook(LOWER))
     run(runner)
 

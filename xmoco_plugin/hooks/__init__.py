@@ -2,6 +2,7 @@
 from .backbone_arrival_hook import BackboneArrivalHook
 from .best_export_hook import BestExportHook
 from .checkpoint_guard_hook import CheckpointGuardHook
+from .exact_resume_hook import ExactResumeHook
 from .first_batch_hook import FirstBatchHook
 from .health_hook import HealthHook
 from .healthy_export_hook import HealthyExportHook
@@ -18,6 +19,7 @@ from .run_summary_hook import RunSummaryHook
 from .skipped_images_hook import SkippedImagesHook
 from .stop_when_worse_hook import StopWhenWorseHook
 from .teacher_hook import TeacherHook
+from .timed_checkpoint_hook import StopRequested, TimedCheckpointHook
 from .train_mode_precise_bn_hook import TrainModePreciseBNHook
 from .whole_checkpoint_hook import WholeCheckpointHook
 
@@ -25,6 +27,7 @@ __all__ = [
     "BackboneArrivalHook",
     "BestExportHook",
     "CheckpointGuardHook",
+    "ExactResumeHook",
     "FirstBatchHook",
     "HealthHook",
     "HealthyExportHook",
@@ -40,8 +43,10 @@ __all__ = [
     "ResumedHook",
     "RunSummaryHook",
     "SkippedImagesHook",
+    "StopRequested",
     "StopWhenWorseHook",
     "TeacherHook",
+    "TimedCheckpointHook",
     "TrainModePreciseBNHook",
     "WholeCheckpointHook",
 ]

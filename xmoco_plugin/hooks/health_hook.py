@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.model import BaseAveragedModel
 from mmengine.optim import LinearLR, OptimWrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
@@ -18,9 +17,10 @@ from ..evaluation.diagnostics import relative_distance
 from ..evaluation.step_health import measure_step
 from ..evaluation.verdict import Accuracy, judge
 from .embedding_capture import EmbeddingCapture, temperature_of
+from .health_pass import PASS, pass_state, read_pass
 from .health_record import HealthRecord
 from .health_window import HealthWindow
-from .run_facts import RunFacts
+from .run_facts import RunFacts, momentum_encoder
 from .spared import Spared
 
 STATE = "health"  # of this hook in the message hub, which goes into every checkpoint
@@ -65,10 +65,26 @@ class HealthHook(Hook):
         self._first_hits = ""  # of the start, packed
         self._pending: dict[str, Any] | None = None  # line of the pass that ended
         self._training = False  # a validation or test may come without
+        self._loaded: Any = None  # of a checkpoint, what it knows of its pass
+        self._gathered: list[dict[str, Any]] = []  # of each process, its window
+        self._gradients: list[torch.Tensor] = []
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note a queue that comes with its keys."""
+        """Note a queue that comes with its keys, and what the pass has seen so far."""
         self._queue_loaded = "queue" in checkpoint.get("state_dict", checkpoint)
+        self._loaded = checkpoint.get(PASS) if runner._resume else None
+
+    def before_timed_checkpoint(self, runner: Runner) -> None:
+        """Collect what each process has seen of the pass; collective."""
+        self._gathered = all_gather_object(self._window.state())
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the pass in the checkpoint: a resumed run gives the verdict on all of it."""
+        if self._training:
+            windows = self._gathered or [self._window.state()]
+            gradients = [float(norm) for norm in self._gradients]
+            checkpoint[PASS] = pass_state(self._early, self._pending, gradients, windows)
+            self._gathered = []
 
     def before_train(self, runner: Runner) -> None:
         model = unwrapped(runner.model)
@@ -78,12 +94,20 @@ class HealthHook(Hook):
         self._queue_len = getattr(model, "queue_len", 0)
         self._keys_per_iter = facts.global_batch * (2 if getattr(model, "symmetric", False) else 1)
         self._take_up(runner)
-        self._encoders, lag = _momentum_encoder(model)
+        self._encoders, lag = momentum_encoder(model)
         self._lag = lag * facts.accumulation
         self._window = HealthWindow()
         self._pending, self._training = None, True
         self._early: str | None = self._too_early(runner)
         self._listen(runner, model)
+        loaded, self._loaded = self._loaded, None
+        if (state := read_pass(loaded)) is not None and runner.iter > 0:
+            device = next(model.parameters()).device
+            self._early, self._pending, gradients, window = state
+            self._gradients = [torch.tensor(norm, device=device) for norm in gradients]
+            self._window.load(window, device)
+            if self._pending is not None and is_main_process():
+                self._record.forget_after(runner.iter - 1)  # the verdict is given once more
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         self._speak(runner)
@@ -127,7 +151,7 @@ class HealthHook(Hook):
 
     def _listen(self, runner: Runner, model: nn.Module) -> None:
         self._capture, self._gradient_handle = None, None
-        self._gradients: list[torch.Tensor] = []
+        self._gradients = []
         self._gradient_due = False
         if not callable(getattr(getattr(model, "head", None), "loss", None)):
             runner.logger.info("health: the model has no head with a loss: nothing to watch")
@@ -252,15 +276,6 @@ def _answers(runner: Runner) -> Answers:
     """Of the latest validation; without hits where its loop does not tell them."""
     found = getattr(runner.val_loop, "answers", None)
     return found if isinstance(found, Answers) else Answers(0.0, 0)
-
-
-def _momentum_encoder(model: nn.Module) -> tuple[tuple[nn.Module, nn.Module] | None, int]:
-    """(Key encoder, query encoder) or None, and over how many optimizer steps it averages."""
-    for average in model.children():
-        if isinstance(average, BaseAveragedModel) and isinstance(average.module, nn.Sequential):
-            pair = average.module, nn.Sequential(model.backbone, model.neck)
-            return pair, math.ceil(1 / max(average.momentum, 1e-6))
-    return None, 0
 
 
 def _tell(runner: Runner, line: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from collections import defaultdict
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
@@ -73,3 +74,29 @@ class HealthWindow:
         self._weights.clear()
         self._histograms = None
         return values, histograms
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint in the middle of a pass keeps, on the CPU; not collective."""
+        last = self._last
+        return dict(
+            looks=self.looks,
+            sums={name: value.cpu() for name, value in self._sums.items()},
+            embeddings=None if last.embeddings is None else last.embeddings.cpu(),
+            negatives=last.negatives,
+            histograms=None if self._histograms is None else self._histograms.cpu(),
+            totals=dict(self._totals),
+            weights=dict(self._weights),
+        )
+
+    def load(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from a :meth:`state`."""
+        self.looks = state["looks"]
+        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        there = {n: v for n in ("embeddings", "histograms") if (v := state[n]) is not None}
+        there = {name: value.to(device) for name, value in there.items()}
+        self._last = StepHealth(
+            embeddings=there.get("embeddings"), negatives=int(state["negatives"])
+        )
+        self._histograms = there.get("histograms")
+        self._totals.update(state["totals"])
+        self._weights.update(state["weights"])

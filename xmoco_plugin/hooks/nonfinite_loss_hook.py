@@ -12,6 +12,7 @@ from mmpretrain.registry import HOOKS
 from ..checkpoint import NotWrittenError
 from ..untrusted import printable
 from .bad_batch import Batch, keep, not_finite, write
+from .timed_checkpoint_hook import TimedCheckpointHook
 
 NEVER = torch.iinfo(torch.int64).max
 
@@ -98,6 +99,10 @@ class NonFiniteLossHook(Hook):
     def after_train(self, runner: Runner) -> None:
         self._look(runner)
 
+    def before_timed_checkpoint(self, runner: Runner) -> None:
+        """As before one at an epoch's end; collective."""
+        self._look_at_all(runner)
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """The last barrier; only rank 0 gets here, so nothing may be exchanged."""
         if self._first is not None:
@@ -128,6 +133,9 @@ class NonFiniteLossHook(Hook):
         # The host names a checkpoint before it has written it: what is noted here was written.
         info = runner.message_hub.runtime_info
         self._last_good = info.get("last_ckpt", self._last_good)
+        for hook in runner.hooks:
+            if isinstance(hook, TimedCheckpointHook) and hook.written:
+                self._last_good = hook.written
 
     def _stop_if_bad(self, runner: Runner, first: torch.Tensor) -> None:
         steps = dict(zip(self._terms, first.tolist(), strict=True))

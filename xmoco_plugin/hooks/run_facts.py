@@ -1,8 +1,11 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import math
 from dataclasses import dataclass
 
 from mmengine.dist import get_world_size
+from mmengine.model import BaseAveragedModel
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -69,3 +72,12 @@ class RunFacts:
             f"{self.images:,} images, {classes}; batch {self.global_batch:,} "
             f"({self.describe_batch()}), {self.iters_per_epoch:,} iterations an epoch"
         )
+
+
+def momentum_encoder(model: nn.Module) -> tuple[tuple[nn.Module, nn.Module] | None, int]:
+    """(Key encoder, query encoder) or None, and over how many optimizer steps it averages."""
+    for average in model.children():
+        if isinstance(average, BaseAveragedModel) and isinstance(average.module, nn.Sequential):
+            pair = average.module, nn.Sequential(model.backbone, model.neck)
+            return pair, math.ceil(1 / max(average.momentum, 1e-6))
+    return None, 0

@@ -50,6 +50,9 @@ class MomentumEncoder(ExponentialMovingAverage):
         initialized after this one was built.
         """
         if not self._due:
+            if not self._query_ids:  # after `await_step`
+                self._query_ids = frozenset(map(id, model.parameters()))
+                _waiting.add(self)
             return
         source, average = list(model.parameters()), list(self.module.parameters())
         if self.host_steps == 0:
@@ -71,6 +74,10 @@ class MomentumEncoder(ExponentialMovingAverage):
         if self._steps is None:
             self._steps = int(self.steps.item())
         return self._steps
+
+    def await_step(self) -> None:
+        """Stay until an optimizer steps: a loaded state is of between two micro-batches."""
+        self._due = False
 
     def note_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Make the next update due if ``optimizer`` holds a parameter of the query encoder."""

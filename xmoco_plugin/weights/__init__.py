@@ -15,9 +15,10 @@ from .named import (
 from .numbers import check_kinds, check_optimizer, check_weights
 from .reader import read_checkpoint, require_safetensors
 from .resumed import check_resumable, without_orders
-from .whole import GoOn, go_on_from, newest_before
+from .whole import TIMED_NAME, GoOn, go_on_from, newest_before
 
 __all__ = [
+    "TIMED_NAME",
     "CheckpointError",
     "GoOn",
     "Named",

@@ -3,6 +3,7 @@
 
 import re
 import zipfile
+from functools import cmp_to_key
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ from ..untrusted import FileRefusedError, last_checkpoint, printable
 from .container import check_file
 from .errors import CheckpointError
 
-NAME = re.compile(r"(epoch|iter)_(\d{1,9})\.pth")
+TIMED_NAME = "epoch_{epoch}_iter_{iter}.pth"  # of a checkpoint that comes by the clock
+NAME = re.compile(r"(?:epoch_(\d{1,9})(?:_iter_(\d{1,9}))?|iter_(\d{1,9}))\.pth")
 
 
 class GoOn(NamedTuple):
@@ -63,22 +65,51 @@ def go_on_from(folder: str | Path, elsewhere: str | Path | None = None) -> GoOn:
     return GoOn(last, passed_over, pointer)
 
 
-def newest_before(folder: Path, last: Path | None) -> Path | None:
-    """The checkpoint of the largest number below that of `last`; None where none can be told.
+class Place(NamedTuple):
+    """How far a checkpoint is, by its name; None where the name does not say."""
 
-    Epochs and iterations are not compared: without `last`, all must be of one kind.
+    epoch: int | None
+    iteration: int | None
+
+    @classmethod
+    def of(cls, file: Path) -> "Place | None":
+        """Of ``epoch_E.pth``, ``iter_I.pth`` or ``epoch_E_iter_I.pth``."""
+        match = NAME.fullmatch(file.name)
+        if match is None:
+            return None
+        epoch, iteration = match[1], match[2] or match[3]
+        return cls(*(None if number is None else int(number) for number in (epoch, iteration)))
+
+    def order(self, other: "Place") -> int | None:
+        """Below 0 where it comes before the other; None where nobody can tell."""
+        if self.iteration is not None and other.iteration is not None:
+            return self.iteration - other.iteration
+        if self.epoch is None or other.epoch is None:
+            return None
+        # An epoch's own checkpoint comes before those of the epoch that follows it.
+        later = int(self.iteration is not None) - int(other.iteration is not None)
+        return self.epoch - other.epoch or later
+
+
+def newest_before(folder: Path, last: Path | None) -> Path | None:
+    """The checkpoint that comes last of those before `last`; None where none can be told.
+
+    Epochs and iterations are not compared: without `last`, any two must be comparable.
     """
-    numbers: dict[str, dict[int, Path]] = {}
-    for file in folder.glob("*.pth"):
-        if (match := NAME.fullmatch(file.name)) and file.is_file():
-            numbers.setdefault(match[1], {})[int(match[2])] = file
-    if last is None:
-        found = next(iter(numbers.values())) if len(numbers) == 1 else {}
-    else:
-        match = NAME.fullmatch(last.name)
-        kind, number = (match[1], int(match[2])) if match else ("", 0)
-        found = {n: file for n, file in numbers.get(kind, {}).items() if n < number}
-    return found[max(found)] if found else None
+    places = {f: p for f in folder.glob("*.pth") if (p := Place.of(f)) and f.is_file()}
+    if last is not None:
+        end = Place.of(last)
+        if end is None:
+            return None
+        places = {f: p for f, p in places.items() if (o := p.order(end)) is not None and o < 0}
+    told = places.values()
+    if any(p.order(other) is None for p in told for other in told):
+        return None
+
+    def order(file: Path, other: Path) -> int:
+        return places[file].order(places[other]) or 0
+
+    return max(places, key=cmp_to_key(order), default=None)
 
 
 def fault(checkpoint: Path) -> str | None:

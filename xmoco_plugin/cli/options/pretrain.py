@@ -28,6 +28,12 @@ NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "bit_depth": (int, 8, 16, "significant bits of 16-bit grey images"),
     "max_unpacked": (float, 1e-3, 1e6, "GB that may come out of an archive"),
     "max_members": (int, 1, 10**9, "files that an archive may list"),
+    "checkpoint_minutes": (
+        float,
+        0,
+        525_600,
+        "between checkpoints, in an epoch too; 0: only at ends",
+    ),
 }
 DEFAULTS = {
     "teacher_size": "224 with a GPU, 96 without",
@@ -36,6 +42,7 @@ DEFAULTS = {
     "max_pixels": "128,000,000",
     "max_unpacked": "10, or 20 times the archive's size",
     "max_members": "5,000,000",
+    "checkpoint_minutes": "30",
 }  # the others are chosen by the data
 TEACHER_VIEWS = ("stored", "crop")
 LOCK = ".pretrain.lock"  # what another command that holds the folder has put there

@@ -165,6 +165,17 @@ def temperature(text: str) -> float | None:
     return value
 
 
+def minutes(text: str) -> float:
+    """A number from 0 to a year's: what --checkpoint-minutes takes."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 525_600:
+        raise argparse.ArgumentTypeError(f"{text}: a number of minutes from 0 to 525,600")
+    return value
+
+
 def results_file(*endings: str) -> Callable[[str], str]:
     """Type of an option: a file for figures, in a format that its ending names."""
 

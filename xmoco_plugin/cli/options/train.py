@@ -4,7 +4,7 @@
 import argparse
 
 from .parser import one_of
-from .shared import FIGURES, add_common_arguments, results_file
+from .shared import FIGURES, add_common_arguments, minutes, results_file
 
 ON_NAN = ("stop", "retry")
 
@@ -52,6 +52,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="train nothing, and run the step again that a stopped training has kept "
         "(nonfinite_N.npz), with its last good checkpoint beside it or that of --resume; default: "
         "train",
+    )
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=minutes,
+        metavar="N",
+        help="write a checkpoint when the last one is so old, in the middle of an epoch too; 0: "
+        "only at epochs' ends and on SIGTERM and SIGUSR1; default: 30",
     )
     parser.add_argument(
         "--test-out",
