@@ -68,6 +68,7 @@ MAY_IMPORT = {
     "hooks": {
         "untrusted",
         "weights",
+        "version",
         "evaluation",
         "checkpoint",
         "json_lines",

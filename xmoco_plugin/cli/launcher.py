@@ -43,7 +43,13 @@ def main(processes: str, command: list[str]) -> int:
             how = "was killed" if first.exitcode < 0 else "ended"
             code = first.signal_name() if first.exitcode < 0 else f"with status {first.exitcode}"
             where = "" if first.exitcode < 0 else "; what it said stands above"
-            print(f"error: {number} {how} ({code}){where}. The others were ended.", file=sys.stderr)
+            memory = (
+                " Where memory ran out the system kills (`dmesg` tells): a smaller batch or fewer "
+                "workers."
+            )
+            hint = memory if code == "SIGKILL" else ""
+            text = f"error: {number} {how} ({code}){where}. The others were ended.{hint}"
+            print(text, file=sys.stderr)
         return 128 - first.exitcode if first.exitcode < 0 else first.exitcode
     except SignalException as stop:  # Ctrl-C, or SIGTERM: the processes have been told
         return 128 + int(stop.sigval)

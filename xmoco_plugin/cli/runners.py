@@ -23,6 +23,7 @@ from xmoco_plugin.hooks import (
     PreflightHook,
     ProgressHook,
     ResumedHook,
+    SameEverywhereHook,
     WholeCheckpointHook,
 )
 from xmoco_plugin.untrusted import guard_reading
@@ -103,8 +104,8 @@ def writes_whole(base: type[Runner]) -> type[Runner]:
 def add_hooks(runner: Runner) -> None:
     """Registers what every training of the commands has and a user's own config may lack.
 
-    Checkpoints that replace their forerunners whole; what is said of a resumed run; of a
-    pretraining, the checks before it and the verdicts.
+    Processes that are alike, checkpoints that replace their forerunners whole; what is said of a
+    resumed run; of a pretraining, the checks before it and the verdicts.
     """
     if runner.cfg.get("train_cfg") is None:
         return
@@ -113,7 +114,7 @@ def add_hooks(runner: Runner) -> None:
         WholeCheckpointHook.of(hook) if type(hook) is CheckpointHook else hook
         for hook in runner.hooks
     ]
-    missing = [ResumedHook]
+    missing = [ResumedHook, SameEverywhereHook]
     if isinstance(unwrapped(runner.model), BaseSelfSupervisor):
         missing += [PreflightHook, NonFiniteLossHook, CheckpointGuardHook, HealthHook]
     elif runner.cfg.get("default_scope") == "mmpretrain":  # looked at before it trains for nothing

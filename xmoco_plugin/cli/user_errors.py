@@ -15,6 +15,33 @@ OUR_FOLDER = str(Path(xmoco_plugin.__file__).parent)
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 MISSPELT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
+# torch's words for a process of a DataLoader that is no more.
+WORKER = re.compile(
+    r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) "
+    r"(?:exited unexpectedly|is killed by signal: (\w.*?)\.)"
+)
+
+
+def lost_worker(found: re.Match[str], text: str) -> str:
+    """What is said of a process that loaded images and was killed.
+
+    Args:
+        found: In torch's error; `text`: of the error.
+    """
+    how = f"was killed ({found[2]})" if found[2] else "ended, or was killed"
+    if "shared memory" in text or found[2] == "Bus error":
+        why = (
+            "/dev/shm, through which batches come, is full: give a container more (docker run "
+            "--shm-size=8g), or load in this process: --workers 0 of pretrain, --cfg-options "
+            "train_dataloader.num_workers=0 of train"
+        )
+    else:
+        why = (
+            "where memory ran out the system does so (`dmesg` tells): fewer --workers or a smaller "
+            "--batch-size of pretrain, --cfg-options train_dataloader.num_workers=1 of train"
+        )
+    return f"a process that loads images ({found[1].strip(', ')}) {how}. Most often {why}."
+
 
 def user_message(error: BaseException | None) -> str | None:
     """Returns the message meant for the user, or None if this is a fault to be traced.
@@ -37,6 +64,8 @@ def user_message(error: BaseException | None) -> str | None:
             ours and isinstance(error, (ValueError, FileNotFoundError))
         ):
             return str(error)
+        if isinstance(error, RuntimeError) and (lost := WORKER.search(str(error))):
+            return lost_worker(lost, str(error))
         if isinstance(error, PermissionError):
             place = printable(str(error.filename or "a file"))
             return f"{place}: no permission. It is another user's: name another place."
