@@ -47,7 +47,7 @@ def test_a_full_shared_memory_is_not_called_memory():
 
 
 def one_of_two_is_unlike(rank, size, folder):
-    """What each process is told where the second has one image less, other code or another place."""
+    """What each is told where the second has one image less, other code or another place."""
     told, ours = {}, alike.code_digest
     for part in ("code", "data", "place"):
         images = 15 if rank and part == "data" else 16
