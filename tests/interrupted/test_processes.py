@@ -46,6 +46,11 @@ def test_a_full_shared_memory_is_not_called_memory():
     assert "--shm-size" in lost_worker(WORKER.search(text), text)
 
 
+def test_a_worker_that_a_launcher_ends_has_no_fault():
+    text = "DataLoader worker (pid 12) is killed by signal: Terminated. "
+    assert lost_worker(WORKER.search(text), text).endswith("(12) was told to end (SIGTERM).")
+
+
 def one_of_two_is_unlike(rank, size, folder):
     """What each is told where the second has one image less, other code or another place."""
     told, ours = {}, alike.code_digest

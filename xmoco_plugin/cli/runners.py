@@ -1,6 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """The Runner of a command, and what every training of the commands has."""
 
+from datetime import timedelta
+
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -54,7 +56,10 @@ def build_runner(
         # mmengine would select a CUDA device first; it leaves a group that exists alone, and
         # hands DDP the index of a device unless the config says that there is none.
         if not is_distributed():  # a training's, which a test follows
-            torch.distributed.init_process_group("gloo")
+            dist_cfg = (cfg.get("env_cfg") or {}).get("dist_cfg") or {}
+            seconds = dist_cfg.get("timeout")  # mmengine's key, for its own groups
+            timeout = timedelta(seconds=seconds) if seconds else None
+            torch.distributed.init_process_group("gloo", timeout=timeout)
         wrapper = cfg.get("model_wrapper_cfg") or {
             "type": "MMDistributedDataParallel",
             "broadcast_buffers": False,

@@ -28,6 +28,8 @@ def lost_worker(found: re.Match[str], text: str) -> str:
     Args:
         found: In torch's error; `text`: of the error.
     """
+    if found[2] == "Terminated":
+        return f"a process that loads images ({found[1].strip(', ')}) was told to end (SIGTERM)."
     how = f"was killed ({found[2]})" if found[2] else "ended, or was killed"
     if "shared memory" in text or found[2] == "Bus error":
         why = (
