@@ -3,12 +3,17 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
-from xmoco_plugin.cli.user_errors import WORKER, lost_worker, user_message
+from xmoco_plugin.cli import exits, launcher
+from xmoco_plugin.cli.user_errors import WORKER, lost_another, lost_worker, user_message
 from xmoco_plugin.hooks import same_everywhere_hook as alike
 
 from .. import tiny_runner
@@ -49,6 +54,16 @@ def test_a_full_shared_memory_is_not_called_memory():
 def test_a_worker_that_a_launcher_ends_has_no_fault():
     text = "DataLoader worker (pid 12) is killed by signal: Terminated. "
     assert lost_worker(WORKER.search(text), text).endswith("(12) was told to end (SIGTERM).")
+
+
+def test_gloos_wall_about_a_lost_process_is_known_and_other_faults_are_not(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    gloo = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer"
+    assert lost_another(RuntimeError(f"{gloo} [127.0.0.1]:22248"))
+    assert not lost_another(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not lost_another(ValueError(gloo))
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: False)
+    assert not lost_another(RuntimeError(gloo))
 
 
 def one_of_two_is_unlike(rank, size, folder):
@@ -101,3 +116,32 @@ def test_a_file_of_another_size_is_other_data(tmp_path):
     before = alike.data_digest(Images())
     (tmp_path / "2.png").write_bytes(b"x" * 8)
     assert alike.data_digest(Images()) != before
+
+
+LAUNCHED = """
+import os, subprocess, sys, time
+os.environ[{name!r}] = str(os.getpid())
+code = "from {module} import end_with_launcher; end_with_launcher(); print(1, flush=True); "
+code += "import time; time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells nobody there")
+def test_a_process_ends_with_its_launcher_however_that_ends():
+    code = LAUNCHED.format(name=exits.LAUNCHER, module=exits.__name__)
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as launched:
+        child = int(launched.stdout.readline())
+        launched.kill()
+    end = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and time.monotonic() < end:
+        if "State:\tZ" in Path(f"/proc/{child}/status").read_text():
+            break
+        time.sleep(0.05)
+    else:
+        assert not Path(f"/proc/{child}").exists()
+    assert exits.LAUNCHER == launcher.OURS

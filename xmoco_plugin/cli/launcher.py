@@ -9,7 +9,9 @@ import logging
 import os
 import sys
 
+OURS = "XMOCO_LAUNCHER"  # its number, for the processes that it starts
 USER_ERROR = 2  # exit status of a process that has said what is wrong
+LOST = 3  # of one that has only noticed that another is gone
 SAID = (USER_ERROR, 130, 143)  # and of those that were stopped
 
 
@@ -33,11 +35,15 @@ def main(processes: str, command: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     # Its own words about a process that ended would stand behind what that process said.
+    os.environ[OURS] = str(os.getpid())  # its processes end with it, see exits.end_with_launcher
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         run.main([*options(processes), *command])
     except ChildFailedError as error:
         rank, first = error.get_first_failure()
+        if first.exitcode == LOST:
+            others = [(r, f) for r, f in error.failures.items() if f.exitcode != LOST]
+            rank, first = min(others, key=lambda found: found[1].timestamp, default=(rank, first))
         if first.exitcode not in SAID:
             number = f"process {rank} (PID {first.pid})"
             how = "was killed" if first.exitcode < 0 else "ended"

@@ -6,6 +6,8 @@ import re
 import traceback
 from pathlib import Path
 
+import torch
+
 import xmoco_plugin
 from xmoco_plugin.checkpoint import not_written
 from xmoco_plugin.untrusted import printable
@@ -20,6 +22,22 @@ WORKER = re.compile(
     r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) "
     r"(?:exited unexpectedly|is killed by signal: (\w.*?)\.)"
 )
+
+# gloo's and NCCL's words where the other side is no more, or does not answer.
+PEER = re.compile(
+    r"gloo/transport|Connection (?:closed|reset|refused)|ncclRemoteError"
+    r"|NCCL.*(?:timed? ?out|abort)|[Ww]atchdog.*timeout|Broken pipe|Socket [Tt]imeout"
+)
+LOST_ANOTHER = (
+    "another process of this training has ended, or is out of reach: what it said stands above, or "
+    "on its machine. The same command with --resume goes on from the last checkpoint."
+)
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether an error says no more than that another process is gone."""
+    group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return group and isinstance(error, RuntimeError) and bool(PEER.search(str(error)))
 
 
 def lost_worker(found: re.Match[str], text: str) -> str:
