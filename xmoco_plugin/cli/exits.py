@@ -2,7 +2,6 @@
 """How a tool ends: well, by an error that its user can mend, by Ctrl-C, or by a fault."""
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import os
@@ -22,8 +21,6 @@ USER_ERROR = 2  # exit status, as argparse's own
 LOST = 3  # another process of a training is gone; the launcher says which
 STOPPED = 130  # as a shell's after Ctrl-C
 TERMINATED = 143  # as a shell's after SIGTERM
-LAUNCHER = "XMOCO_LAUNCHER"  # number of the one that has started this process, as its OURS
-PR_SET_PDEATHSIG = 1  # of Linux
 PARENT = "XMOCO_TOOL_PARENT"  # set where another tool started this one and speaks for both
 
 
@@ -39,21 +36,7 @@ def run(main: Callable[[], None]) -> int:
     Names are anybody's: control characters reach neither the terminal nor a log.
     """
     with printable_output(), _heed_sigterm():
-        end_with_launcher()
         return _run(main)
-
-
-def end_with_launcher() -> None:
-    """Has the system send SIGTERM when our launcher is killed: nothing trains on unseen.
-
-    Where it is not Linux, or another launcher has started this process, nothing is done.
-    """
-    launcher = os.environ.get(LAUNCHER)
-    if launcher != str(os.getppid()) or sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if launcher != str(os.getppid()):  # it was killed meanwhile
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ def main(processes: str, command: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     # Its own words about a process that ended would stand behind what that process said.
-    os.environ[OURS] = str(os.getpid())  # its processes end with it, see exits.end_with_launcher
+    os.environ[OURS] = str(os.getpid())  # its processes end with it, see door.py
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         run.main([*options(processes), *command])
