@@ -9,6 +9,7 @@ the memory of the process and of a worker.
 import argparse
 import os
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -76,6 +77,7 @@ class Watch(Hook):
                 "checkpoints": len([*folder.glob("*.pth")]),
             }
         )
+        print(self.rows[-1], file=sys.stderr, flush=True)
 
 
 def config(folder: Path, workers: int, checkpoint: dict, steps: int) -> Config:

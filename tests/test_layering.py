@@ -69,6 +69,7 @@ MAY_IMPORT = {
     "hooks": {
         "untrusted",
         "weights",
+        "version",
         "evaluation",
         "checkpoint",
         "json_lines",

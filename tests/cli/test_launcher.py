@@ -20,6 +20,10 @@ if os.environ["RANK"] == "1":
         time.sleep(0.02)
     if sys.argv[1] == "killed":
         os.kill(os.getpid(), 9)
+    if sys.argv[1] == "notices":
+        os.kill(int(open("pid0").read()), 9)
+        time.sleep(0.05)
+        os._exit(3)
     if sys.argv[1] == "fails":
         print("why", file=sys.stderr)
         sys.exit(5)
@@ -32,6 +36,8 @@ time.sleep(600)
     ("how", "status", "last"),
     [
         ("killed", 137, "was killed (SIGKILL). The others were ended."),
+        # The one that is gone is named, not the one that has met its absence.
+        ("notices", 137, "was killed (SIGKILL). The others were ended."),
         ("fails", 5, "ended (with status 5); what it said stands above. The others were ended."),
         ("waits", 143, None),
     ],
@@ -57,8 +63,10 @@ def test_no_process_outlives_another_and_no_traceback_hides_the_reason(tmp_path,
     assert process.returncode == status
     assert "Traceback" not in said
     if last:
-        assert said.splitlines()[-1].startswith("error: process 1 (PID ")
-        assert said.splitlines()[-1].endswith(last)
+        number = 0 if how == "notices" else 1
+        assert said.splitlines()[-1].startswith(f"error: process {number} (PID ")
+        assert last in said.splitlines()[-1]
+        assert ("memory ran out" in said) == (status == 137)
     for rank in "01":
         with pytest.raises(ProcessLookupError):
             os.kill(int((tmp_path / f"pid{rank}").read_text()), signal.SIGCONT)

@@ -15,7 +15,7 @@ from xmoco_plugin.cli.spared_logs import SparedBackend, spare_logs
 from xmoco_plugin.cli.user_errors import user_message
 from xmoco_plugin.hooks import spared
 from xmoco_plugin.json_lines import append_json_line, read_json_lines
-from xmoco_plugin.pretraining import PretrainError, RunLock
+from xmoco_plugin.pretraining import PretrainError, RunLock, remove_temporary
 from xmoco_plugin.teachers import stored
 from xmoco_plugin.untrusted import last_checkpoint
 from xmoco_plugin.visualization import JsonLinesVisBackend
@@ -165,3 +165,15 @@ def test_the_room_of_teacher_features_is_taken_at_once_not_found_missing_by_a_si
     with pytest.raises(NotWrittenError, match="the disk is full"):
         stored.StoredFeatures(file, belongs)
     assert list(file.parent.iterdir()) == []
+
+
+def test_half_files_that_nobody_writes_any_more_go_and_fresh_ones_stay(tmp_path, capsys):
+    for name in (".epoch_1.pth.123.tmp", ".epoch_2.pth.456.tmp"):
+        (tmp_path / name).write_bytes(b"x" * 1000)
+    (tmp_path / ".last_checkpoint.ab12.123.tmp").mkdir()
+    (tmp_path / "epoch_1.pth").touch()
+    for name in (".epoch_1.pth.123.tmp", ".last_checkpoint.ab12.123.tmp", "epoch_1.pth"):
+        os.utime(tmp_path / name, (1, 1))
+    remove_temporary(tmp_path, older=600)
+    assert {file.name for file in tmp_path.iterdir()} == {".epoch_2.pth.456.tmp", "epoch_1.pth"}
+    assert "removed 2 half-written files" in capsys.readouterr().err

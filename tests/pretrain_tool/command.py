@@ -9,6 +9,7 @@ from pathlib import Path
 from ..tool_modules import TOOLS, run_tool
 
 EPOCHS = 2
+OFFLINE = Path(__file__).resolve().parents[1] / "no_network"  # no command reaches out
 FAST = ("--image-size", 32, "--batch-size", 4, "--epochs", EPOCHS, "--workers", 0, "--seed", 3)
 
 
@@ -16,7 +17,7 @@ def run(*arguments, tool: str = "pretrain") -> subprocess.CompletedProcess:
     """The tool in a process of its own, whose output the test reads."""
     return subprocess.run(
         [sys.executable, str(TOOLS / f"{tool}.py"), *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(TOOLS.parent), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": f"{OFFLINE}:{TOOLS.parent}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=900,

@@ -30,7 +30,10 @@ def data(tmp_path_factory) -> Path:
 def finished(data, tmp_path_factory):
     """A run that is done: its folder and what it printed."""
     out = tmp_path_factory.mktemp("runs") / "run"
+    notes = pytest.MonkeyPatch()
+    notes.setenv("XMOCO_TEST_CONNECTS", str(out.parent / "connects.txt"))
     done = run("--data", data / "images", "--out", out, "--labels", data / "labels", *FAST)
+    notes.undo()
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return out, done.stdout + done.stderr
 

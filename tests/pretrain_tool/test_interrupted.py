@@ -86,3 +86,18 @@ def test_a_training_that_was_killed_is_said_and_is_no_success(
     assert "The run is not done: the same command goes on" in said
     assert "removed 1 half-written files of a start that was killed, 2.0 MB" in said
     assert not list(copy.glob(".*.tmp"))
+
+
+def test_on_nan_and_verbose_go_on_to_the_training(finished, data, tool, monkeypatch, tmp_path):
+    out, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    (copy / f"epoch_{EPOCHS}.pth").unlink()
+    (copy / "last_checkpoint").write_text(str(copy / f"epoch_{EPOCHS - 1}.pth"))
+    body = f"open({str(tmp_path / 'words')!r}, 'w').write(' '.join(sys.argv))\nsys.exit(3)\n"
+    monkeypatch.setattr(tool.processes, "DOOR", fake_training(tmp_path / "tools", body))
+    monkeypatch.setattr(tool.end, "report", lambda folder: None)
+    same = ("--data", data / "images", "--out", copy, "--labels", data / "labels", *FAST)
+    with pytest.raises(SystemExit):
+        run_tool(tool, monkeypatch, *same, "--on-nan", "retry", "--verbose")
+    assert (tmp_path / "words").read_text().endswith(" --verbose --on-nan retry")

@@ -8,8 +8,10 @@ Loaded by its path, by xmoco.py and `__main__.py`: importing the package imports
 
 import argparse
 import contextlib
+import ctypes
 import importlib
 import importlib.util
+import os
 import runpy
 import signal
 import sys
@@ -21,6 +23,8 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 USER_ERROR = 2  # exit status, as argparse's own
+LAUNCHER = "XMOCO_LAUNCHER"  # number of the one that has started this process, as its OURS
+PR_SET_PDEATHSIG = 1  # of Linux
 
 
 @contextlib.contextmanager
@@ -35,6 +39,19 @@ def silent_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def end_with_launcher() -> None:
+    """Has the system send SIGTERM when our launcher is killed: nothing trains on unseen.
+
+    Where it is not Linux, or another launcher has started this process, nothing is done.
+    """
+    launcher = os.environ.get(LAUNCHER)
+    if launcher != str(os.getppid()) or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if launcher != str(os.getppid()):  # it was killed meanwhile
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def load(name: str) -> ModuleType:
@@ -88,6 +105,7 @@ def run(command: str, arguments: list[str], program: str) -> int:
     if command in ("train", "pretrain") and hasattr(signal, "SIGUSR1"):
         # It asks for a checkpoint; before there is one to write it must not end the process.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    end_with_launcher()
     with silent_interrupt():
         args = load("options").parse(command, arguments, program)
         if command == "doctor":

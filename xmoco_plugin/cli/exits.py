@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 import torch
 
 from xmoco_plugin._host_loading import weights_only_everywhere
-from xmoco_plugin.cli.user_errors import user_message
+from xmoco_plugin.cli.user_errors import LOST_ANOTHER, lost_another, user_message
 from xmoco_plugin.untrusted import printable_output
 from xmoco_plugin.untrusted.streams import escape_controls
 
 USER_ERROR = 2  # exit status, as argparse's own
+LOST = 3  # another process of a training is gone; the launcher says which
 STOPPED = 130  # as a shell's after Ctrl-C
 TERMINATED = 143  # as a shell's after SIGTERM
 PARENT = "XMOCO_TOOL_PARENT"  # set where another tool started this one and speaks for both
@@ -67,6 +68,10 @@ def _run(main: Callable[[], None]) -> int:
         with weights_only_everywhere():
             main()
     except Exception as error:
+        if lost_another(error):
+            print(f"error: {LOST_ANOTHER}", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+            os._exit(LOST)  # the group's end would wait for the one that is gone
         message = user_message(error)
         if message is None:
             raise

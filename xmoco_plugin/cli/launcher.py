@@ -12,7 +12,9 @@ import signal
 import sys
 from pathlib import Path
 
+OURS = "XMOCO_LAUNCHER"  # its number, for the processes that it starts
 USER_ERROR = 2  # exit status of a process that has said what is wrong
+LOST = 3  # of one that has only noticed that another is gone
 SAID = (USER_ERROR, 130, 143)  # and of those that were stopped
 
 
@@ -46,17 +48,27 @@ def main(processes: str, command: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     # Its own words about a process that ended would stand behind what that process said.
+    os.environ[OURS] = str(os.getpid())  # its processes end with it, see door.py
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         run.main([*options(processes), *command])
     except ChildFailedError as error:
         rank, first = error.get_first_failure()
+        if first.exitcode == LOST:
+            others = [(r, f) for r, f in error.failures.items() if f.exitcode != LOST]
+            rank, first = min(others, key=lambda found: found[1].timestamp, default=(rank, first))
         if first.exitcode not in SAID:
             number = f"process {rank} (PID {first.pid})"
             how = "was killed" if first.exitcode < 0 else "ended"
             code = first.signal_name() if first.exitcode < 0 else f"with status {first.exitcode}"
             where = "" if first.exitcode < 0 else "; what it said stands above"
-            print(f"error: {number} {how} ({code}){where}. The others were ended.", file=sys.stderr)
+            memory = (
+                " Where memory ran out the system kills (`dmesg` tells): a smaller batch or fewer "
+                "workers."
+            )
+            hint = memory if code == "SIGKILL" else ""
+            text = f"error: {number} {how} ({code}){where}. The others were ended.{hint}"
+            print(text, file=sys.stderr)
         return 128 - first.exitcode if first.exitcode < 0 else first.exitcode
     except SignalException as stop:  # Ctrl-C, or SIGTERM: the processes have been told
         return 128 + int(stop.sigval)

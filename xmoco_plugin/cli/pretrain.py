@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -206,15 +207,11 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     return chosen.epochs
 
 
-def train(
-    folder: Path,
-    epochs: int,
-    gpus: int,
-    lock: own.RunLock,
-    verbose: bool = False,
-    minutes: float | None = None,
-) -> int:
-    """Trains, or goes on, in a process that holds the folder too; returns the exit status."""
+def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock, more: Sequence[str] = ()) -> int:
+    """Trains, or goes on, in a process that holds the folder too; returns the exit status.
+
+    `more` are options of train.
+    """
     if why := own.stopped(folder):
         print(f"{why}\nThe same command with --keep-going trains on.")
         return 0
@@ -231,10 +228,8 @@ def train(
             resume = ["--resume", str(before)] if before else []
     # What lies in the folder is data: the training does not run it either.
     resume.append("--config-as-data")
-    if minutes is not None:
-        resume += ["--checkpoint-minutes", str(minutes)]
     config = str(folder / "config.py")
-    command = processes.command("train", [config, *resume, *["--verbose"] * verbose], gpus)
+    command = processes.command("train", [config, *resume, *more], gpus)
     environment = {**os.environ, exits.PARENT: "pretrain.py"}
     with subprocess.Popen(command, env=environment, pass_fds=lock.handles) as training:
         try:
@@ -267,8 +262,10 @@ def main(args: argparse.Namespace) -> None:
             own.remove_temporary(folder)
             options.claim(folder, args)
             epochs = prepare(args, given, folder)
-            minutes = given.get("checkpoint_minutes")
-            status = train(folder, epochs, given.get("gpus", 1), lock, args.verbose, minutes)
+            more = [*["--verbose"] * args.verbose, "--on-nan", args.on_nan]
+            if "checkpoint_minutes" in given:
+                more += ["--checkpoint-minutes", str(given["checkpoint_minutes"])]
+            status = train(folder, epochs, given.get("gpus", 1), lock, more)
             end.finish(folder, status)
     except KeyboardInterrupt as stop:
         raise type(stop)("stopped; the same command goes on") from None

@@ -110,7 +110,7 @@ def claim(folder: Path, args: argparse.Namespace) -> None:
         options[name] = options[name] and os.path.abspath(os.path.expanduser(options[name]))
     if args.teacher and looks_like_a_file(args.teacher):
         options["teacher"] = os.path.abspath(os.path.expanduser(args.teacher))
-    unasked = ("out", "given", "verbose", "keep_going", "yes", "checkpoint_minutes")
+    unasked = ("out", "given", "verbose", "keep_going", "yes", "on_nan", "checkpoint_minutes")
     options = {k: v for k, v in options.items() if v is not None and k not in unasked}
     file = folder / "options.json"
     # Before there is a config nothing has been trained, and a refused start may be mended.

@@ -1,6 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """The Runner of a command, and what every training of the commands has."""
 
+from datetime import timedelta
+
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -24,6 +26,7 @@ from xmoco_plugin.hooks import (
     PreflightHook,
     ProgressHook,
     ResumedHook,
+    SameEverywhereHook,
     TimedCheckpointHook,
     WholeCheckpointHook,
 )
@@ -59,7 +62,10 @@ def build_runner(
         # mmengine would select a CUDA device first; it leaves a group that exists alone, and
         # hands DDP the index of a device unless the config says that there is none.
         if not is_distributed():  # a training's, which a test follows
-            torch.distributed.init_process_group("gloo")
+            dist_cfg = (cfg.get("env_cfg") or {}).get("dist_cfg") or {}
+            seconds = dist_cfg.get("timeout")  # mmengine's key, for its own groups
+            timeout = timedelta(seconds=seconds) if seconds else None
+            torch.distributed.init_process_group("gloo", timeout=timeout)
         wrapper = cfg.get("model_wrapper_cfg") or {
             "type": "MMDistributedDataParallel",
             "broadcast_buffers": False,
@@ -109,8 +115,8 @@ def writes_whole(base: type[Runner]) -> type[Runner]:
 def add_hooks(runner: Runner, minutes: float | None = None) -> None:
     """Registers what every training of the commands has and a user's own config may lack.
 
-    Checkpoints that replace their forerunners whole; what a resumed run goes on with and what is
-    said of it; of a pretraining, the checks before it and the verdicts.
+    Processes that are alike, checkpoints that replace their forerunners whole; what a resumed run
+    goes on with and what is said of it; of a pretraining, the checks before it and the verdicts.
     """
     if runner.cfg.get("train_cfg") is None:
         return
@@ -119,7 +125,7 @@ def add_hooks(runner: Runner, minutes: float | None = None) -> None:
         WholeCheckpointHook.of(hook) if type(hook) is CheckpointHook else hook
         for hook in runner.hooks
     ]
-    missing = [ExactResumeHook, ResumedHook, TimedCheckpointHook]
+    missing = [ExactResumeHook, ResumedHook, TimedCheckpointHook, SameEverywhereHook]
     if isinstance(unwrapped(runner.model), BaseSelfSupervisor):
         missing += [PreflightHook, NonFiniteLossHook, CheckpointGuardHook, HealthHook]
     elif runner.cfg.get("default_scope") == "mmpretrain":  # looked at before it trains for nothing

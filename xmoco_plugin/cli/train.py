@@ -16,11 +16,12 @@ from xmoco_plugin.cli import common, console, data_table, exits, replay, runners
 from xmoco_plugin.cli.stop_signals import heeded
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import LowerRateHook, NonFiniteLossError, ProgressHook, StopRequested
-from xmoco_plugin.pretraining import check_numbers, run_settings
+from xmoco_plugin.pretraining import check_numbers, remove_temporary, run_settings
 from xmoco_plugin.untrusted import FileRefusedError, last_checkpoint, printable, read_text
 from xmoco_plugin.untrusted.streams import escape_controls
 from xmoco_plugin.weights import check_named_weights, go_on_from
 
+STALE = 600  # seconds after which a half-written file is nobody's any more; ours
 LOWER = 0.1  # times the learning rate, after a loss that was not finite; ours
 
 
@@ -129,6 +130,8 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         if resume_auto and latest is None:
             cfg.resume = False  # or the host's log says that it went on from None
         check_named_weights(cfg, latest)
+        if os.environ.get("RANK", "0") == "0" and Path(cfg.work_dir).is_dir():
+            remove_temporary(Path(cfg.work_dir), older=STALE)
         starts.bring(cfg, Path(cfg.work_dir))
         began = time.time()
         runner = runners.build_runner(cfg, state, minutes=args.checkpoint_minutes)

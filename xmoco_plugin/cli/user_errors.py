@@ -6,6 +6,8 @@ import re
 import traceback
 from pathlib import Path
 
+import torch
+
 import xmoco_plugin
 from xmoco_plugin.checkpoint import not_written
 from xmoco_plugin.untrusted import printable
@@ -14,6 +16,51 @@ OUR_FOLDER = str(Path(xmoco_plugin.__file__).parent)
 # What no program can mend.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 MISSPELT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+
+# torch's words for a process of a DataLoader that is no more.
+WORKER = re.compile(
+    r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) "
+    r"(?:exited unexpectedly|is killed by signal: (\w.*?)\.)"
+)
+
+# gloo's and NCCL's words where the other side is no more, or does not answer.
+PEER = re.compile(
+    r"gloo/transport|Connection (?:closed|reset|refused)|ncclRemoteError"
+    r"|NCCL.*(?:timed? ?out|abort)|[Ww]atchdog.*timeout|Broken pipe|Socket [Tt]imeout"
+)
+LOST_ANOTHER = (
+    "another process of this training has ended, or is out of reach: what it said stands above, or "
+    "on its machine. The same command with --resume goes on from the last checkpoint."
+)
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether an error says no more than that another process is gone."""
+    group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return group and isinstance(error, RuntimeError) and bool(PEER.search(str(error)))
+
+
+def lost_worker(found: re.Match[str], text: str) -> str:
+    """What is said of a process that loaded images and was killed.
+
+    Args:
+        found: In torch's error; `text`: of the error.
+    """
+    if found[2] == "Terminated":
+        return f"a process that loads images ({found[1].strip(', ')}) was told to end (SIGTERM)."
+    how = f"was killed ({found[2]})" if found[2] else "ended, or was killed"
+    if "shared memory" in text or found[2] == "Bus error":
+        why = (
+            "/dev/shm, through which batches come, is full: give a container more (docker run "
+            "--shm-size=8g), or load in this process: --workers 0 of pretrain, --cfg-options "
+            "train_dataloader.num_workers=0 of train"
+        )
+    else:
+        why = (
+            "where memory ran out the system does so (`dmesg` tells): fewer --workers or a smaller "
+            "--batch-size of pretrain, --cfg-options train_dataloader.num_workers=1 of train"
+        )
+    return f"a process that loads images ({found[1].strip(', ')}) {how}. Most often {why}."
 
 
 def user_message(error: BaseException | None) -> str | None:
@@ -37,6 +84,8 @@ def user_message(error: BaseException | None) -> str | None:
             ours and isinstance(error, (ValueError, FileNotFoundError))
         ):
             return str(error)
+        if isinstance(error, RuntimeError) and (lost := WORKER.search(str(error))):
+            return lost_worker(lost, str(error))
         if isinstance(error, PermissionError):
             place = printable(str(error.filename or "a file"))
             return f"{place}: no permission. It is another user's: name another place."

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from ..untrusted import printable
@@ -31,16 +32,22 @@ def set_aside(folder: Path) -> Path | None:
     return found.checkpoint
 
 
-def remove_temporary(folder: Path) -> None:
+def remove_temporary(folder: Path, older: float = 0.0) -> None:
     """Removes half-written files of processes that were killed, and says how many and how large.
 
-    Only for the one process that holds the folder.
+    Only for the one process that holds the folder, or of files that nobody writes any more.
+
+    Args:
+        folder: Of a run.
+        older: Seconds since a file was last written to.
     """
+    now = time.time()
     left = [
         file
         for file in folder.iterdir()
         if TEMPORARY.fullmatch(file.name) and not file.is_symlink()
         if file.is_file() or file.is_dir()
+        if not older or now - file.stat().st_mtime > older
     ]
     size = sum(file.stat().st_size for file in left if file.is_file())
     for file in left:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .parser import describe_unknown, one_of, option_names
-from .shared import add_prefix, add_verbose, refuse
+from .shared import add_on_nan, add_prefix, add_verbose, refuse
 
 NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "epochs": (int, 1, 1_000_000, "passes over the images"),
@@ -74,6 +74,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_prefix(parser, "--init")
     add_teacher(parser)
     add_verbose(parser)
+    add_on_nan(parser)
     for name, (_, low, high, meaning) in NUMBERS.items():
         default = DEFAULTS.get(name, "chosen, and said with the reason")
         parser.add_argument(

@@ -11,6 +11,7 @@ from .parser import ConfigOptions, one_of, whole
 
 USUAL_SIZE = 224  # px, of ImageNet's recipes
 FIGURES = (".json", ".yaml", ".yml", ".pkl", ".pickle")  # mmengine.dump's
+ON_NAN = ("stop", "retry")
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
@@ -71,6 +72,18 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override settings of the config: key=value, also nested (a.b.c=1), lists as "
         'key="[a,b]" or key=a,b; quotation marks are needed, white space is not allowed',
+    )
+
+
+def add_on_nan(parser: argparse.ArgumentParser) -> None:
+    """Adds the option of a training whose loss is no number any more."""
+    parser.add_argument(
+        "--on-nan",
+        choices=ON_NAN,
+        type=one_of(ON_NAN),
+        default="stop",
+        help="where a loss becomes NaN or infinite: stop, or retry once, from the last good "
+        "checkpoint with a tenth of the learning rate; default: %(default)s",
     )
 
 

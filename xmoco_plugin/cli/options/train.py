@@ -3,10 +3,7 @@
 
 import argparse
 
-from .parser import one_of
-from .shared import FIGURES, add_common_arguments, minutes, results_file
-
-ON_NAN = ("stop", "retry")
+from .shared import FIGURES, add_common_arguments, add_on_nan, minutes, results_file
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -38,14 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start the dataloaders' workers anew every epoch",
     )
-    parser.add_argument(
-        "--on-nan",
-        choices=ON_NAN,
-        type=one_of(ON_NAN),
-        default="stop",
-        help="where a loss becomes NaN or infinite: stop, or retry once, from the last good "
-        "checkpoint with a tenth of the learning rate; default: %(default)s",
-    )
+    add_on_nan(parser)
     parser.add_argument(
         "--replay",
         metavar="FILE",
