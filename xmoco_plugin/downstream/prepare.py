@@ -14,11 +14,10 @@ from . import coco_annotations as coco
 from .coco_survey import survey, write_mended
 from .errors import DownstreamError
 from .prepare_masks import prepare_masks
-from .settings import class_names, dicts, set_num_classes, trained_meta
+from .settings import MENDED, class_names, dicts, set_num_classes, trained_meta
 
 SCOPES = {"mmdet": "detection", "mmseg": "segmentation"}
 STAGES = ("train", "val", "test")
-MENDED = "annotations"  # folder of mended copies, in the work dir
 INSTALL = (
     "In a checkout: make setup-transfer. Elsewhere: install mmcv with its compiled ops, mmdet and "
     "mmseg (docs/detector.md)."
