@@ -163,9 +163,14 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list
                 _check_lists(data, path)  # VOC's: the host reports what they lack
                 continue
             images = Path(data.get("data_root") or "", data.get("data_prefix", {}).get("img", ""))
+            usual = images
             if new := (path, images) not in read:
                 read[path, images] = coco.read_coco(path)
             annotations = read[path, images]
+            root = Path(data.get("data_root") or images)
+            images = coco.folder_of_images(annotations, usual, [root, root / "images"])
+            if images != usual:
+                data.data_prefix = {**data.get("data_prefix", {}), "img": str(images.absolute())}
             learnt.setdefault(stage, annotations.classes)
             if "class_names" in cfg:
                 classes = asked or next(iter(learnt.values()))
