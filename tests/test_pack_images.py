@@ -26,9 +26,11 @@ def photos(tmp_path):
 
 
 def test_pack_inspect_and_unpack_give_the_files_back(run, photos, tmp_path, capsys):
+    (photos / "notes.txt").write_text("none of the images")
     assert run("pack", photos, tmp_path / "pack") == 0
     assert run("inspect", tmp_path / "pack", "--verify") == 0
-    said = capsys.readouterr().out
+    said, warned = capsys.readouterr()
+    assert "no images: 1 file: .txt 1" in warned
     assert "3 images" in said
     assert "2 classes" in said
     assert "every checksum is right" in said

@@ -102,6 +102,17 @@ def test_the_grid_of_costs_is_that_of_fairs_benchmark():
     assert COSTS[-1] == 2.0**-19
 
 
+def test_a_class_that_no_test_image_shows_is_left_out_of_the_mean():
+    (features, targets), (tests, truth) = drawn(60, 11), drawn(30, 12)
+    lacking = truth.copy()
+    lacking[:, 1] = 0
+    whole = svm_scores(features, targets, tests, truth, [1.0])
+    found = svm_scores(features, targets, tests, lacking, [1.0])
+    assert found.mean_precision == pytest.approx(np.delete(whole.precisions, 1).mean())
+    shots = low_shot_scores(features, targets, tests, lacking, shots=[2], samples=2, costs=[1.0])
+    assert np.isfinite(shots[2]).all()
+
+
 def test_bad_input_is_refused_with_the_value_at_fault():
     (features, targets), (tests, truth) = drawn(60, 11), drawn(30, 12)
     empty = targets.copy()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS
 
-from xmoco_plugin.export import find_backbone
+from xmoco_plugin.export import convert, find_backbone
 from xmoco_plugin.export.alignment import COMPUTED, identify, renamed, tensors
 from xmoco_plugin.export.architectures import FAMILIES, Member, of_family
 
@@ -38,6 +38,7 @@ def prove(member: Member, library: str) -> None:
     assert all(torch.equal(found.state[key], value) for key, value in expected.items())
     assert bool(found.note) == (library not in member.family.alike)
     if library in member.family.alike:
+        assert convert(ours.state_dict(), library).keys() == out.keys()
         theirs.eval()
         side = SIZE.get(member.family.kind, 64)
         image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1))
@@ -58,6 +59,11 @@ def test_weights_of_other_libraries_come_in_and_ours_go_out(member, library):
     needs("timm")
     if member.name_in(library):
         prove(member, library)
+
+
+@pytest.mark.parametrize("member", rows(), ids=lambda m: m.family.kind)
+def test_a_backbone_of_ours_is_known_by_its_keys_and_shapes(member):
+    assert identify(tensors(member, "mmpretrain")) == (member, "mmpretrain")
 
 
 def test_of_like_keys_the_shapes_decide():

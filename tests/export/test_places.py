@@ -101,6 +101,23 @@ def test_a_sequential_of_a_resnets_children_gets_its_names_back(net, body):
     assert all(torch.equal(found.state[key], value) for key, value in body.items())
 
 
+@pytest.mark.parametrize("prefix", ["features.", "encoder.features."])
+def test_a_sequential_under_the_name_of_a_vggs_list_is_found(net, body, prefix):
+    rows = nn.Sequential(*list(net.children())[:-2]).state_dict()
+    found = find_backbone({"state_dict": under(prefix, rows)})
+    assert found.state.keys() == body.keys()
+    assert torch.equal(found.state["conv1.weight"], body["conv1.weight"])
+
+
+def test_weights_in_dicts_of_dicts_are_found_and_an_optimizers_are_none(body):
+    trunk = under("_feature_blocks.", body)
+    moments = {"state": {0: {"momentum_buffer": torch.ones(2)}}}
+    deep = {"base_model": {"model": {"trunk": trunk}}, "optimizer": moments}
+    found = find_backbone({"classy_state_dict": deep, "optimizer": moments})
+    assert found.state.keys() == body.keys()
+    assert found.left_out == []
+
+
 def test_of_two_places_alike_none_is_taken_unless_it_is_named(body):
     state = under("left.", body) | under("right.", body, 1)
     with pytest.raises(CheckpointError, match=r"each of 'left\.', 'right\.': name one"):

@@ -232,6 +232,17 @@ def test_a_good_file_is_read_as_it_is_and_counted(detector, data):
     assert not (data.parent / "work").exists()
 
 
+@needs_mmdet
+def test_names_that_begin_with_their_folder_are_found(detector, data):
+    edit(
+        data / "annotations/val.json",
+        each("images", lambda i: i.update(file_name=f"val/{i['file_name']}")),
+    )
+    cfg, _ = ready(detector, data)
+    assert cfg.val_dataloader.dataset.data_prefix["img"] == str(data)
+    assert cfg.train_dataloader.dataset.data_prefix["img"] == "train/"
+
+
 def test_what_is_not_used_is_counted_and_named(data):
     def change(content: dict) -> None:
         boxes = content["annotations"]

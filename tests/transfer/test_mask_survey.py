@@ -130,6 +130,25 @@ def test_what_has_no_partner_or_another_ending_is_counted_and_named(tmp_path):
 
 
 @needs_mmseg
+def test_the_host_takes_no_images_of_hidden_folders(tmp_path):
+    from mmseg.registry import DATASETS
+
+    root = folder(tmp_path / "data")
+    for name in (".ipynb_checkpoints/a-checkpoint", "@eaDir/b"):
+        file = root / f"img_dir/train/{name}.jpg"
+        file.parent.mkdir()
+        file.write_bytes((root / "img_dir/train/a.jpg").read_bytes())
+    cfg, found = ready(root, pipeline=[])
+    assert "note  train    2 images in hidden folders are left out: .ipynb_" in table(found)
+    data = DATASETS.build(cfg.train_dataloader.dataset)
+    assert sorted(Path(row["img_path"]).name for row in map(data.get_data_info, (0, 1))) == [
+        "a.jpg", "b.jpg"]  # fmt: skip
+    assert len(data) == 2
+    assert len(TrainingSet.read(cfg.train_dataloader.dataset).names) == 2
+    assert not cfg.val_dataloader.dataset.get("ann_file")
+
+
+@needs_mmseg
 def test_two_files_that_number_the_classes_in_two_ways_are_refused(tmp_path):
     folder(tmp_path / "one")
     folder(tmp_path / "two", classes=("water", "land"))

@@ -12,7 +12,8 @@ from pathlib import PurePath
 import cv2
 from rich.progress import Progress
 
-from xmoco_plugin.data import Pack, PackError, PackOptions, write_pack
+from xmoco_plugin.data import Pack, PackError, PackOptions, find_images, write_pack
+from xmoco_plugin.pretraining.sources import passed_over
 from xmoco_plugin.untrusted import printable
 
 
@@ -30,6 +31,10 @@ def pack(args: argparse.Namespace) -> None:
         )
     for name, reason in left_out:
         print(f"left out: {printable(name)}: {reason}", file=sys.stderr)
+    others: list[str] = []
+    find_images(str(args.folder), others=others)
+    if others:
+        print(passed_over(args.folder, others), file=sys.stderr)
     inspect(argparse.Namespace(pack=args.out, verify=False))
 
 

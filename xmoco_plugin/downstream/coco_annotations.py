@@ -133,6 +133,15 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
         )
 
 
+def folder_of_images(annotations: CocoAnnotations, folder: Path, others: Sequence[Path]) -> Path:
+    """The folder that holds the first image that a file names: `folder`, else one of the others.
+
+    The names may begin with a folder: then another one than usual holds them.
+    """
+    name = file_name(annotations.images[0])
+    return next((found for found in (folder, *others) if (found / name).exists()), folder)
+
+
 def check_classes(annotations: CocoAnnotations, classes: Sequence[str]) -> None:
     """Checks that the file knows every class that the detector is to learn.
 

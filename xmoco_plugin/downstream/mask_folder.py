@@ -1,13 +1,17 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A folder of images and a folder of masks, as mmseg lays them out: class names and checks."""
 
+import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint import write_text
 from ..untrusted import (
     FileRefusedError,
     FolderError,
+    is_hidden,
     printable,
     read_json,
     refusal,
@@ -78,6 +82,43 @@ def _read(path: Path) -> Any:
         return read_json(path, CLASSES_LIMIT)
     except FileRefusedError as error:
         raise DownstreamError(f"{path} cannot be read: {error}") from error
+
+
+def in_hidden_folders(images: Path, suffix: str) -> list[str]:
+    """Sorted paths, below a folder, of what mmseg lists and no walk of ours: it reads all folders.
+
+    Args:
+        images: The folder.
+        suffix: Of the names.
+    """
+    found = []
+    for folder, _, names in os.walk(images):
+        below = os.path.relpath(folder, images)
+        if any(map(is_hidden, below.split(os.sep))) and below != os.curdir:
+            listed = (n for n in names if n.endswith(suffix) and not n.startswith("."))
+            found += [os.path.join(below, name) for name in listed]
+    return sorted(found)
+
+
+def write_list(names: Sequence[str], folder: Path) -> Path:
+    """Writes a list for mmseg, a name without its ending a line; the same names have the same file.
+
+    Raises:
+        DownstreamError: A name that the host would not read out of it.
+    """
+    odd = [name for name in names if name != name.strip() or not name.isprintable()]
+    if odd:
+        raise DownstreamError(
+            f"{len(odd)} names are not to be written into a list for the host, and it would take "
+            f"the images of hidden folders without one; the first is {printable(odd[0])!r}. Rename "
+            "them, or remove the hidden folders."
+        )
+    text = "".join(f"{name}\n" for name in names)
+    file = folder.absolute() / f"{hashlib.sha256(text.encode()).hexdigest()[:8]}.txt"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, text)
+    return file
 
 
 def pairs(images: Path, masks: Path, image_suffix: str, mask_suffix: str) -> list[Path]:

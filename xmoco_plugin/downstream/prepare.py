@@ -14,11 +14,10 @@ from . import coco_annotations as coco
 from .coco_survey import survey, write_mended
 from .errors import DownstreamError
 from .prepare_masks import prepare_masks
-from .settings import class_names, dicts, set_num_classes, trained_meta
+from .settings import MENDED, class_names, dicts, set_num_classes, trained_meta
 
 SCOPES = {"mmdet": "detection", "mmseg": "segmentation"}
 STAGES = ("train", "val", "test")
-MENDED = "annotations"  # folder of mended copies, in the work dir
 INSTALL = (
     "In a checkout: make setup-transfer. Elsewhere: install mmcv with its compiled ops, mmdet and "
     "mmseg (docs/detector.md)."
@@ -164,9 +163,14 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list
                 _check_lists(data, path)  # VOC's: the host reports what they lack
                 continue
             images = Path(data.get("data_root") or "", data.get("data_prefix", {}).get("img", ""))
+            usual = images
             if new := (path, images) not in read:
                 read[path, images] = coco.read_coco(path)
             annotations = read[path, images]
+            root = Path(data.get("data_root") or images)
+            images = coco.folder_of_images(annotations, usual, [root, root / "images"])
+            if images != usual:
+                data.data_prefix = {**data.get("data_prefix", {}), "img": str(images.absolute())}
             learnt.setdefault(stage, annotations.classes)
             if "class_names" in cfg:
                 classes = asked or next(iter(learnt.values()))

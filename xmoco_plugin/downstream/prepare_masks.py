@@ -6,11 +6,12 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from ..findings import Finding
+from ..untrusted import printable
 from . import mask_folder as masks
 from . import mask_survey as look
 from .errors import DownstreamError
 from .pixels import survey_pixels
-from .settings import class_names, dicts, set_num_classes, trained_meta
+from .settings import MENDED, class_names, dicts, set_num_classes, trained_meta
 
 
 def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Finding]:
@@ -29,7 +30,8 @@ def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Find
     ignored = _ignored(cfg)
     asked = class_names(cfg)
     trained = {} if asked else trained_meta(cfg)
-    meta, rows = survey_masks(stages, asked or trained.get("classes"), ignored)
+    lists = Path(cfg.get("work_dir") or "work_dirs", MENDED)
+    meta, rows = survey_masks(stages, asked or trained.get("classes"), ignored, lists)
     meta |= trained
     for data in [data for datasets in stages.values() for data in datasets]:
         data.metainfo = {key: list(value) for key, value in meta.items()}
@@ -48,7 +50,10 @@ def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Find
 
 
 def survey_masks(
-    stages: dict[str, list[ConfigDict]], names: list[str] | None = None, ignored: int = 255
+    stages: dict[str, list[ConfigDict]],
+    names: list[str] | None = None,
+    ignored: int = 255,
+    lists: Path | None = None,
 ) -> tuple[dict, list[Finding]]:
     """Reads folders of images and masks.
 
@@ -56,6 +61,7 @@ def survey_masks(
         stages: Settings of datasets by stage; endings and ``reduce_zero_label`` are filled in.
         names: Of the classes; none where the data name them.
         ignored: The label that is neither learnt nor judged.
+        lists: Folder for lists of images where the host would take others, too.
 
     Returns:
         Classes, and palette where there is one; rows of the table.
@@ -72,7 +78,7 @@ def survey_masks(
             for key, value in masks.read_layout(root).items():
                 if data.get(key, masks.LAYOUT[key]) == masks.LAYOUT[key]:
                     data[key] = value
-            every.read(stage, data)
+            every.read(stage, data, lists)
             found = None if names else masks.read_classes(root)
             if found and meta and found["classes"] != meta["classes"]:
                 raise DownstreamError(
@@ -106,10 +112,16 @@ class Labelled:
 
     def __init__(self) -> None:
         self.labels = look.Labels()
+        self._listed: dict[tuple, str] = {}
         self._parts: dict[tuple, tuple[str, int, look.Labels, list[Finding]]] = {}
 
-    def read(self, stage: str, data: ConfigDict) -> None:
+    def read(self, stage: str, data: ConfigDict, lists: Path | None = None) -> None:
         """Reads what a dataset's config names.
+
+        Args:
+            stage: Of the data.
+            data: Gets a list of its images, in the folder `lists`, where the host would take those
+                of hidden folders.
 
         Raises:
             DownstreamError: Pairs, sizes or masks that cannot be used.
@@ -120,13 +132,21 @@ class Labelled:
         reduce_zero = bool(data.get("reduce_zero_label"))
         key = (*folders, *suffixes, reduce_zero)
         if key in self._parts:
+            if key in self._listed and not data.get("ann_file"):
+                data.ann_file = self._listed[key]
             return
         files = masks.pairs(*folders, *suffixes)
         names = [str(file.relative_to(folders[1]))[: -len(suffixes[1])] for file in files]
+        hidden = masks.in_hidden_folders(folders[0], suffixes[0])
+        if hidden and lists and not data.get("ann_file"):
+            data.ann_file = self._listed[key] = str(masks.write_list(names, lists))
         images = [folders[0] / (name + suffixes[0]) for name in names]
         look.check_sizes(images, files)
         labels = look.read_labels(files, reduce_zero)
         left = [*survey_pixels(images, stage), *look.partnerless(*folders, *suffixes, stage)]
+        if hidden:
+            text = f"{len(hidden):,} images in hidden folders are left out"
+            left.append(Finding("note", stage, text, tuple(map(printable, hidden))))
         self._parts[key] = (stage, len(files), labels, left)
         self.labels.add(labels)
 

@@ -9,6 +9,8 @@ from mmengine.config import Config, ConfigDict
 from ..weights import read_checkpoint
 from .errors import DownstreamError
 
+MENDED = "annotations"  # folder of what is written for the hosts, in the work dir
+
 
 def class_names(cfg: Config) -> list[str]:
     """Returns the classes that a config asks for; none where the data decide."""

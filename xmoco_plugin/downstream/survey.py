@@ -70,18 +70,18 @@ def _boxes(root: Path, lists: list[Path]) -> Iterator[Finding]:
                 )
             if not classes:
                 classes, first = annotations.classes, file
-            folder = _images_of(root, file, coco.file_name(annotations.images[0]))
+            folder = _images_of(root, annotations)
             coco.check_images(annotations, folder)
             yield from survey_coco(annotations, folder, classes, part)
         except DownstreamError as error:
             yield Finding("MEND", part, str(error))
 
 
-def _images_of(root: Path, file: Path, name: str) -> Path:
+def _images_of(root: Path, annotations: coco.CocoAnnotations) -> Path:
     """The folder that holds the first image of a list; the usual one where none does."""
-    stem = file.stem.removeprefix("instances_")
-    usual = [root / stem, root / "images" / stem, root / "images", root]
-    return next((folder for folder in usual if (folder / name).exists()), usual[0])
+    stem = annotations.path.stem.removeprefix("instances_")
+    others = [root / "images" / stem, root / "images", root]
+    return coco.folder_of_images(annotations, root / stem, others)
 
 
 def _masks(root: Path) -> list[Finding]:

@@ -123,9 +123,11 @@ def run_linear(sets: LabelledSets, settings: Settings) -> list[Score]:
 def run_svm(sets: LabelledSets, settings: Settings) -> list[Score]:
     """One SVM a class: mAP, and for single labels the accuracy of the largest score."""
     svm = _svm()
-    result = svm.svm_scores(*_arrays(sets), settings.costs or svm.COSTS, **_svm_settings(settings))
+    arrays = _arrays(sets)
+    result = svm.svm_scores(*arrays, settings.costs or svm.COSTS, **_svm_settings(settings))
     setting = f"C {result.costs.min():.3g} to {result.costs.max():.3g}"
-    scores = [Score("svm", setting, f"mAP ({settings.rule})", result.mean_precision)]
+    metric = f"mAP ({settings.rule}{_shown(arrays[3])})"
+    scores = [Score("svm", setting, metric, result.mean_precision)]
     if sets.test.labels.ndim == 1:
         right = result.scores.argmax(axis=1) == sets.test.labels.numpy()
         scores.append(Score("svm", setting, "top1", 100 * float(right.mean())))
@@ -145,7 +147,7 @@ def run_low_shot(sets: LabelledSets, settings: Settings) -> list[Score]:
         costs=settings.costs or svm.COSTS,
         **_svm_settings(settings),
     )
-    metric = f"mAP ({settings.rule})"
+    metric = f"mAP ({settings.rule}{_shown(arrays[3])})"
     return [
         Score(
             *("low-shot", f"k = {k}, {len(means)} samples", metric, float(means.mean())),
@@ -222,6 +224,12 @@ def _svm():
     from . import svm
 
     return svm
+
+
+def _shown(targets: np.ndarray) -> str:
+    """Over how many classes is judged, where the test images do not show all."""
+    shown = int((targets == 1).any(axis=0).sum())
+    return "" if shown == targets.shape[1] else f", {shown} of {targets.shape[1]} classes"
 
 
 def _svm_settings(settings: Settings) -> dict:

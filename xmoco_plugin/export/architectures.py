@@ -189,7 +189,7 @@ FAMILIES = (
         "CSPDarkNet",
         "depth",
         ((53, None, "cspdarknet53"),),
-        ("stages.0.0.conv.weight", None, "stages.0.conv_down.conv.weight"),
+        ("stages.0.downsample_conv.conv.weight", None, "stages.0.conv_down.conv.weight"),
     ),
     Family(
         "RepVGG",

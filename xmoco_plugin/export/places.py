@@ -30,6 +30,9 @@ RESNET_MARK, SEQUENTIAL_MARK = "layer1.0.conv1.weight", "4.0.conv1.weight"
 DETECTRON2_MARK = "res2.0.conv1.weight"
 
 
+DEEPEST = 6  # dicts in dicts that are looked through for weights
+
+
 class Weights(NamedTuple):
     """The tensors of a file.
 
@@ -47,7 +50,8 @@ def weights_in(checkpoint: Mapping[str, Any]) -> Weights:
 
     Args:
         checkpoint: With a 'state_dict' entry; or tensors by key; or dicts of them, as DINO's
-            'teacher' and 'student' and torchvision's 'model', whose names then begin the keys.
+            'teacher' and 'student' and torchvision's 'model', whose names then begin the keys;
+            where these hold none, dicts deeper in them, as VISSL's.
 
     Raises:
         CheckpointError: 'state_dict' is no dict.
@@ -56,16 +60,24 @@ def weights_in(checkpoint: Mapping[str, Any]) -> Weights:
     if not isinstance(state, Mapping):
         raise CheckpointError(f"'state_dict' is a {type(state).__name__} and no dict of weights.")
     found: dict[str, torch.Tensor] = {}
-    for key, value in state.items():
-        if isinstance(value, torch.Tensor):
-            found[str(key)] = value
-        elif isinstance(value, Mapping):
-            below = ((f"{key}.{k}", v) for k, v in value.items() if isinstance(v, torch.Tensor))
-            found.update(below)
+    for depth in range(1, DEEPEST + 1):
+        if not found:
+            found = _tensors(state, depth)
     plain = {key: without_wrappers(key) for key in found}
     if len(set(plain.values())) < len(plain):  # two of them would be one
         plain = {key: key for key in found}
     return Weights({plain[k]: v for k, v in found.items()}, {p: k for k, p in plain.items()})
+
+
+def _tensors(state: Mapping[str, Any], depth: int) -> dict[str, torch.Tensor]:
+    """Tensors of a dict, and of dicts in it to a depth: what these are called begins their keys."""
+    found: dict[str, torch.Tensor] = {}
+    for key, value in state.items():
+        if isinstance(value, torch.Tensor):
+            found[str(key)] = value
+        elif isinstance(value, Mapping) and depth and key != "optimizer":
+            found |= {f"{key}.{k}": v for k, v in _tensors(value, depth - 1).items()}
+    return found
 
 
 def stands_at(checkpoint: Mapping[str, Any], prefix: str) -> bool:
@@ -121,10 +133,18 @@ def places(state: Mapping[str, Any], layout: str, encoder: str) -> Iterator[tupl
             "--prefix."
         )
     yield from (("found", prefix) for prefix in chosen)
+    # What looks like the first block of one may be the name of a list that holds another.
+    inner = [prefix for prefix in marked(state, inner=True) if prefix not in seen]
+    yield from (("found", p) for p in inner if bool(FOLLOWS.search(p)) == (encoder == "key"))
 
 
-def marked(state: Mapping[str, Any]) -> list[str]:
-    """Prefixes under which the first block of a known backbone stands, the shortest first."""
+def marked(state: Mapping[str, Any], inner: bool = False) -> list[str]:
+    """Prefixes under which the first block of a known backbone stands, the shortest first.
+
+    Args:
+        state: As from :func:`weights_in`.
+        inner: Those that stand within others, instead of these.
+    """
     known = (*marks(), *VIT_MARKS.values(), SEQUENTIAL_MARK, DETECTRON2_MARK)
     found = {
         key[: -len(mark)]
@@ -133,8 +153,10 @@ def marked(state: Mapping[str, Any]) -> list[str]:
         if key == mark or key.endswith(f".{mark}")
     }
     # '4.0.conv1.weight' stands in 'layer4.0...' no more than 'layers.0...' in 'encoder.layers.0...'
-    outer = [p for p in found if not any(o != p and p.startswith(o) for o in found)]
-    return sorted(outer, key=lambda prefix: (prefix.count("."), prefix))
+    within = {p for p in found if any(o != p and p.startswith(o) for o in found)}
+    return sorted(
+        within if inner else found - within, key=lambda prefix: (prefix.count("."), prefix)
+    )
 
 
 def first_parts(state: Mapping[str, Any]) -> str:

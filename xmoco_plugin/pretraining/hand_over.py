@@ -114,6 +114,17 @@ import timm
 model = timm.create_model({timm!r}, num_classes=0, checkpoint_path={safetensors!r})
 ```
 """
+TIMM_VGG = """
+## timm
+
+```python
+import timm, torch
+
+model = timm.create_model({timm!r}, num_classes=0)
+model.pre_logits = torch.nn.Identity()  # two layers of the classifier, which no pretraining has
+timm.models.load_checkpoint(model, {safetensors!r})
+```
+"""
 EXPORTS = """
 ## Other libraries
 
@@ -194,7 +205,7 @@ def _of_another_family(weights: Path, texts: Mapping[str, Any]) -> str:
     text = EXPORTS.format(lines="\n".join(lines))
     name = name_in(find_backbone(checkpoint).state, "timm")
     if name and Path(texts["safetensors"]).is_file():
-        text += TIMM.format(**texts, timm=name)
+        text += (TIMM_VGG if name.startswith("vgg") else TIMM).format(**texts, timm=name)
     return text
 
 
