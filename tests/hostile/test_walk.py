@@ -18,13 +18,16 @@ from . import ways
 from .done import done_run
 from .scene import Scene
 
+NEEDS = {"mmdet": [needs_mmdet], "mmseg": [needs_mmseg], "": []}
+# Whose files come to the host's readers, through ours. The others open none with them.
+READ_BY_THE_HOST = ("train", "test", "eval_knn", "cifar10_to_npz", "transfer", "few_labels")
 WRITTEN = (".npz", ".safetensors")  # by embed and export
 CASES = [
     pytest.param(
         way,
         kind,
         id=f"{way.tool} {way.option}: {name}",
-        marks={"mmdet": [needs_mmdet], "mmseg": [needs_mmseg], "": []}[way.needs],
+        marks=NEEDS[way.needs] + [pytest.mark.host_free] * (way.tool not in READ_BY_THE_HOST),
     )
     for way in ways.WAYS
     for name, kind in way.kinds.items()
