@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from . import format_once
+
 MANAGERS = (
     ("mmengine.registry", "DefaultScope"),
     ("mmengine.logging", "MMLogger"),
@@ -36,8 +38,14 @@ def instances_restored() -> Iterator[None]:
         manager._instance_dict = before[name] if name in before else type(kept)()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def configs_formatted_once() -> None:
+    if "mmengine.config" in sys.modules:
+        format_once.install()
+
+
 @pytest.fixture(autouse=True, scope="module")
-def instances_as_found_by_the_module() -> Iterator[None]:
+def instances_as_found_by_the_module(configs_formatted_once: None) -> Iterator[None]:
     with instances_restored():
         yield
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from xmoco_plugin.visualization.report import svg
 
+from ..format_once import leave_unformatted
 from ..tool_modules import import_tool, run_tool
 from ..transfer.hosts import needs_mmdet, needs_mmseg
 from . import ways
@@ -53,6 +54,7 @@ def draw_nothing(figure, file, **options) -> None:
 
 def pretend(tool, monkeypatch) -> None:
     """Leaves out what takes long and is walked by itself: training, the report of a run."""
+    leave_unformatted(monkeypatch)
     if tool.__name__.endswith("report"):
         monkeypatch.setattr(Figure, "savefig", draw_nothing)
         monkeypatch.setattr(svg, "_lay_out", lambda figure: None)

@@ -21,6 +21,7 @@ from .drawn import draw, edit
 from .hosts import needs_mmdet, needs_mmseg
 from .small import (
     DETECTOR,
+    FEW_PROPOSALS,
     NARROW_FCN,
     NO_WORKERS,
     ROOT,
@@ -86,7 +87,7 @@ def test_pretrain_fine_tune_and_see_ap_with_the_checkpoint_proved(data, pretrain
     work = data.parent / "det"
     arguments = [
         pretrained, "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", work,
-        "--seeds", "0..1", "--max-iters", "140", "--cfg-options", *SMALL_DETECTOR,
+        "--seeds", "0..1", "--max-iters", "60", "--cfg-options", *SMALL_DETECTOR, *FEW_PROPOSALS,
     ]  # fmt: skip
     done = transfer(*arguments)
     assert done.returncode == 0, done.stderr[-8000:]
