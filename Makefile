@@ -13,8 +13,9 @@ EXTRA ?=
 PYTEST_ARGS ?=
 # The tests of fine-tuning need mmcv's compiled ops; TRANSFER=0 leaves both out.
 TRANSFER ?= 1
-# Two workers; one thread each, or they fight over the cores.
-PYTEST := -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+# Two workers; one thread each, or they fight over the cores. tests/conftest.py puts the longest files
+# first; pytest-xdist would put those of most tests there.
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 # Python compiles on first import what is imported, a small part of what is installed; so it must be
 # let write that down, or every process pays anew, 15 seconds where mmdet is installed.
 export PYTHONDONTWRITEBYTECODE :=

@@ -135,3 +135,10 @@ def test_main_config_is_short_and_inherits_mmpretrains():
     text = (CONFIGS / "xmoco_r50_8xb32.py").read_text()
     assert len(text.splitlines()) <= 40
     assert "mmpretrain::mocov2/" in text
+
+
+def test_a_config_of_the_host_is_looked_up_once_a_process(monkeypatch):
+    text = '_base_ = "mmpretrain::mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py"'
+    first = Config.fromstring(text, ".py")
+    monkeypatch.delattr("mmengine.config.config._get_external_cfg_path")
+    assert Config.fromstring(text, ".py").to_dict() == first.to_dict()
