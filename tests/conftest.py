@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What holds for every test: the host's global instances are left as they were found.
+"""What holds for every test: its place, and the host's global instances as they were found.
 
 A runner leaves its default scope, logger, message hub and visualizer in the process. A scope left
 at mmseg hides our classes from the next test of the worker. A run that starts in the same second
@@ -9,15 +9,40 @@ as the one before bears the same name, gets its logger and writes to a stream th
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from . import format_once
+
+# Files and folders that take from half a minute to minutes, by that. At the end of the others, one
+# would run alone beside an idle core.
+LONGEST = (
+    "hostile/test_walk.py",
+    "transfer/test_transfer_tool.py",
+    "pretrain_tool",
+    "transfer/test_few_labels.py",
+    "test_dist_train.py",
+    "hooks",
+    "train_tool",
+)
 MANAGERS = (
     ("mmengine.registry", "DefaultScope"),
     ("mmengine.logging", "MMLogger"),
     ("mmengine.logging", "MessageHub"),
     ("mmengine.visualization", "Visualizer"),
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first; Makefile keeps pytest-xdist from an order of its own."""
+    places = [Path(__file__).parent / name for name in LONGEST]
+
+    def place(item: pytest.Item) -> int:
+        found = (i for i, path in enumerate(places) if path in (item.path, *item.path.parents))
+        return next(found, len(places))
+
+    items.sort(key=place)
 
 
 def managers() -> dict[str, type]:
@@ -36,8 +61,14 @@ def instances_restored() -> Iterator[None]:
         manager._instance_dict = before[name] if name in before else type(kept)()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def configs_formatted_once() -> None:
+    if "mmengine.config" in sys.modules:
+        format_once.install()
+
+
 @pytest.fixture(autouse=True, scope="module")
-def instances_as_found_by_the_module() -> Iterator[None]:
+def instances_as_found_by_the_module(configs_formatted_once: None) -> Iterator[None]:
     with instances_restored():
         yield
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 ROOT = Path(__file__).resolve().parents[1]
-PRELOADED = ["xmoco_plugin", "tests.models", "tests.tiny_runner"]
+PRELOADED = ["tests.preloaded"]
 
 
 def start_server() -> None:

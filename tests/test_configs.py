@@ -16,6 +16,7 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 
 import xmoco_plugin  # noqa: F401
+from tests.read_config import read_config
 from tests.shrunken import shrunken
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -41,7 +42,7 @@ def host_scope():
 @pytest.fixture
 def no_graphs(path):
     """Compiling takes minutes on a CPU, for graphs that there are none of: tests/algorithms."""
-    options = Config.fromfile(path).model.get("compile_encoders")
+    options = read_config(path).model.get("compile_encoders")
     graphs = isinstance(options, dict) and options.get("mode") == "reduce-overhead"
     with torch.compiler.set_stance("force_eager" if graphs else "default"):
         yield
@@ -85,7 +86,7 @@ def test_header_says_where_it_comes_from_how_to_run_it_and_what_to_expect(path):
 
 @pytest.mark.usefixtures("no_graphs")
 def test_real_model_builds_with_the_shapes_that_its_parts_need(path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     model = MODELS.build(cfg.model).eval()
     size = cfg.model.backbone.get("img_size", 64)
     with torch.no_grad():
@@ -97,7 +98,7 @@ def test_real_model_builds_with_the_shapes_that_its_parts_need(path):
 
 @pytest.mark.usefixtures("no_graphs")
 def test_one_step_from_image_to_updated_weights_and_queue_on_a_shrunken_copy(path, tmp_path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     torch.manual_seed(0)
     np.random.seed(0)
     MessageHub.get_current_instance().update_info("max_iters", 10)  # as a Runner does
@@ -122,7 +123,7 @@ def test_one_step_from_image_to_updated_weights_and_queue_on_a_shrunken_copy(pat
 
 
 def test_views_of_one_image_differ(path, tmp_path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     np.random.seed(0)
     batch = first_batch(cfg, tmp_path, 1)
     first, second = build_shrunken(cfg).data_preprocessor(batch, training=True)["inputs"]
@@ -134,3 +135,10 @@ def test_main_config_is_short_and_inherits_mmpretrains():
     text = (CONFIGS / "xmoco_r50_8xb32.py").read_text()
     assert len(text.splitlines()) <= 40
     assert "mmpretrain::mocov2/" in text
+
+
+def test_a_config_of_the_host_is_looked_up_once_a_process(monkeypatch):
+    text = '_base_ = "mmpretrain::mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py"'
+    first = Config.fromstring(text, ".py")
+    monkeypatch.delattr("mmengine.config.config._get_external_cfg_path")
+    assert Config.fromstring(text, ".py").to_dict() == first.to_dict()

@@ -97,7 +97,8 @@ def config(work_dir, hooks: list | None = None, validate: bool = False, **overri
             ),
             val_evaluator=dict(type="Accuracy", topk=(1,)),
         )
-    return Config(settings | overrides)
+    # The host would format its text for the log, the file and each checkpoint: most of the time.
+    return Config(settings | overrides, format_python_code=False)
 
 
 _number = iter(range(10**9))

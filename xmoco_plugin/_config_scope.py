@@ -2,7 +2,7 @@
 """Makes `xmoco_plugin::` in `_base_` name a config of this package, and `mmseg::` one of mmseg."""
 
 import importlib.util
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,8 @@ def unmark_collate(loader: dict[str, Any]) -> None:
 def register_config_scope() -> None:
     """Lets mmengine resolve `xmoco_plugin::` and `mmseg::`; every other name goes the host's way.
 
+    Once a process: for each name the host reads all lists of a package's models, half a second.
+
     mmengine keeps the packages it resolves in a closed table, refuses a name without a folder
     before it looks there, and would then build everything in a registry named like the package.
     Handed back is the host's that the config trains in.
@@ -85,6 +87,9 @@ def register_config_scope() -> None:
     if getattr(host_lookup, "resolves", None) == SCOPE:
         return
 
+    # Of an installed package's config; beside which file it is named makes no difference.
+    in_package = cache(lambda cfg_path: host_lookup(cfg_path, ""))
+
     @wraps(host_lookup)
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
         scope, separator, name = cfg_path.partition("::")
@@ -92,7 +97,7 @@ def register_config_scope() -> None:
             return config_path(name), HOSTS.get(name.partition("/")[0], "mmpretrain")
         if separator and scope == "mmseg" and (path := mmseg_config_path(name)):
             return path, scope
-        return host_lookup(cfg_path, filename)
+        return in_package(cfg_path) if separator else host_lookup(cfg_path, filename)
 
     get_cfg_path.resolves = SCOPE  # type: ignore[attr-defined]
     Config._get_cfg_path = staticmethod(get_cfg_path)

@@ -1,10 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Runs a benchmark of benchmarks/."""
 
-import os
-import subprocess
 import sys
 
+from ..forked import Forked
 from ..tool_modules import ROOT
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -12,9 +11,5 @@ BENCHMARKS = ROOT / "benchmarks"
 
 def run(name: str, *arguments) -> None:
     """In a process of its own: it forks, which torch refuses after some backward passes."""
-    subprocess.run(
-        [sys.executable, str(BENCHMARKS / f"{name}.py"), *map(str, arguments)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=True,
-        timeout=600,
-    )
+    with Forked([sys.executable, BENCHMARKS / f"{name}.py", *arguments]) as process:
+        assert process.wait(600) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
 
@@ -25,6 +26,13 @@ def model_text(loss: str = "dict(type='CrossEntropyLoss', loss_weight=1.0)") -> 
         "neck=dict(type='MoCoV2Neck', in_channels=32, hid_channels=8, out_channels=8), "
         f"head=dict(type='ContrastiveHead', temperature=0.2, loss={loss}))\n"
     )
+
+
+@functools.cache
+def whole_config(file: Path) -> str:
+    """A config with what it inherits, for which the host reads a hundred lists of its models."""
+    cfg = Config.fromfile(file)
+    return Config(cfg.to_dict(), format_python_code=False).pretty_text
 
 
 @functools.cache

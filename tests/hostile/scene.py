@@ -71,6 +71,12 @@ class Scene:
         return self.here / "run"
 
     @property
+    def run_without_weights(self) -> Path:
+        for file in self.run.glob("*.pth"):
+            file.unlink()
+        return self.run
+
+    @property
     def exported(self) -> Path:
         return self.here / "export" / "backbone.pth"
 
@@ -116,7 +122,10 @@ class Scene:
         """A config of ours, and the data that it is given."""
         if not self.shapes.exists():
             drawn.draw(self.shapes, train=3, val=2)
-        return small.ROOT / (small.DETECTOR if task == "det" else small.SEGMENTOR)
+        config = Path(small.DETECTOR if task == "det" else small.SEGMENTOR)
+        file = self.here / config.name
+        file.write_text(good.whole_config(small.ROOT / config))
+        return file
 
 
 def tiny_config(scene: Scene, init: str = "None") -> Path:

@@ -12,19 +12,23 @@ from matplotlib.figure import Figure
 
 from xmoco_plugin.visualization.report import svg
 
+from ..format_once import leave_unformatted
 from ..tool_modules import import_tool, run_tool
 from ..transfer.hosts import needs_mmdet, needs_mmseg
 from . import ways
 from .done import done_run
 from .scene import Scene
 
+NEEDS = {"mmdet": [needs_mmdet], "mmseg": [needs_mmseg], "": []}
+# Whose files come to the host's readers, through ours. The others open none with them.
+READ_BY_THE_HOST = ("train", "test", "eval_knn", "cifar10_to_npz", "transfer", "few_labels")
 WRITTEN = (".npz", ".safetensors")  # by embed and export
 CASES = [
     pytest.param(
         way,
         kind,
         id=f"{way.tool} {way.option}: {name}",
-        marks={"mmdet": [needs_mmdet], "mmseg": [needs_mmseg], "": []}[way.needs],
+        marks=NEEDS[way.needs] + [pytest.mark.host_free] * (way.tool not in READ_BY_THE_HOST),
     )
     for way in ways.WAYS
     for name, kind in way.kinds.items()
@@ -50,6 +54,7 @@ def draw_nothing(figure, file, **options) -> None:
 
 def pretend(tool, monkeypatch) -> None:
     """Leaves out what takes long and is walked by itself: training, the report of a run."""
+    leave_unformatted(monkeypatch)
     if tool.__name__.endswith("report"):
         monkeypatch.setattr(Figure, "savefig", draw_nothing)
         monkeypatch.setattr(svg, "_lay_out", lambda figure: None)

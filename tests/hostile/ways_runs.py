@@ -22,16 +22,17 @@ RUNS = [
         refuses=False,
     ),
     *(
-        Way(tool, name, silent(kinds.JSON), lambda s, f: [s.run], f"run/{name}", refuses=False)
+        Way(tool, name, silent(kinds.JSON), words, f"run/{name}", refuses=False)
         for tool in ("report", "runs")
-        for name in (
-            "health.jsonl",
-            "summary.json",
-            "last_checkpoint",
-            "opening.txt",
-            "metrics.jsonl",
-            "weights.jsonl",
+        for words, names in (
+            (lambda s, f: [s.run], ("last_checkpoint", "weights.jsonl")),
+            # The network, which takes most of a report's time, has nothing to do with these.
+            (
+                lambda s, f: [s.run_without_weights],
+                ("health.jsonl", "summary.json", "opening.txt", "metrics.jsonl"),
+            ),
         )
+        for name in names
     ),
     *(
         Way(

@@ -12,6 +12,7 @@ from mmpretrain.registry import MODELS
 
 from tests import tiny_runner
 from tests.plug_in.rows import CONFIGS, build, host_of
+from tests.read_config import read_config
 from tests.shrunken import shrunken
 
 FILES = sorted(CONFIGS.glob("*.py"))
@@ -21,7 +22,7 @@ TERMS = ("loss_consistency", "loss_uniformity")
 
 def small(path) -> Config:
     """The config with a narrow model that takes the 8-pixel images of TinyImages."""
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     cfg.model = shrunken(cfg.model)
     if "img_size" in cfg.model.backbone:
         cfg.model.backbone.update(img_size=8, patch_size=4)
@@ -57,7 +58,7 @@ def runner_of(cfg, work_dir, **overrides):
 @EACH
 def test_only_the_head_differs_from_the_hosts_config(path):
     assert len(path.read_text().splitlines()) <= 25
-    ours = Config.fromfile(path)
+    ours = read_config(path)
     name = next(line for line in path.read_text().splitlines() if line.startswith("_base_"))
     theirs = Config.fromstring(name, ".py")
     host = ours.to_dict()
@@ -68,7 +69,7 @@ def test_only_the_head_differs_from_the_hosts_config(path):
 
 @EACH
 def test_the_real_model_builds(path):
-    model = MODELS.build(Config.fromfile(path).model)
+    model = MODELS.build(read_config(path).model)
     assert model.head.consistency.loss_weight == 1.0
     assert model.head.uniformity.loss_weight == 0.1
 
@@ -124,7 +125,7 @@ def test_a_run_of_the_host_is_resumed_with_the_terms(name, tmp_path):
 
 @EACH
 def test_the_line_of_the_docs_adds_a_health_hook_and_keeps_the_hosts_hooks(path, tmp_path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     cfg.merge_from_dict({"default_hooks.health.type": "HealthHook"})  # as --cfg-options does
     own = [hook.type for hook in cfg.get("custom_hooks", [])]
     runner = runner_of(small(path), tmp_path, default_hooks=cfg.default_hooks)

@@ -1,12 +1,11 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Runs pretrain.py: in a process of its own, or in this one."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
-from ..tool_modules import TOOLS, run_tool
+from ..forked import command, pretrain
+from ..tool_modules import run_tool
 
 EPOCHS = 2
 OFFLINE = Path(__file__).resolve().parents[1] / "no_network"  # no command reaches out
@@ -14,14 +13,8 @@ FAST = ("--image-size", 32, "--batch-size", 4, "--epochs", EPOCHS, "--workers", 
 
 
 def run(*arguments, tool: str = "pretrain") -> subprocess.CompletedProcess:
-    """The tool in a process of its own, whose output the test reads."""
-    return subprocess.run(
-        [sys.executable, str(TOOLS / f"{tool}.py"), *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": f"{OFFLINE}:{TOOLS.parent}", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    """The tool, whose output the test reads; what trains is a process of its own."""
+    return pretrain(*arguments) if tool == "pretrain" else command(tool, *arguments)
 
 
 def refused(tool, monkeypatch, capsys, *arguments) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ..forked import command
 from ..pretraining.folder import draw
-from ..tool_modules import import_tool
-from .command import FAST, run
+from ..tool_modules import ROOT, import_tool
+from .command import FAST, OFFLINE
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +31,12 @@ def data(tmp_path_factory) -> Path:
 def finished(data, tmp_path_factory):
     """A run that is done: its folder and what it printed."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    notes = pytest.MonkeyPatch()
-    notes.setenv("XMOCO_TEST_CONNECTS", str(out.parent / "connects.txt"))
-    done = run("--data", data / "images", "--out", out, "--labels", data / "labels", *FAST)
-    notes.undo()
+    words = ("--data", data / "images", "--out", out, "--labels", data / "labels", *FAST)
+    with pytest.MonkeyPatch.context() as patch:  # its training's too, which is a fresh Python
+        patch.setenv("XMOCO_TEST_CONNECTS", str(out.parent / "connects.txt"))
+        patch.setenv("PYTHONPATH", f"{OFFLINE}:{ROOT}")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        done = command("pretrain", *words)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return out, done.stdout + done.stderr
 

@@ -14,6 +14,7 @@ import torch
 
 from xmoco_plugin.pretraining import run_lock
 
+from ..forked import train_in_a_fork
 from ..pretraining.folder import draw
 from ..tool_modules import TOOLS, heed_ctrl_c, run_tool, wait_for_file
 from .command import EPOCHS, FAST, fake_training, refused
@@ -37,6 +38,7 @@ def test_a_run_from_old_weights_starts_with_them_and_needs_their_file_no_more(
     out, _ = finished
     new, file = tmp_path / "new", tmp_path / "first.pth"
     shutil.copy(out / "backbone.pth", file)
+    train_in_a_fork(tool, monkeypatch)
     arguments = ("--data", data / "images", "--out", new, "--init", file, *FAST)
     arguments += ("--lr", "1e-9", "--model", "resnet18")
     assert run_tool(tool, monkeypatch, *arguments) == 0
@@ -208,6 +210,7 @@ def test_a_killed_run_goes_on_with_the_same_command(data, tmp_path, tool, monkey
     newest = max(out.glob("epoch_*.pth"), key=lambda file: int(file.stem.split("_")[1]))
     os.truncate(newest, newest.stat().st_size // 2)
     (out / "last_checkpoint").write_text("")
+    train_in_a_fork(tool, monkeypatch)
     assert run_tool(tool, monkeypatch, *command) == 0
     printed = capfd.readouterr()
     assert "going on with" in printed.out

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from xmoco_plugin.pretraining import PretrainError, run_settings
 from xmoco_plugin.untrusted import read_whole_config
 
+from ..forked import train_in_a_fork
 from ..tool_modules import run_tool
 from .command import EPOCHS, FAST
 
@@ -47,6 +48,7 @@ def test_a_copied_run_goes_on_in_the_copy_and_leaves_the_first_untouched(
     copy = tmp_path / "R2"
     shutil.copytree(stopped, copy)
     before = contents(stopped)
+    train_in_a_fork(tool, monkeypatch)
     command = ("--data", data / "images", "--labels", data / "labels", *FAST, "--out", copy)
     assert run_tool(tool, monkeypatch, *command) == 0
     printed = capfd.readouterr().out

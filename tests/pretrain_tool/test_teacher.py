@@ -115,6 +115,7 @@ def test_a_teacher_sees_16_bit_grey_as_the_training_reads_it(tmp_path):
     assert int(teacher_figures.listed(tmp_path, 8, cfg)[0]["inputs"].min()) == 255
 
 
+@pytest.mark.host_free
 def test_a_teacher_that_knows_nothing_is_said_before_anything_is_trained(begin, tmp_path, capsys):
     own_file(tmp_path / "blind.pth", **{"backbone.conv1.weight": torch.zeros(8, 3, 7, 7)})
     assert begin(tmp_path / "run", "--teacher", tmp_path / "blind.pth") == 2
@@ -122,6 +123,7 @@ def test_a_teacher_that_knows_nothing_is_said_before_anything_is_trained(begin, 
     assert not (tmp_path / "run" / "config.py").exists()
 
 
+@pytest.mark.host_free
 def test_a_teacher_no_better_than_raw_pixels_is_trained_with_only_where_that_is_agreed_to(
     begin, teacher, tmp_path, capsys, monkeypatch
 ):
@@ -136,6 +138,7 @@ def test_a_teacher_no_better_than_raw_pixels_is_trained_with_only_where_that_is_
     assert begin(tmp_path / "run", "--teacher", teacher, "--yes") == 0
 
 
+@pytest.mark.host_free
 def test_stored_features_of_another_teacher_are_refused_and_named(begin, teacher, tmp_path, capsys):
     out = tmp_path / "run"
     assert begin(out, "--teacher", teacher) == 0
@@ -146,6 +149,7 @@ def test_stored_features_of_another_teacher_are_refused_and_named(begin, teacher
     assert "holds the features of another teacher: net.pth, not other.pth" in said
 
 
+@pytest.mark.host_free
 def test_options_that_do_not_go_together_are_named_at_once(
     tool, monkeypatch, capsys, data, teacher, tmp_path
 ):
@@ -166,6 +170,7 @@ def test_options_that_do_not_go_together_are_named_at_once(
         assert text in refused(tool, monkeypatch, capsys, *base, *words)
 
 
+@pytest.mark.host_free
 def test_a_name_is_fetched_only_after_its_licence_was_agreed_to(
     begin, tmp_path, monkeypatch, capsys
 ):

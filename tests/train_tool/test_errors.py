@@ -2,29 +2,22 @@
 """Errors of tools/train.py and test.py that a user can mend."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from ..tool_modules import ROOT
 from .command import run_train
 
 
-def test_a_missing_data_root_ends_with_one_message_and_the_way_out(config, tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "train.py"), str(config), "--data-root", "no/such"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    message = done.stderr[done.stderr.index("error: ") :]
+def test_a_missing_data_root_ends_with_one_message_and_the_way_out(
+    tools, monkeypatch, capsys, config, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    status, said = run_train(tools, monkeypatch, capsys, config, "--data-root", "no/such")
+    assert status == 2
+    assert "Traceback" not in said
+    message = said[said.index("error: ") :]
     assert "data_root='no/such'" in message
     assert str(tmp_path) in message
     assert "--data-root FOLDER" in message

@@ -17,6 +17,12 @@ SMALL_DETECTOR = [
     "train_dataloader.dataset.pipeline.2.scale=(96,96)",
     *[f"{stage}_dataloader.dataset.pipeline.1.scale=(96,96)" for stage in ("val", "test")],
 ]
+# Enough for two shapes an image, and a third of the work.
+FEW_PROPOSALS = [
+    *[f"model.train_cfg.rpn_proposal.{part}" for part in ("nms_pre=100", "max_per_img=50")],
+    *[f"model.test_cfg.rpn.{part}" for part in ("nms_pre=100", "max_per_img=50")],
+    "model.train_cfg.rcnn.sampler.num=64",
+]
 NARROW_FCN = [
     *NARROW,
     f"model.decode_head.in_channels={8 * WIDTH}",

@@ -15,6 +15,7 @@ import xmoco_plugin
 from xmoco_plugin.downstream import from_scratch
 from xmoco_plugin.export import check_arrival
 
+from ..read_config import read_config
 from .drawn import CLASSES, draw
 from .hosts import needs_mmdet, needs_mmseg
 
@@ -79,10 +80,10 @@ def test_both_baselines_stand_beside_it_and_are_short(path):
 
 @pytest.mark.parametrize("path", params(MAIN))
 def test_baselines_differ_by_the_start_alone(path):
-    ours = Config.fromfile(path)
+    ours = read_config(path)
     from_scratch(ours)
     for kind in ("scratch", "imagenet"):
-        other = Config.fromfile(path.with_name(f"{path.stem}_{kind}.py"))
+        other = read_config(path.with_name(f"{path.stem}_{kind}.py"))
         if kind == "imagenet":
             assert other.model.backbone.init_cfg.get("prefix") is None
             assert "BackboneArrivalHook" in [hook["type"] for hook in other.custom_hooks]
@@ -93,7 +94,7 @@ def test_baselines_differ_by_the_start_alone(path):
 @pytest.mark.parametrize("path", params(FILES))
 def test_model_builds_and_freezes_nothing(path):
     with torch.device("meta"):
-        model = model_of(Config.fromfile(path))
+        model = model_of(read_config(path))
     model.train()
     assert all(p.requires_grad for p in model.backbone.parameters())
     norms = [m for m in model.backbone.modules() if hasattr(m, "running_mean")]
@@ -103,7 +104,7 @@ def test_model_builds_and_freezes_nothing(path):
 
 @pytest.mark.parametrize("path", params(MAIN))
 def test_the_only_weights_it_starts_from_are_those_of_the_option(path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     assert cfg.get("load_from") is None
     assert cfg.model.get("pretrained") is None
     assert cfg.model.backbone.init_cfg.to_dict() == dict(
@@ -123,7 +124,7 @@ STEPS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_one_step_on_drawn_images_from_a_pretraining_checkpoint(name, tmp_path):
-    cfg = Config.fromfile(CONFIGS / f"detection/{name}.py")
+    cfg = read_config(CONFIGS / f"detection/{name}.py")
     torch.manual_seed(0)
     backbone = PRETRAIN_MODELS.build(dict(type="ResNet", depth=STEPS[name]))
     backbone.init_weights()
@@ -181,7 +182,7 @@ def train_pipeline(cfg: Config) -> list:
 
 @needs_mmdet
 def test_voc_is_judged_by_ap_ap50_and_ap75_after_precise_bn():
-    cfg = Config.fromfile(CONFIGS / "detection/faster-rcnn_r50-c4_24k_voc0712.py")
+    cfg = read_config(CONFIGS / "detection/faster-rcnn_r50-c4_24k_voc0712.py")
     assert all(abs(a - 0.5 - 0.05 * i) < 1e-9 for i, a in enumerate(cfg.val_evaluator.iou_thrs))
     assert len(cfg.val_evaluator.iou_thrs) == 10
     assert cfg.train_cfg.max_iters == 24000

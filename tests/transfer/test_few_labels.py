@@ -13,6 +13,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models import ResNet
 from PIL import Image
 
+from ..format_once import leave_unformatted
 from ..tool_modules import import_tool, parse, run_tool
 from .drawn import CLASSES, draw, edit
 from .hosts import needs_mmdet, needs_mmseg
@@ -52,6 +53,7 @@ def fine_tunings(tool, monkeypatch) -> list[Path]:
         Path(arguments[2]).write_text(json.dumps(metrics))
 
     monkeypatch.setattr(tool.transfer, "_run", pretend)
+    leave_unformatted(monkeypatch)
     return trained
 
 

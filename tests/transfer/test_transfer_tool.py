@@ -14,12 +14,14 @@ from mmengine.config import Config
 
 from xmoco_plugin.cli.options.transfer import seeds
 
+from ..forked import command, transfer
 from ..free_port import free_port
 from ..tool_modules import import_tool
 from .drawn import draw, edit
 from .hosts import needs_mmdet, needs_mmseg
 from .small import (
     DETECTOR,
+    FEW_PROPOSALS,
     NARROW_FCN,
     NO_WORKERS,
     ROOT,
@@ -43,19 +45,15 @@ randomness = dict(seed=0)
 """
 
 
-def run(*command, **env) -> subprocess.CompletedProcess:
+def by_the_shell(*arguments, **env) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [str(part) for part in command],
+        ["bash", "tools/transfer.sh", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **env},
         capture_output=True,
         text=True,
         timeout=1500,
     )
-
-
-def transfer(*arguments, **env) -> subprocess.CompletedProcess:
-    return run("bash", "tools/transfer.sh", *arguments, **env)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +67,8 @@ def pretrained(data) -> Path:
     config = data.parent / "pretrain.py"
     config.write_text(PRETRAIN)
     work = data.parent / "pretrain"
-    done = run(
-        sys.executable, "tools/train.py", config, "--data-root", data / "train", "--work-dir", work,
+    done = command(
+        "train", config, "--data-root", data / "train", "--work-dir", work,
         "--cfg-options", "train_dataloader.dataset.pipeline.1.transforms.0.0.scale=64",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-8000:]
@@ -88,8 +86,8 @@ def tool():
 def test_pretrain_fine_tune_and_see_ap_with_the_checkpoint_proved(data, pretrained):
     work = data.parent / "det"
     arguments = [
-        pretrained, "det", DETECTOR, "--data-root", data, "--work-dir", work, "--seeds", "0..1",
-        "--max-iters", "140", "--cfg-options", *SMALL_DETECTOR,
+        pretrained, "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", work,
+        "--seeds", "0..1", "--max-iters", "60", "--cfg-options", *SMALL_DETECTOR, *FEW_PROPOSALS,
     ]  # fmt: skip
     done = transfer(*arguments)
     assert done.returncode == 0, done.stderr[-8000:]
@@ -116,7 +114,7 @@ def test_pretrain_fine_tune_and_see_ap_with_the_checkpoint_proved(data, pretrain
 @needs_mmdet
 @pytest.mark.slow
 def test_two_processes_fine_tune_one_detector_and_give_one_row(data, pretrained):
-    done = transfer(
+    done = by_the_shell(
         pretrained, "det", DETECTOR, "--data-root", data, "--work-dir", data.parent / "two",
         "--gpus", "2", "--max-iters", "4", "--cfg-options", *SMALL_DETECTOR,
         PORT=str(free_port()),
@@ -135,7 +133,7 @@ def test_segmentation_from_scratch_and_from_a_checkpoint_gives_miou(data, pretra
     for start in ("scratch", pretrained):
         work = data.parent / f"seg-{Path(start).stem}"
         done = transfer(
-            start, "seg", SEGMENTOR, "--data-root", data, "--work-dir", work,
+            start, "seg", ROOT / SEGMENTOR, "--data-root", data, "--work-dir", work,
             "--max-iters", "40", "--cfg-options", *NARROW_FCN, *NO_WORKERS, *SMALL_CROPS,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-8000:]
@@ -149,7 +147,7 @@ def test_bad_input_ends_with_status_2_and_a_message_before_training(data, tmp_pa
     wrong = draw(tmp_path / "data", train=2, val=1)
     torch.save({"neck.weight": torch.zeros(1)}, tmp_path / "p.pth")
     edit(wrong / "annotations/val.json", lambda c: c["categories"].append(dict(id=7, name="x")))
-    common = ["det", DETECTOR, "--data-root", wrong, "--work-dir", tmp_path / "work"]
+    common = ["det", ROOT / DETECTOR, "--data-root", wrong, "--work-dir", tmp_path / "work"]
     for start, message in (
         (tmp_path / "p.pth", "class lists differ"),
         (tmp_path / "absent.pth", "absent.pth. The word scratch in its place starts"),
