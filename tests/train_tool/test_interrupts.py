@@ -73,9 +73,7 @@ def test_ctrl_c_ends_training_with_one_line_that_says_how_to_go_on(config, image
     assert ends[0].startswith("stopped before the first checkpoint")
 
 
-def test_sigterm_writes_a_checkpoint_after_the_step_and_says_how_to_go_on(
-    config, images, tmp_path
-):
+def test_sigterm_writes_a_checkpoint_after_the_step_and_says_how_to_go_on(config, images, tmp_path):
     work, begun = tmp_path / "work", tmp_path / "begun"
     (tmp_path / "waits.py").write_text(WAITS)
     hook = dict(type="Waits", epoch=0, begun=str(begun), seconds=1)
