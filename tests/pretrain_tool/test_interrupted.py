@@ -50,6 +50,28 @@ def test_an_interrupted_start_takes_its_training_with_it(
         pass
 
 
+def test_a_training_is_told_how_often_and_when_to_write_a_checkpoint(tool, monkeypatch, tmp_path):
+    told = tmp_path / "told"
+    body = (
+        "import signal\n"
+        "def ask(*_):\n"
+        f"    open({str(told)!r}, 'w').write(' '.join(sys.argv))\n"
+        "    os._exit(0)\n"
+        "signal.signal(signal.SIGUSR1, ask)\n"
+        "os.kill(os.getppid(), signal.SIGUSR1)\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr(tool.processes, "DOOR", fake_training(tmp_path / "tools", body))
+    before = signal.getsignal(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as the door has it until then
+    try:
+        with tool.own.RunLock(tmp_path / "run") as lock:
+            assert tool.train(tmp_path / "run", EPOCHS, 1, lock, minutes=7.5) == 0
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert "--checkpoint-minutes 7.5" in told.read_text()
+
+
 def test_sigterm_ends_a_forked_worker_as_ever(capfd):
     def main():
         child = os.fork()

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Two processes, stopped after the same step by a signal to one of them."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ WRAPPER = dict(
 
 
 def stopped_and_resumed(rank: int, size: int, folder: str) -> list:
+    os.environ["LOCAL_RANK"] = str(rank)
     whole, cut = Path(folder, "whole"), Path(folder, "cut")
     runs.run(whole, **WRAPPER)
     # Only the second is asked.

@@ -17,18 +17,20 @@ from mmpretrain.registry import HOOKS
 
 @HOOKS.register_module()
 class Waits(Hook):
-    def __init__(self, epoch, begun):
-        self.epoch, self.begun = epoch, begun
+    def __init__(self, epoch, begun, seconds=60):
+        self.epoch, self.begun, self.seconds = epoch, begun, seconds
 
     def after_train_iter(self, runner, *args, **kwargs):
         if runner.epoch == self.epoch:
             open(self.begun, "w").close()
-            time.sleep(60)
+            time.sleep(self.seconds)
 """
 
 
-def interrupted(arguments: list, path: str, ready: Path) -> tuple[int, str, str]:
-    """Starts a tool, sends it Ctrl-C's signal once `ready` is there; returns how it ended."""
+def interrupted(
+    arguments: list, path: str, ready: Path, number: int = signal.SIGINT
+) -> tuple[int, str, str]:
+    """Starts a tool, sends it Ctrl-C's or a signal once `ready` is there; returns how it ended."""
     process = subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
@@ -39,7 +41,7 @@ def interrupted(arguments: list, path: str, ready: Path) -> tuple[int, str, str]
     )
     try:
         wait_for_file(ready, process, 120)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         printed, said = process.communicate(timeout=60)
     finally:
         process.kill()
@@ -69,6 +71,24 @@ def test_ctrl_c_ends_training_with_one_line_that_says_how_to_go_on(config, image
     assert ends[1] == f"stopped; the same command with --resume goes on from {newest}"
     # The newest is not the second run's, so it is not what to go on from.
     assert ends[0].startswith("stopped before the first checkpoint")
+
+
+def test_sigterm_writes_a_checkpoint_after_the_step_and_says_how_to_go_on(config, images, tmp_path):
+    work, begun = tmp_path / "work", tmp_path / "begun"
+    (tmp_path / "waits.py").write_text(WAITS)
+    hook = dict(type="Waits", epoch=0, begun=str(begun), seconds=1)
+    config.write_text(
+        CONFIG.replace("'xmoco_plugin'", "'xmoco_plugin', 'waits'") + f"custom_hooks = [{hook}]"
+    )
+    train = [ROOT / "tools" / "train.py", config, "--data-root", images, "--work-dir", work]
+    train += ["--checkpoint-minutes", 60]
+    path = os.pathsep.join([str(ROOT), str(tmp_path)])
+    status, printed, said = interrupted(train, path, begun, signal.SIGTERM)
+    assert status == 143
+    assert "Traceback" not in printed + said
+    written = work / "epoch_0_iter_1.pth"
+    assert said.splitlines()[-1].endswith(f"with --resume goes on from {written}")
+    assert written.is_file()
 
 
 def test_ctrl_c_while_the_hosts_are_imported_leaves_no_traceback(config, tmp_path):

@@ -1,4 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from functools import partial
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -6,6 +8,7 @@ from mmpretrain.registry import HOOKS
 
 from ..distributed import unwrapped
 from ..views import Prefetcher, TwoViewDataPreprocessor
+from .exact_resume_hook import ExactResumeHook
 
 
 @HOOKS.register_module()
@@ -51,7 +54,11 @@ class PrefetchHook(Hook):
         """Put the prefetcher in the loader's place; without a stream it overlaps nothing."""
         loop = runner.train_loop
         preprocessor = unwrapped(runner.model).data_preprocessor
-        self._prefetcher = loop.dataloader = Prefetcher(loop.dataloader, preprocessor, stream)
+        exact = next((hook for hook in runner.hooks if isinstance(hook, ExactResumeHook)), None)
+        seed_step = None if exact is None else partial(exact.seed_step, runner)
+        self._prefetcher = loop.dataloader = Prefetcher(
+            loop.dataloader, preprocessor, stream, seed_step, runner.iter
+        )
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None

@@ -21,10 +21,20 @@ class Prefetcher:
         loader: whose batches they are.
         preprocessor: of mmengine's kind; called with ``training=True``.
         stream: of CUDA; None: the current one, and the same batches.
+        seed_step: called with the number of a step before its batch goes through the preprocessor;
+            None: random numbers go on as they are.
+        iteration: number of the first step.
     """
 
-    def __init__(self, loader: Iterable, preprocessor: Callable, stream=None) -> None:
-        self.loader = loader
+    def __init__(
+        self,
+        loader: Iterable,
+        preprocessor: Callable,
+        stream=None,
+        seed_step: Callable[[int], None] | None = None,
+        iteration: int = 0,
+    ) -> None:
+        self.loader, self._seed_step, self._iteration = loader, seed_step, iteration
         self._preprocessor, self._stream = preprocessor, stream
         self._batches: Iterator = iter(())
         self._ready: PreparedBatch | None = None
@@ -59,6 +69,9 @@ class Prefetcher:
             with torch.cuda.stream(self._stream):  # None: stays where it is
                 data = next(self._batches, None)
                 if data is not None:
+                    if self._seed_step is not None:
+                        self._seed_step(self._iteration)
+                    self._iteration += 1
                     self._ready = PreparedBatch(self._preprocessor(data, training=True))
 
     def _take(self) -> PreparedBatch | None:
