@@ -73,7 +73,8 @@ def _run(main: Callable[[], None]) -> int:
     except Exception as error:
         if lost_another(error):
             print(f"error: {LOST_ANOTHER}", file=sys.stderr, flush=True)
-            time.sleep(PATIENCE)
+            with contextlib.suppress(KeyboardInterrupt):  # the launcher's SIGTERM
+                time.sleep(PATIENCE)
             leave(LOST)
         message = user_message(error)
         if message is None:
