@@ -8,7 +8,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import torch
 
@@ -19,6 +21,7 @@ from xmoco_plugin.untrusted.streams import escape_controls
 
 USER_ERROR = 2  # exit status, as argparse's own
 LOST = 3  # another process of a training is gone; the launcher says which
+PATIENCE = 3  # seconds; so long the one that is at fault may take to end first
 STOPPED = 130  # as a shell's after Ctrl-C
 TERMINATED = 143  # as a shell's after SIGTERM
 PARENT = "XMOCO_TOOL_PARENT"  # set where another tool started this one and speaks for both
@@ -70,22 +73,23 @@ def _run(main: Callable[[], None]) -> int:
     except Exception as error:
         if lost_another(error):
             print(f"error: {LOST_ANOTHER}", file=sys.stderr, flush=True)
-            sys.stdout.flush()
-            os._exit(LOST)  # the group's end would wait for the one that is gone
+            with contextlib.suppress(KeyboardInterrupt):  # the launcher's SIGTERM
+                time.sleep(PATIENCE)
+            leave(LOST)
         message = user_message(error)
         if message is None:
             raise
         # On a terminal too: an error moves no cursor and has no colour.
         print(f"error: {escape_controls(message)}", file=sys.stderr, flush=True)
+        if in_group():
+            leave(USER_ERROR)
         return USER_ERROR
     except KeyboardInterrupt as stop:
         status = TERMINATED if isinstance(stop, Terminated) else STOPPED
         if os.environ.get("RANK", "0") == "0" and PARENT not in os.environ:
             print(escape_controls(str(stop)) or "stopped", file=sys.stderr, flush=True)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # At once: the group's end may wait for what the other processes never send.
-            sys.stdout.flush()
-            os._exit(status)
+        if in_group():
+            leave(status)
         return status
     else:
         # Runner, model and hooks refer to each other, and DDP to its process group: without this it
@@ -93,6 +97,17 @@ def _run(main: Callable[[], None]) -> int:
         # itself apart. Not after an error: the group would wait for what the others never send.
         gc.collect()
     finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if in_group():
             torch.distributed.destroy_process_group()
     return 0
+
+
+def in_group() -> bool:
+    """Whether this is one of several processes."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def leave(status: int) -> NoReturn:
+    """Ends one of several processes at once: its group's end may wait for what never comes."""
+    sys.stdout.flush()
+    os._exit(status)

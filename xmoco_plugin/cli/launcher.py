@@ -55,9 +55,11 @@ def main(processes: str, command: list[str]) -> int:
     except ChildFailedError as error:
         rank, first = error.get_first_failure()
         if first.exitcode == LOST:
-            others = [(r, f) for r, f in error.failures.items() if f.exitcode != LOST]
+            # Nor one that this launcher has ended since.
+            noticed = (LOST, -signal.SIGTERM)
+            others = [(r, f) for r, f in error.failures.items() if f.exitcode not in noticed]
             rank, first = min(others, key=lambda found: found[1].timestamp, default=(rank, first))
-        if first.exitcode not in SAID:
+        if first.exitcode not in (*SAID, LOST):
             number = f"process {rank} (PID {first.pid})"
             how = "was killed" if first.exitcode < 0 else "ended"
             code = first.signal_name() if first.exitcode < 0 else f"with status {first.exitcode}"

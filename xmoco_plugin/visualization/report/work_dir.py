@@ -75,6 +75,8 @@ class WorkDir:
                 f"there is no folder {folder} (looked from {Path.cwd()}): name the work dir of a "
                 "training, where its checkpoints are"
             )
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise ValueError(f"no permission to read {folder}: it is another user's")
         run = cls(path, printable(name or path.resolve().name))
         logs = _newest_logs(path)
         run._read_config(logs)
