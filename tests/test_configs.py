@@ -84,12 +84,12 @@ def test_header_says_where_it_comes_from_how_to_run_it_and_what_to_expect(path):
     assert path.relative_to(CONFIGS).as_posix() in text.split("Command:")[1].splitlines()[0]
 
 
-@pytest.mark.usefixtures("no_graphs")
 def test_real_model_builds_with_the_shapes_that_its_parts_need(path):
     cfg = read_config(path)
     model = MODELS.build(cfg.model).eval()
     size = cfg.model.backbone.get("img_size", 64)
-    with torch.no_grad():
+    # Compiled in the step below, with fewer channels.
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         embedding = model.neck(model.backbone(torch.zeros(2, 3, size, size)))[0]
     assert embedding.shape == (2, cfg.model.neck.out_channels)
     if "queue_len" in cfg.model:

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from ..broken import CONTENTS, NO_FILES, put
+from ..format_once import leave_unformatted
 from ..tool_modules import run_tool
 from .command import EPOCHS, FAST
 
@@ -39,6 +40,7 @@ def copy(finished, tmp_path, tool, monkeypatch):
     door.write_text("print('trains')\n")
     monkeypatch.setattr(tool.processes, "DOOR", door)
     monkeypatch.setattr(tool.end, "report", lambda folder: None)
+    leave_unformatted(monkeypatch)
     return folder
 
 

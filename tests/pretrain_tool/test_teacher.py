@@ -17,6 +17,7 @@ from xmoco_plugin.cli import pretrain_teacher, teacher_figures
 from xmoco_plugin.teachers import TeacherVerdict
 from xmoco_plugin.teachers.lesson import FEATURES, FILE
 
+from ..format_once import leave_unformatted
 from ..tool_modules import import_tool, run_tool
 from .command import FAST, refused, run
 
@@ -35,6 +36,7 @@ def begin(tool, monkeypatch, data):
     """Starts the tool, which prepares a run and does not train it; returns the exit status."""
     monkeypatch.setattr(tool, "train", lambda *_: 0)
     monkeypatch.setattr(tool.end, "report", lambda folder: None)
+    leave_unformatted(monkeypatch)
     words = ("--data", data / "images", *FAST, *MODEL)
     return lambda out, *more: run_tool(tool, monkeypatch, "--out", out, *words, *more)
 
