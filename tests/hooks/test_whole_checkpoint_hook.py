@@ -103,6 +103,7 @@ def test_a_full_disk_ends_with_a_sentence_and_what_stood_stands(tmp_path, monkey
 
 def test_a_folder_that_is_gone_ends_with_a_sentence(tmp_path):
     built = runner(tmp_path / "run")
+    assert built.train_loop is not None  # it is built when it is asked for, as `train` does
     built.call_hook("before_run")
     built.call_hook("before_train")
     hook = next(h for h in built.hooks if isinstance(h, WholeCheckpointHook))
