@@ -18,8 +18,8 @@ from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.hooks import StopRequested, TimedCheckpointHook
 
 TIMES = ("time", "data_time", "memory")
-# Of a checkpoint, what names the run or the moment.
-NAMES = ("experiment_name", "last_ckpt", "cfg", "time")
+# Of a checkpoint, what names the run or the moment (the host's version bears the commit).
+NAMES = ("experiment_name", "last_ckpt", "cfg", "time", "mmengine_version")
 HOOK_TYPES = ("ExactResumeHook", "HealthHook", "TimedCheckpointHook")
 
 

@@ -73,3 +73,15 @@ def test_where_all_are_damaged_it_begins_anew_and_says_so(run):
     assert found.checkpoint is None
     assert len(found.said()) == 3
     assert all(line.endswith("; beginning anew") for line in found.said())
+
+
+def test_a_checkpoint_by_the_clock_comes_between_its_epoch_and_the_next(run):
+    timed, later = run / "epoch_2_iter_25.pth", run / "epoch_2_iter_130.pth"
+    for file in (timed, later):
+        file.write_bytes((run / "epoch_1.pth").read_bytes())
+    assert newest_before(run, run / "epoch_10.pth") == later
+    assert newest_before(run, later) == timed
+    assert newest_before(run, timed) == run / "epoch_2.pth"
+    (run / "epoch_10.pth").unlink()
+    (run / "last_checkpoint").write_text("")
+    assert go_on_from(run).checkpoint == later

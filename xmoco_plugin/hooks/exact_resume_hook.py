@@ -172,10 +172,13 @@ class ExactResumeHook(Hook):
         else:
             made = _batch_size(runner.train_loop.dataloader), world()[1]
             if made != self._found[1:3]:
+                unlike = made[0] * made[1] != self._found.batch_size * self._found.processes
                 runner.logger.warning(
                     f"resumed with {made[1]} x {made[0]} images a step, begun with "
                     f"{self._found.processes} x {self._found.batch_size}: order and views of the "
                     "images, queue and schedule stay, the steps are others."
+                    + " The schedule counts steps: it ends at another epoch than was meant; "
+                    "load_from=FILE, resume=False begins the config's." * unlike
                 )
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-import numpy as np
 from mmpretrain.registry import TRANSFORMS
 
+from .generator import fresh_generator
 from .parameters import draw_parameters
 from .two_views import TwoViews, view_in_bytes
 
@@ -21,7 +21,7 @@ class OneView(TwoViews):
     def transform(self, results: dict) -> dict:
         """Replace the image by its view."""
         image = results["img"]
-        rng = np.random.default_rng(np.random.randint(2**32, size=2, dtype=np.uint32))
+        rng = fresh_generator()
         drawn = draw_parameters(self.recipes[0], [image.shape[:2]], rng)
         results["img"] = [view_in_bytes(image, self.recipes[0], drawn)]
         results["img_shape"] = results["img"][0].shape[:2]

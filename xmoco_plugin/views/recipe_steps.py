@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from .generator import fresh_generator
 from .parameters import draw_parameters
 from .recipe import ViewRecipe
 from .two_views import crop_in_bytes, steps_in_bytes
@@ -50,7 +51,7 @@ class RecipeStep(BaseTransform):
     def transform(self, results: dict) -> dict:
         """The sample with ``img``, (H, W, 3) uint8 BGR, changed."""
         image = results["img"]
-        rng = np.random.default_rng(np.random.randint(2**32, size=2, dtype=np.uint32))
+        rng = fresh_generator()
         drawn = draw_parameters(self.recipe, [image.shape[:2]], rng)
         if self.kind == "Crop":
             image = crop_in_bytes(image, self.recipe, drawn)

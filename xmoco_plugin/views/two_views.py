@@ -10,6 +10,7 @@ from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 
 from .colour import LUMA
+from .generator import fresh_generator
 from .parameters import CONTRAST, HUE, SATURATION, ViewParameters, draw_parameters
 from .recipe import ViewRecipe, build_recipes, check_shared_draws
 
@@ -59,7 +60,7 @@ class TwoViews(BaseTransform):
         return results
 
     def _draw(self, size: tuple[int, int]) -> None:
-        rng = np.random.default_rng(np.random.randint(2**32, size=2, dtype=np.uint32))
+        rng = fresh_generator()
         first, second = self.recipes
         if first == second:  # one draw of two costs half of two of one
             both = draw_parameters(first, [size, size], rng)

@@ -19,6 +19,7 @@ from .scalars import Points, is_count, is_number, merge_parts
 
 EPOCH_LENGTH = re.compile(r"Epoch\(train\)\s*\[\s*\d+\]\[\s*\d+/(\d{1,9})\]")
 CHECKPOINT = re.compile(r"(?:^|_)(epoch|iter)_(\d{1,9})\.pth$")
+TIMED = re.compile(r"epoch_\d+_iter_\d+\.pth")  # in the middle of an epoch, and soon gone
 ENVIRONMENT = re.compile(r"^ {4}(\S[^:]*): (.+)$", re.MULTILINE)
 LOG_HEAD = 200_000  # characters: the environment comes first, the first iterations soon after
 
@@ -183,7 +184,8 @@ class WorkDir:
     def _find_checkpoints(self, newest: Path | None) -> None:
         began = _began_anew(newest)
         for file in sorted(self.path.glob("*.pth"), key=lambda file: len(file.name), reverse=True):
-            if match := CHECKPOINT.search(file.name):
+            match = None if TIMED.fullmatch(file.name) else CHECKPOINT.search(file.name)
+            if match:
                 if not file.is_file():
                     self.missing.append(f"{printable(file.name)}: not a regular file.")
                     continue
