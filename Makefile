@@ -59,7 +59,7 @@ bench: $(SETUP_BENCH) ## time loss, shuffle, step, growth, kNN, loader and, with
 test: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the tests (PYTEST_ARGS="..." for pytest; TRANSFER=0: without fine-tuning)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python $(PYTEST)
 
-test-matrix: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## walk every documented way that takes minutes: 45 on one core (PYTEST_ARGS="-k vit-small" for one)
+test-matrix: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## walk every documented way that takes minutes: 35 on one core (PYTEST_ARGS="-k vit-small" for one)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m matrix tests/matrix $(PYTEST_ARGS)
 
 test-official: $(SETUP_OFFICIAL) ## run the tests that touch the host on the official OpenMMLab stack, in a second environment
