@@ -2,8 +2,8 @@
 """The matrix: every documented way, and the test that walks it from end to end.
 
 A walker in tests/matrix/test_walks.py is heavy and runs in `make test-matrix`; MINUTES says how
-much time of one CPU core it took. Every other walker runs in `make test`. Options have rows of their
-own in options.txt.
+much time of one CPU core it took. Every other walker runs in `make test`. Options have rows of
+their own in options.txt.
 """
 
 from pathlib import Path
