@@ -14,7 +14,7 @@ from xmoco_plugin.export.architectures import FAMILIES, Member, of_family
 
 from .backbones import needs, randomize
 
-FEW = {"MobileNetV2", "RegNet", "ShuffleNetV2", "AlexNet"}
+FEW = {"MobileNetV2", "RegNet", "ShuffleNetV2", "AlexNet", "SEResNet"}
 SIZE = {"SwinTransformer": 224}
 
 

@@ -2,8 +2,8 @@
 """The matrix: every documented way, and the test that walks it from end to end.
 
 A walker in tests/matrix/test_walks.py is heavy and runs in `make test-matrix`; MINUTES says how
-long it took on one CPU core. Every other walker runs in `make test`. Options have rows of their
-own in options.txt.
+much time of one CPU core it took. Every other walker runs in `make test`. Options have rows of
+their own in options.txt.
 """
 
 from pathlib import Path
@@ -97,13 +97,13 @@ def _options() -> dict[str, dict[str, tuple[str, ...]]]:
 OPTIONS = _options()
 # Set by launchers, and for no user.
 INTERNAL = {"--local_rank"}
-# Of a heavy walker, on one core; a parametrized one for each of its rows.
+# Of a heavy walker, of CPU time; a parametrized one for each of its rows.
 MINUTES = {
-    "test_a_model_trains_and_every_line_of_its_next_steps_runs": 2.0,
+    "test_a_model_trains_and_every_line_of_its_next_steps_runs": 1.5,
     "test_a_family_of_another_library_comes_in_and_goes_out": 0.1,
-    "test_a_pretraining_starts_from_the_weights_that_a_library_ships": 0.7,
+    "test_a_pretraining_starts_from_the_weights_that_a_library_ships": 0.5,
     "test_options_of_a_pretraining_that_nothing_else_walks": 0.5,
-    "test_options_of_judging_that_nothing_else_walks": 2.5,
+    "test_options_of_judging_that_nothing_else_walks": 2.0,
     "test_a_fine_tuning_from_wrapped_weights_with_folders_that_are_named": 1.5,
 }
 # Commands in fenced blocks of README.md and docs/, by their words as far as they are the same for

@@ -179,7 +179,8 @@ def _recognized(
     kind = family(found)
     if kind == "vit":
         return _vit(found, layout, place)
-    if kind == "resnet":
+    # timm's SEResNets begin as a ResNet does; the table has them.
+    if kind == "resnet" and not any(".se." in key for key in found):
         strict = layout == "mmpretrain"
         body = {k: v for k, v in found.items() if strict or not BESIDE.match(k)}
         return body, "", set(body)
