@@ -58,6 +58,8 @@ def pretend(tool, monkeypatch) -> None:
     if tool.__name__.endswith("report"):
         monkeypatch.setattr(Figure, "savefig", draw_nothing)
         monkeypatch.setattr(svg, "_lay_out", lambda figure: None)
+    if tool.__name__.endswith("browse_views"):  # of good images by then: tests/test_browse_views.py
+        monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)
     if tool.__name__.endswith("pretrain"):
         monkeypatch.setattr(tool, "train", lambda *_: 0)
         monkeypatch.setattr(tool.end, "report", lambda folder: None)  # has ways of its own
