@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.optim import LinearLR, OptimWrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import nn
@@ -20,7 +20,7 @@ from .embedding_capture import EmbeddingCapture, temperature_of
 from .health_pass import PASS, pass_state, read_pass
 from .health_record import HealthRecord
 from .health_window import HealthWindow
-from .run_facts import RunFacts, momentum_encoder
+from .run_facts import RunFacts, momentum_encoder, warms_up
 from .spared import Spared
 
 STATE = "health"  # of this hook in the message hub, which goes into every checkpoint
@@ -282,17 +282,6 @@ def _tell(runner: Runner, line: dict[str, Any]) -> None:
     """Let other hooks know a verdict."""
     names = ("epoch", "iter", "verdict", "reason", "not_finite")
     runner.message_hub.update_info(VERDICT, {n: line.get(n) for n in names})
-
-
-def warms_up(runner: Runner) -> bool:
-    """Whether the learning rate still rises."""
-    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
-    return any(_rises(scheduler) for scheduler in schedulers)
-
-
-def _rises(scheduler: Any) -> bool:
-    rises = isinstance(scheduler, LinearLR) and scheduler.start_factor < scheduler.end_factor
-    return rises and scheduler.last_step < scheduler.end - 1
 
 
 def _logs_now(runner: Runner, batch_idx: int) -> bool:

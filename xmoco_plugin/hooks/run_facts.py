@@ -1,9 +1,11 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.model import BaseAveragedModel
+from mmengine.optim import LinearLR
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
@@ -81,3 +83,14 @@ def momentum_encoder(model: nn.Module) -> tuple[tuple[nn.Module, nn.Module] | No
             pair = average.module, nn.Sequential(model.backbone, model.neck)
             return pair, math.ceil(1 / max(average.momentum, 1e-6))
     return None, 0
+
+
+def warms_up(runner: Runner) -> bool:
+    """Whether the learning rate still rises."""
+    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+    return any(_rises(scheduler) for scheduler in schedulers)
+
+
+def _rises(scheduler: Any) -> bool:
+    rises = isinstance(scheduler, LinearLR) and scheduler.start_factor < scheduler.end_factor
+    return rises and scheduler.last_step < scheduler.end - 1

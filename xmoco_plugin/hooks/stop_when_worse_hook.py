@@ -9,7 +9,8 @@ from mmpretrain.registry import HOOKS
 
 from ..checkpoint import write_text
 from ..evaluation.verdict import WORSE
-from .health_hook import VERDICT, warms_up
+from .health_hook import VERDICT
+from .run_facts import warms_up
 
 STOPPED = "stopped.txt"
 SHARE = 0.25  # of the run, that it is given in any case (ours)
