@@ -6,6 +6,7 @@ import torch
 
 from xmoco_plugin.untrusted import FileRefusedError
 from xmoco_plugin.weights import go_on_from, newest_before
+from xmoco_plugin.weights.whole import fault
 
 
 @pytest.fixture
@@ -73,3 +74,11 @@ def test_where_all_are_damaged_it_begins_anew_and_says_so(run):
     assert found.checkpoint is None
     assert len(found.said()) == 3
     assert all(line.endswith("; beginning anew") for line in found.said())
+
+
+def test_a_checkpoint_that_says_it_spans_several_disks_is_damaged_and_no_traceback(tmp_path):
+    # The end of a large archive, and a locator of it that counts two disks.
+    locator = b"PK\x06\x07" + (0).to_bytes(4, "little") + (0).to_bytes(8, "little") + b"\2\0\0\0"
+    end = b"PK\x05\x06" + bytes(18)
+    (tmp_path / "epoch_1.pth").write_bytes(b"PK\x03\x04" + bytes(200) + locator + end)
+    assert "epoch_1.pth is" in fault(tmp_path / "epoch_1.pth")
