@@ -6,6 +6,7 @@ import torch
 
 from xmoco_plugin.untrusted import FileRefusedError
 from xmoco_plugin.weights import go_on_from, newest_before
+from xmoco_plugin.weights.whole import fault
 
 
 @pytest.fixture
@@ -85,3 +86,11 @@ def test_a_checkpoint_by_the_clock_comes_between_its_epoch_and_the_next(run):
     (run / "epoch_10.pth").unlink()
     (run / "last_checkpoint").write_text("")
     assert go_on_from(run).checkpoint == later
+
+
+def test_a_checkpoint_that_says_it_spans_several_disks_is_damaged_and_no_traceback(tmp_path):
+    # The end of a large archive, and a locator of it that counts two disks.
+    locator = b"PK\x06\x07" + (0).to_bytes(4, "little") + (0).to_bytes(8, "little") + b"\2\0\0\0"
+    end = b"PK\x05\x06" + bytes(18)
+    (tmp_path / "epoch_1.pth").write_bytes(b"PK\x03\x04" + bytes(200) + locator + end)
+    assert "epoch_1.pth is" in fault(tmp_path / "epoch_1.pth")

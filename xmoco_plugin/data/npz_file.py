@@ -1,10 +1,11 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Arrays of a numpy archive that anybody may have made: what they claim is judged before memory."""
 
+import contextlib
 import math
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -48,14 +49,25 @@ def read_npz(
                 f"its arrays have {size_text(total)}, the limit is {size_text(limit)} (max_bytes)"
             )
         for name in chosen:
-            _check_header(archive, members[name])
+            with _said_to_end_early(name):
+                _check_header(archive, members[name])
         found = {}
         for name in chosen:
             with archive.open(members[name]) as content:
-                found[name] = np.lib.format.read_array(content, allow_pickle=False)
+                with _said_to_end_early(name):
+                    found[name] = np.lib.format.read_array(content, allow_pickle=False)
                 if content.read(1):
                     raise ValueError(f"the array {name!r} has more bytes than its shape takes")
         return list(members), found
+
+
+@contextlib.contextmanager
+def _said_to_end_early(name: str) -> Iterator[None]:
+    """Gives zipfile's EOFError, which says nothing, its words."""
+    try:
+        yield
+    except EOFError as error:
+        raise EOFError(str(error) or f"the array {name!r} ends early") from None
 
 
 def _check_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:

@@ -14,8 +14,8 @@ from ..untrusted import (
     count_endings,
     image_size,
     open_image,
-    open_regular,
     printable,
+    read_regular,
     walk_files,
 )
 from ..untrusted.image_file import FILE_LIMIT
@@ -55,7 +55,8 @@ def read_labels(files: Sequence[Path], reduce_zero: bool = False) -> Labels:
     found = Labels()
     for file in files:
         try:
-            with open_regular(file, FILE_LIMIT) as opened, open_image(opened) as image:
+            # Of bytes: from a file Pillow takes as much memory as a length in it claims.
+            with open_image(read_regular(file, FILE_LIMIT)) as image:
                 mask = np.asarray(image)
         except MemoryError:
             raise

@@ -2,7 +2,6 @@
 """The one reader of weights: nothing in a file is run, and what cannot be right is refused."""
 
 import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,7 +11,7 @@ import torch
 
 from ..untrusted import printable
 from .allowed import allow_checkpoint_classes
-from .container import check_file
+from .container import check_file, is_zip
 from .download import shown_url
 from .errors import CheckpointError
 from .numbers import check_claims, check_weights, weights_of
@@ -98,7 +97,7 @@ def _read_torch(path: Path, size: int, map_location: Any, mmap: bool) -> Any:
             path,
             map_location=map_location,
             weights_only=True,
-            mmap=True if mmap and zipfile.is_zipfile(path) else None,
+            mmap=True if mmap and is_zip(path) else None,
         )
     except UnpicklingError as error:
         reason = str(error).rsplit("WeightsUnpickler error:", 1)[-1].strip()

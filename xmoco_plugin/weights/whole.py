@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..untrusted import FileRefusedError, last_checkpoint, printable
-from .container import check_file
+from .container import check_file, is_zip
 from .errors import CheckpointError
 
 TIMED_NAME = "epoch_{epoch}_iter_{iter}.pth"  # of a checkpoint that comes by the clock
@@ -119,7 +119,7 @@ def fault(checkpoint: Path) -> str | None:
     except CheckpointError as error:
         return str(error).split(". ")[0].rstrip(".")
     shown = printable(checkpoint)
-    if not zipfile.is_zipfile(checkpoint):
+    if not is_zip(checkpoint):
         return f"{shown} is damaged: torch.save writes no such file"
     try:
         with zipfile.ZipFile(checkpoint) as archive:
