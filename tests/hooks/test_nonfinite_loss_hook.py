@@ -1,14 +1,17 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import os
+
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from xmoco_plugin.checkpoint import read_checkpoint
-from xmoco_plugin.hooks import NonFiniteLossError, NonFiniteLossHook
+from xmoco_plugin.hooks import NonFiniteLossError, NonFiniteLossHook, StopRequested
 
 from .. import tiny_runner
 from ..multiprocess import run_processes
+from ..resuming import runs  # noqa: F401  registers AskAfter
 
 
 class Spoil(Hook):
@@ -67,6 +70,17 @@ def test_after_a_resume_the_checkpoint_resumed_from_is_the_last_good_one(tmp_pat
     message, _ = run(tmp_path, step=9, resume=True)
     assert "iteration 9 (epoch 3, its iteration 1)" in message
     assert f"last good checkpoint is {tmp_path / 'epoch_2.pth'}" in message
+
+
+def test_after_a_resume_from_the_middle_of_an_epoch_it_is_that_one(tmp_path):
+    timed = dict(type="TimedCheckpointHook")
+    before, moved = tmp_path / "before", tmp_path / "moved"
+    asked = tiny_runner.build(before, hooks=[timed, dict(type="AskAfter", iterations=[6])])
+    with pytest.raises(StopRequested):
+        asked.train()
+    os.rename(before, moved)
+    message, _ = run(moved, step=7, resume=True, load_from=str(moved / "epoch_1_iter_6.pth"))
+    assert f"last good checkpoint is {moved / 'epoch_1_iter_6.pth'}" in message
 
 
 def as_on_a_device(monkeypatch):

@@ -8,6 +8,8 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from xmoco_plugin.checkpoint import read_checkpoint
+from xmoco_plugin.cli import train
+from xmoco_plugin.hooks import NonFiniteLossError
 from xmoco_plugin.hooks.bad_batch import Batch, not_finite
 
 from .command import run_train
@@ -94,6 +96,42 @@ def test_a_retry_goes_back_to_the_last_good_checkpoint_with_a_tenth_of_the_rate(
     first, second = rates(work)
     # The schedule divides it by ten at the first epoch; this once it is ten times lower still.
     assert (first, second) == (pytest.approx(2e-3), pytest.approx(2e-4))
+
+
+class Recorded(Exception):
+    """Stops before anything is trained."""
+
+
+@pytest.mark.parametrize("resume", ["auto", "of_another_run.pth"])
+def test_begun_anew_it_begins_with_the_configs_weights_not_with_the_file_of_resume(
+    tools, monkeypatch, capsys, config, images, tmp_path, resume
+):
+    config.write_text(config.read_text() + "load_from = 'own.pth'\n")
+    seen = []
+
+    def build(cfg, *_, **__):
+        seen.append((cfg.load_from, cfg.resume))
+        return Runner
+
+    class Runner:
+        _load_from = None
+
+        @staticmethod
+        def register_hook(hook) -> None:
+            raise Recorded
+
+    def fails(runner) -> None:
+        raise NonFiniteLossError("NaN")
+
+    monkeypatch.setattr(train.runners, "build_runner", build)
+    monkeypatch.setattr(train, "run", fails)
+    monkeypatch.setattr(train, "check_named_weights", lambda *_: None)  # they are not there
+    words = ["--resume"] + ([resume] if resume != "auto" else [])
+    words += ["--on-nan", "retry", "--data-root", images, "--work-dir", tmp_path / "work"]
+    with pytest.raises(Recorded):
+        run_train(tools, monkeypatch, capsys, config, *words)
+    first = ("own.pth", False) if resume == "auto" else (resume, True)
+    assert seen == [first, ("own.pth", False)]
 
 
 def test_the_second_time_it_stops(tools, monkeypatch, capsys, spoilt, images, tmp_path):

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import broadcast_object_list
 from mmengine.runner import Runner
 
 from xmoco_plugin.cli import common, console, data_table, exits, replay, runners, starts, test
 from xmoco_plugin.cli.stop_signals import heeded
+from xmoco_plugin.distributed import seed_of_run
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import LowerRateHook, NonFiniteLossError, ProgressHook, StopRequested
 from xmoco_plugin.pretraining import check_numbers, remove_temporary, run_settings
@@ -117,6 +119,7 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
             cfg = run_settings(Path(args.config).absolute().parent).config
         else:
             cfg = common.load_config(args.config)
+        begins_with = own_start(cfg, args)
         merge(cfg, args)
         check_numbers(cfg)
         common.check_data(cfg)
@@ -129,6 +132,7 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
         latest = newest(cfg) if resume_auto else None
         if resume_auto and latest is None:
             cfg.resume = False  # or the host's log says that it went on from None
+            cfg.load_from = begins_with
         check_named_weights(cfg, latest)
         if os.environ.get("RANK", "0") == "0" and Path(cfg.work_dir).is_dir():
             remove_temporary(Path(cfg.work_dir), older=STALE)
@@ -150,10 +154,22 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
     del runner
     gc.collect()  # with its workers, which cycles hold
     try:
-        retry(cfg, state, *failed, args.checkpoint_minutes)
+        retry(cfg, state, *failed, args.checkpoint_minutes, begins_with)
     except KeyboardInterrupt as stop:
         raise stopped(stop, cfg, began) from None
     return cfg.work_dir
+
+
+def own_start(cfg: Config, args: argparse.Namespace) -> str | None:
+    """The weights that a run begins with, not those that --resume goes on from.
+
+    Args:
+        cfg: As the file says, before the command line.
+        args: The options.
+    """
+    said = {"resume": cfg.get("resume"), "load_from": cfg.get("load_from")}
+    said |= {key: value for key, value in (args.cfg_options or {}).items() if key in said}
+    return None if said["resume"] else said["load_from"]
 
 
 def run(runner: Runner) -> None:
@@ -166,6 +182,8 @@ def run(runner: Runner) -> None:
             if isinstance(hook, ProgressHook):
                 hook.close()
         raise
+    finally:
+        seed_of_run(None)  # a hook forgets it at the end of a training, which may not come
 
 
 def stopped(stop: KeyboardInterrupt, cfg: Config, began: float) -> KeyboardInterrupt:
@@ -180,6 +198,7 @@ def retry(
     why: str,
     checkpoint: str | None,
     minutes: float | None = None,
+    begins_with: str | None = None,
 ) -> None:
     """Trains on from the last good checkpoint, or anew, with a lower learning rate.
 
@@ -189,10 +208,14 @@ def retry(
         why: It failed.
         checkpoint: The last good one, if any.
         minutes: Between two checkpoints.
+        begins_with: Weights that the config begins with, if any.
 
     Raises:
         NonFiniteLossError: It fails again.
     """
+    agreed = [checkpoint]
+    broadcast_object_list(agreed)  # another machine may have other files
+    (checkpoint,) = agreed
     start = f"going on from {checkpoint}" if checkpoint else "beginning anew"
     if os.environ.get("RANK", "0") == "0":
         print(
@@ -202,8 +225,8 @@ def retry(
             flush=True,
         )
     cfg.resume = checkpoint is not None
-    if checkpoint is not None:
-        cfg.load_from = checkpoint
+    # Where it begins anew, not from what the failed run had gone on from.
+    cfg.load_from = begins_with if checkpoint is None else checkpoint
     runner = runners.build_runner(cfg, state, minutes=minutes)
     runner.register_hook(LowerRateHook(LOWER))
     run(runner)

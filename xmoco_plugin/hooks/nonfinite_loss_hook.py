@@ -11,6 +11,7 @@ from mmpretrain.registry import HOOKS
 
 from ..checkpoint import NotWrittenError
 from ..untrusted import printable
+from ..weights import noted_checkpoint
 from .bad_batch import Batch, keep, not_finite, write
 from .timed_checkpoint_hook import TimedCheckpointHook
 
@@ -58,12 +59,15 @@ class NonFiniteLossHook(Hook):
         self._terms: list[str] = []
         self._first: torch.Tensor | None = None  # (number of terms,) iteration from 1, or NEVER
         self._last_good: str | None = None
+        self._seen: str | None = None  # of the host's checkpoints, the last
         self._batches: deque[Batch] = deque(maxlen=interval)  # the latest
         self._done = 0  # iterations; at the end of an epoch, the runner's counter has moved on
 
     def before_train(self, runner: Runner) -> None:
         self._first, self._done = None, runner.iter
-        self._note_checkpoint(runner)
+        # What the hub holds by now is older than the checkpoint that it comes from, or is that one.
+        self._seen = runner.message_hub.runtime_info.get("last_ckpt")
+        self._last_good = _resumed_from(runner)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
@@ -131,8 +135,9 @@ class NonFiniteLossHook(Hook):
 
     def _note_checkpoint(self, runner: Runner) -> None:
         # The host names a checkpoint before it has written it: what is noted here was written.
-        info = runner.message_hub.runtime_info
-        self._last_good = info.get("last_ckpt", self._last_good)
+        last = runner.message_hub.runtime_info.get("last_ckpt")
+        if last != self._seen:
+            self._last_good = self._seen = last
         for hook in runner.hooks:
             if isinstance(hook, TimedCheckpointHook) and hook.written:
                 self._last_good = hook.written
@@ -199,6 +204,14 @@ def _epoch(runner: Runner, step: int) -> str:
         return ""
     per_epoch = len(runner.train_dataloader)
     return f" (epoch {(step - 1) // per_epoch + 1}, its iteration {(step - 1) % per_epoch + 1})"
+
+
+def _resumed_from(runner: Runner) -> str | None:
+    """The checkpoint that a run goes on from, if it is on this machine."""
+    if not runner._resume:
+        return None
+    path = runner._load_from or noted_checkpoint(runner.work_dir)
+    return str(path) if path is not None and os.path.exists(path) else None
 
 
 def _due(hook: Hook, runner: Runner) -> bool:
