@@ -23,6 +23,7 @@ __all__ = [
     "Shape",
     "StateDifference",
     "allow_checkpoint_classes",
+    "check_folder",
     "compare_state",
     "describe_difference",
     "read_checkpoint",
@@ -241,6 +242,16 @@ def not_written(path: str | Path | None, error: OSError) -> NotWrittenError:
     else:
         reason, way = error.strerror or str(error), "Look at the disk; what was written stands"
     return NotWrittenError(number, f"{shown} cannot be written: {reason}. {way}.")
+
+
+def check_folder(path: str | Path) -> None:
+    """Refuses to make a file's folder anew: who removed or renamed it would look in vain.
+
+    Raises:
+        NotWrittenError: The folder is gone.
+    """
+    if not Path(path).parent.is_dir():
+        raise not_written(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -113,6 +113,16 @@ def test_a_folder_that_is_gone_ends_with_a_sentence(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_best_checkpoint_does_not_make_a_renamed_folder_anew(tmp_path):
+    built = runner(tmp_path / "run", validate=True, epochs=1, save_best="accuracy/top1")
+    built.train()
+    hook = next(h for h in built.hooks if isinstance(h, WholeCheckpointHook))
+    os.rename(tmp_path / "run", tmp_path / "elsewhere")
+    with pytest.raises(NotWrittenError, match="run is gone"):
+        hook.after_val_epoch(built, {"accuracy/top1": 1e9})
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_hook_of_the_users_own_is_left_alone(tmp_path):
     class Own(CheckpointHook):
         pass

@@ -10,6 +10,8 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from tests import models, tiny_runner
+from xmoco_plugin.checkpoint import NotWrittenError
+from xmoco_plugin.cli.runners import timed_checkpoints
 from xmoco_plugin.cli.stop_signals import heeded
 from xmoco_plugin.hooks import (
     NonFiniteLossError,
@@ -157,6 +159,51 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(tmp_path, monkeypatch,
     assert runner.iter == 8
     assert [file.name for file in tmp_path.glob("*.pth")] == ["epoch_0_iter_1.pth"]
     assert not list(tmp_path.glob(".*"))
+
+
+@HOOKS.register_module(force=True)
+class DoAfterEpoch(Hook):
+    """Calls what a test gives, at an epoch's end or within an epoch."""
+
+    act = staticmethod(lambda runner: None)
+
+    def __init__(self, iteration: int = 0) -> None:
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter + 1 == self.iteration:
+            DoAfterEpoch.act(runner)
+
+    def after_train_epoch(self, runner) -> None:
+        if not self.iteration:
+            DoAfterEpoch.act(runner)
+
+
+def test_a_request_while_the_epochs_checkpoint_is_written_does_not_wait_for_the_validation(
+    tmp_path, monkeypatch
+):
+    def ask(runner) -> None:
+        timed_checkpoints(runner).ask(stop=True)
+
+    monkeypatch.setattr(DoAfterEpoch, "act", staticmethod(ask))
+    runner = runs.run(tmp_path, hooks=(dict(type="DoAfterEpoch"),))
+    assert (runner.epoch, runner.iter) == (0, 4)
+    assert [file.name for file in tmp_path.glob("*.pth")] == ["epoch_1.pth"]
+
+
+def test_a_folder_that_was_renamed_ends_the_run_and_is_not_made_anew(tmp_path, monkeypatch):
+    def rename(runner) -> None:
+        os.rename(tmp_path / "run", tmp_path / "elsewhere")
+        timed_checkpoints(runner).ask()
+
+    monkeypatch.setattr(DoAfterEpoch, "act", staticmethod(rename))
+    hooks = [dict(type="TimedCheckpointHook"), dict(type="DoAfterEpoch", iteration=2)]
+    runner = tiny_runner.build(
+        tmp_path / "run", hooks=hooks, default_hooks=dict(checkpoint=None, logger=None)
+    )
+    with pytest.raises(NotWrittenError, match=r"epoch_0_iter_2\.pth cannot .*run is gone"):
+        runner.train()
+    assert not (tmp_path / "run").exists()
 
 
 @HOOKS.register_module(force=True)

@@ -1,5 +1,4 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 
-from ..checkpoint import write_text
+from ..checkpoint import check_folder, write_text
 from ..distributed import world
 from ..evaluation import KNNValLoop
 from ..resuming import spare_workers
-from ..weights import TIMED_NAME
+from ..weights import TIMED_NAME, is_timed
 from .exact_resume_hook import ExactResumeHook
 from .health_hook import STATE
 
@@ -40,6 +39,9 @@ class TimedCheckpointHook(Hook):
 
     Args:
         minutes: between two checkpoints; 0 for requests alone. Default 30 (ours).
+
+    Raises:
+        NotWrittenError: The work dir is gone. On a full disk a line says so, and the run goes on.
     """
 
     priority = "LOWEST"  # when all others have dealt with the step
@@ -48,7 +50,8 @@ class TimedCheckpointHook(Hook):
         if not minutes >= 0:
             raise ValueError(f"minutes between checkpoints must be at least 0, got {minutes}")
         self.minutes = minutes
-        self.written: str | None = None  # the one that stands, if it is newer than the host's
+        # The one that stands, if it is newer than the host's; on all processes.
+        self.written: str | None = None
         self.stepping = False  # whether a step is being made or waited for
         self._asked = NOTHING
         self._due = NOTHING  # agreed on by all processes, and not done yet
@@ -96,6 +99,7 @@ class TimedCheckpointHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         self.stepping = False
+        self._agree()  # on what was asked for since the last step, as while a checkpoint was written
         self._follow_host(runner)
         if self._due != NOTHING:
             by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
@@ -112,11 +116,15 @@ class TimedCheckpointHook(Hook):
         asked, self._asked = self._asked, NOTHING
         if self.minutes and time.monotonic() - self._last >= 60 * self.minutes:
             asked = max(asked, WRITE)
-        if self._group is not None:
-            told = torch.tensor(asked)
-            dist.all_reduce(told, dist.ReduceOp.MAX, group=self._group)
-            asked = int(told)
-        self._due = max(self._due, asked)
+        self._due = max(self._due, self._told(asked, dist.ReduceOp.MAX))
+
+    def _told(self, number: int, of_all: Any) -> int:
+        """The largest or smallest number of all processes, when all have said theirs."""
+        if self._group is None:
+            return number
+        told = torch.tensor(number)
+        dist.all_reduce(told, of_all, group=self._group)
+        return int(told)
 
     def _follow_host(self, runner: Runner) -> None:
         """A checkpoint that the host has just written is as good as one of ours."""
@@ -133,29 +141,30 @@ class TimedCheckpointHook(Hook):
     def _serve(self, runner: Runner, meta: dict[str, int]) -> None:
         due, self._due, self._last = self._due, NOTHING, time.monotonic()
         runner.call_hook("before_timed_checkpoint")  # collective
+        file = Path(runner.work_dir) / TIMED_NAME.format(**meta)
+        stands = True
         if is_main_process():
             try:
-                self._write(runner, meta)
+                self._write(runner, file, meta)
             except OSError as error:
-                runner.logger.warning(f"no checkpoint was written: {error}. The last one stays.")
+                if not file.parent.is_dir():
+                    raise
+                said = str(error).rstrip(".")
+                runner.logger.warning(f"no checkpoint was written: {said}. The last one stays.")
+                stands = False
+        # A launcher kills the others soon after the first one has left: nobody does before it is
+        # written. And all must know of it, to go back to it together.
+        if self._told(WRITE if stands else NOTHING, dist.ReduceOp.MIN) == WRITE:
+            self.written = str(file)
         if due == STOP:
             raise StopRequested
 
-    def _write(self, runner: Runner, meta: dict[str, int]) -> None:
-        folder = Path(runner.work_dir)
-        file = folder / TIMED_NAME.format(**meta)
-        temporary = folder / f".{file.name}.{os.getpid()}.tmp"
+    def _write(self, runner: Runner, file: Path, meta: dict[str, int]) -> None:
+        check_folder(file)
         began = time.monotonic()
-        try:
-            runner.save_checkpoint(str(folder), temporary.name, by_epoch=False, meta=dict(meta))
-            with open(temporary, "rb+") as written:
-                os.fsync(written.fileno())
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
-        write_text(folder / "last_checkpoint", str(file.absolute()))
+        runner.save_checkpoint(str(file.parent), file.name, by_epoch=False, meta=dict(meta))
+        write_text(file.parent / "last_checkpoint", str(file.absolute()))
         _remove_timed(runner, file)
-        self.written = str(file)
         took = time.monotonic() - began
         runner.logger.info(f"checkpoint after {meta['iter']:,} iterations: {file} ({took:.1f} s)")
 
@@ -167,8 +176,8 @@ class StopRequested(KeyboardInterrupt):
 def _remove_timed(runner: Runner, kept: Path | None) -> None:
     """Remove the checkpoints by the clock of this run but one."""
     if is_main_process():
-        for file in Path(runner.work_dir).glob("epoch_*_iter_*.pth"):
-            if file != kept:
+        for file in Path(runner.work_dir).glob("*.pth"):
+            if is_timed(file) and file != kept:
                 file.unlink(missing_ok=True)
 
 

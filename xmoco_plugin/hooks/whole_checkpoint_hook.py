@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -8,7 +9,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ..checkpoint import written_aside
+from ..checkpoint import check_folder, written_aside
 
 POINTER = "last_checkpoint"
 
@@ -75,6 +76,8 @@ class WholeCheckpointHook(CheckpointHook):
             super()._save_checkpoint_with_step(WithAnotherFolder(runner, place), step, meta)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if is_main_process():
+            check_folder(Path(runner.work_dir, POINTER))
         with self._removing_last():
             super()._save_best_checkpoint(runner, metrics)
 

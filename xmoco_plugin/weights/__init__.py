@@ -15,7 +15,7 @@ from .named import (
 from .numbers import check_kinds, check_optimizer, check_weights
 from .reader import read_checkpoint, require_safetensors
 from .resumed import check_resumable, without_orders
-from .whole import TIMED_NAME, GoOn, go_on_from, newest_before
+from .whole import TIMED_NAME, GoOn, go_on_from, is_timed, newest_before
 
 __all__ = [
     "TIMED_NAME",
@@ -33,6 +33,7 @@ __all__ = [
     "check_weights",
     "fetch",
     "go_on_from",
+    "is_timed",
     "named_weights",
     "newest_before",
     "noted_checkpoint",

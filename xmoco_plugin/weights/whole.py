@@ -91,6 +91,12 @@ class Place(NamedTuple):
         return self.epoch - other.epoch or later
 
 
+def is_timed(file: Path) -> bool:
+    """Whether a checkpoint came by the clock, in the middle of an epoch: it is soon gone."""
+    place = Place.of(file)
+    return place is not None and None not in place
+
+
 def newest_before(folder: Path, last: Path | None) -> Path | None:
     """The checkpoint that comes last of those before `last`; None where none can be told.
 

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from ...json_lines import read_json_lines
 from ...untrusted import FileRefusedError, open_regular, printable, read_json_object, read_text
+from ...weights import is_timed
 from ..stored_maps import read_maps
 from .checkpoints import WEIGHTS
 from .found_config import find_config
@@ -19,7 +20,6 @@ from .scalars import Points, is_count, is_number, merge_parts
 
 EPOCH_LENGTH = re.compile(r"Epoch\(train\)\s*\[\s*\d+\]\[\s*\d+/(\d{1,9})\]")
 CHECKPOINT = re.compile(r"(?:^|_)(epoch|iter)_(\d{1,9})\.pth$")
-TIMED = re.compile(r"epoch_\d+_iter_\d+\.pth")  # in the middle of an epoch, and soon gone
 ENVIRONMENT = re.compile(r"^ {4}(\S[^:]*): (.+)$", re.MULTILINE)
 LOG_HEAD = 200_000  # characters: the environment comes first, the first iterations soon after
 
@@ -184,7 +184,7 @@ class WorkDir:
     def _find_checkpoints(self, newest: Path | None) -> None:
         began = _began_anew(newest)
         for file in sorted(self.path.glob("*.pth"), key=lambda file: len(file.name), reverse=True):
-            match = None if TIMED.fullmatch(file.name) else CHECKPOINT.search(file.name)
+            match = None if is_timed(file) else CHECKPOINT.search(file.name)
             if match:
                 if not file.is_file():
                     self.missing.append(f"{printable(file.name)}: not a regular file.")
