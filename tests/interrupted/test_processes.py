@@ -92,15 +92,42 @@ def test_two_processes_with_other_code_or_data_are_told_before_the_first_step(tm
     assert first["data"].endswith("Make them alike and start again.")
 
 
-def test_the_settings_are_alike_wherever_the_data_lie():
-    def digest(root, lr=0.1):
-        data = dict(type="X", data_root=root, ann_file=f"{root}/list.txt")
-        loader = dict(batch_size=4, dataset=data)
-        return alike.settings_digest(
-            Config(dict(train_dataloader=loader, optim_wrapper=dict(lr=lr)))
+def facts(root="/a", lr=0.1, workers=4, **loader):
+    """Of a process whose data, weights and workers are its machine's own."""
+    data = dict(type="X", data_root=root, ann_file=f"{root}/list.txt", pipeline=[dict(type="A")])
+    own = dict(num_workers=workers, pin_memory=workers > 4, persistent_workers=workers > 4)
+    start = dict(type="Pretrained", checkpoint=f"{root}/w.pth")
+    return alike.settings_of(
+        Config(
+            dict(
+                train_dataloader=dict(batch_size=4, dataset=data, **own, **loader),
+                optim_wrapper=dict(lr=lr),
+                model=dict(type="M", backbone=dict(init_cfg=start)),
+            )
         )
+    )
 
-    assert digest("/a") == digest("/b") != digest("/a", lr=0.2)
+
+def test_the_settings_are_alike_wherever_data_and_weights_lie_and_however_many_load():
+    assert facts("/a") == facts("/b", workers=8) != facts("/a", lr=0.2)
+
+
+def test_the_first_setting_that_differs_is_named_with_both_values():
+    def told(**changed):
+        here, there = (
+            {"": "a", alike.SETTINGS: facts()},
+            {"": "b", alike.SETTINGS: facts(**changed)},
+        )
+        with pytest.raises(alike.UnlikeProcessesError) as error:
+            alike.compare([here, there])
+        return str(error.value)
+
+    assert "the settings: optim_wrapper.lr is 0.2 there, 0.1 here." in told(lr=0.2)
+    drop = "train_dataloader.drop_last is true there, nothing here."
+    assert drop in told(drop_last=True)
+    assert told(lr=0.2, drop_last=True).count("and 1 more") == 1
+    long = told(sampler="x" * 500)
+    assert len(long) < 400
 
 
 def test_a_file_of_another_size_is_other_data(tmp_path):
@@ -131,6 +158,14 @@ time.sleep(600)
 """
 
 
+def runs(status):
+    """Whether a process is there, and no zombie; it may go while it is asked."""
+    try:
+        return "State:\tZ" not in status.read_text()
+    except OSError:
+        return False
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells nobody there")
 def test_a_process_ends_with_its_launcher_however_that_ends():
     code = LAUNCHED.format(name=door.LAUNCHER, file=door.__file__)
@@ -139,7 +174,7 @@ def test_a_process_ends_with_its_launcher_however_that_ends():
         child = int(launched.stdout.readline())
         launched.kill()
     status, end = Path(f"/proc/{child}/status"), time.monotonic() + 30
-    while status.exists() and "State:\tZ" not in status.read_text():
+    while runs(status):
         assert time.monotonic() < end
         time.sleep(0.02)
     assert door.LAUNCHER == launcher.OURS
