@@ -56,6 +56,39 @@ def test_a_worker_that_a_launcher_ends_has_no_fault():
     assert lost_worker(WORKER.search(text), text).endswith("(12) was told to end (SIGTERM).")
 
 
+def raised(first, second, *after):
+    """The second error, raised while the first was handled."""
+    try:
+        try:
+            raise first
+        except type(first):
+            if after:
+                raise second from after[0]
+            raise second
+    except type(second) as error:
+        return error
+
+
+def test_no_permission_is_said_of_a_file_and_hides_no_fault_that_has_nothing_to_do_with_it():
+    closed = PermissionError(13, "Permission denied", "/mnt/a")
+    assert user_message(raised(closed, KeyError("x"))).startswith("/mnt/a: no permission.")
+    assert user_message(raised(KeyError("x"), KeyError("y"), closed)).startswith("/mnt/a: no perm")
+    assert user_message(raised(closed, KeyError("x"), None)) is None
+    assert user_message(raised(closed, KeyError("x"), KeyError("y"))) is None
+    assert user_message(PermissionError(1, "Operation not permitted")) is None
+
+
+def test_a_signal_goes_on_where_a_thread_ends_while_it_is_asked(tmp_path, monkeypatch):
+    (tmp_path / "1/children").mkdir(parents=True)  # an OSError, as of a thread that is gone
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2/children").write_text("12 13 ")
+    sent = []
+    monkeypatch.setattr(launcher, "Path", lambda _: tmp_path)
+    monkeypatch.setattr(launcher.os, "kill", lambda *words: sent.append(words))
+    launcher.hand_on(signal.SIGUSR1, None)
+    assert sent == [(12, signal.SIGUSR1), (13, signal.SIGUSR1)]
+
+
 def test_gloos_wall_about_a_lost_process_is_known_and_other_faults_are_not(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     gloo = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer"
