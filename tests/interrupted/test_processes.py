@@ -64,7 +64,7 @@ def raised(first, second, *after):
         except type(first):
             if after:
                 raise second from after[0]
-            raise second
+            raise second  # noqa: B904, which is what is asked
     except type(second) as error:
         return error
 
