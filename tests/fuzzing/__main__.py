@@ -50,7 +50,7 @@ def main() -> int:
                 found.append((first, f"the process ended with {process.exitcode}", b""))
             process.join()
         print(
-            f"{name}: {sum(counts.values()):,} files, {counts['read']:,} read, "
+            f"{name}: {counts['read'] + counts['refused']:,} files, {counts['read']:,} read, "
             f"{counts['refused']:,} refused, {len(found)} findings; the slowest {slowest:.2f} s, "
             f"memory + {grown:,.0f} MB",
             flush=True,

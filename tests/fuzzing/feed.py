@@ -18,7 +18,8 @@ from typing import NamedTuple
 from .mutate import mutate
 from .targets import TARGETS
 
-SECONDS = 5  # that one file may take
+SECONDS = 5  # of the processor, which one file may take: others may hold it meanwhile
+HANGS = 60  # seconds of a clock, after which a reader waits for what never comes
 
 
 class TookTooLongError(BaseException):
@@ -29,9 +30,9 @@ class Fed(NamedTuple):
     """What became of the files.
 
     Attributes:
-        counts: Files 'read' and 'refused'.
+        counts: Files 'read' and 'refused'; and what a target's reading returned as a text.
         findings: Number of the file, what happened; with its bytes.
-        slowest: Seconds that the slowest file took.
+        slowest: Seconds of the processor that the slowest file took.
         grown: MB by which the memory's peak has grown.
     """
 
@@ -56,12 +57,14 @@ def feed(name: str, count: int, seed: int = 0, first: int = 0) -> Fed:
             place.mkdir()
             file = place / target.name
             file.write_bytes(content)
-            began = time.monotonic()
+            began = time.process_time()
             try:
-                with _within(SECONDS), warnings.catch_warnings():
+                with _within(SECONDS, HANGS), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    target.read(file)
+                    said = target.read(file)
                 counts["read"] += 1
+                if isinstance(said, str):
+                    counts[said] += 1
             except target.says as error:
                 counts["refused"] += 1
                 if not str(error).strip() and not isinstance(error, SystemExit):
@@ -73,7 +76,7 @@ def feed(name: str, count: int, seed: int = 0, first: int = 0) -> Fed:
                 place_in = f"({where.filename}:{where.lineno})"
                 said = f"{type(error).__name__}: {str(error)[:200]} {place_in}"
                 findings.append((number, said, content))
-            slowest = max(slowest, time.monotonic() - began)
+            slowest = max(slowest, time.process_time() - began)
             shutil.rmtree(place)
         return Fed(counts, findings, slowest, _peak() - before)
     finally:
@@ -81,17 +84,27 @@ def feed(name: str, count: int, seed: int = 0, first: int = 0) -> Fed:
 
 
 @contextmanager
-def _within(seconds: int) -> Iterator[None]:
-    def end(*_: object) -> None:
-        raise TookTooLongError(f"more than {seconds} s")
+def _within(seconds: float, wall: float) -> Iterator[None]:
+    """Ends what takes more of the processor's seconds, or of a clock's."""
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(seconds)
+    def end(number: int, frame: object) -> None:
+        limit = f"{seconds:g} s of the processor" if number == signal.SIGPROF else f"{wall:g} s"
+        raise TookTooLongError(f"more than {limit}")
+
+    timers = (
+        (signal.ITIMER_PROF, signal.SIGPROF, seconds),
+        (signal.ITIMER_REAL, signal.SIGALRM, wall),
+    )
+    before = [signal.signal(number, end) for _, number, _ in timers]
+    for timer, _, limit in timers:
+        signal.setitimer(timer, limit)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for timer, _, _ in timers:
+            signal.setitimer(timer, 0)
+        for (_, number, _), handler in zip(timers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _peak() -> float:

@@ -29,6 +29,9 @@ from xmoco_plugin.untrusted import FileRefusedError, image_size
 from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.stored_maps import read_maps
 
+# What a reading may return, beside that it has read: it is counted.
+PLAIN, NOT_PLAIN = "header is plain", "header is not plain"
+AS_NOTED, ANEW = "scan is as noted", "scan lacks lines"
 PIXELS = 4_000_000  # of an image that is read here: memory is bounded by what is allowed
 
 
@@ -37,7 +40,7 @@ class Target(NamedTuple):
 
     Attributes:
         files: Whole files, from a folder to write in.
-        read: Reads the changed file; its folder is its own.
+        read: Reads the changed file; its folder is its own. A text that it returns is counted.
         name: Of the file in there.
         says: What it may raise.
     """
@@ -49,7 +52,7 @@ class Target(NamedTuple):
 
 
 def images(folder: Path) -> list[bytes]:
-    """Small files of eight formats, plain and with what the formats also know."""
+    """Small files of eight formats, and with what the formats also know."""
     noise = np.random.default_rng(0).integers(0, 255, (24, 20, 3), dtype=np.uint8)
     plain, found = Image.fromarray(noise), []
     exif = Image.Exif()
@@ -75,16 +78,20 @@ def images(folder: Path) -> list[bytes]:
 
 
 def jpegs(folder: Path) -> list[bytes]:
-    return [content for content in images(folder) if content.startswith(b"\xff\xd8")]
+    """Those of the images, and the plain kinds, whose header alone tells the size."""
+    file = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").resize((20, 24)).save(file, "JPEG")
+    return [file.getvalue(), *(c for c in images(folder) if c.startswith(b"\xff\xd8"))]
 
 
-def read_header(file: Path) -> None:
+def read_header(file: Path) -> str:
     """What the header says must be what the decoder finds."""
     content = file.read_bytes()
     size = plain_jpeg_size(content)
     if size is not None and size[0] * size[1] <= PIXELS:
         shape = decode_image(content, max_pixels=PIXELS).shape[:2]
         assert shape == size, f"the header says {size}, the image is {shape}"
+    return NOT_PLAIN if size is None else PLAIN
 
 
 def read_image(file: Path) -> None:
@@ -138,10 +145,12 @@ def scans(folder: Path) -> list[bytes]:
     return [(folder / "scan.jsonl").read_bytes()]
 
 
-def read_scan(file: Path) -> None:
+def read_scan(file: Path) -> str:
+    before = file.stat().st_size
     found = scan_images(read_scan.names, file)  # type: ignore[attr-defined]
     assert len(found.good) + len(found.bad) == 3
     describe(found, 32)
+    return AS_NOTED if file.stat().st_size == before else ANEW
 
 
 def run_lines(folder: Path) -> list[bytes]:
@@ -218,8 +227,7 @@ def checkpoints(folder: Path) -> list[bytes]:
 
 
 def read_weights(file: Path) -> None:
-    state = read_checkpoint(file)
-    assert isinstance(state, dict)
+    assert isinstance(read_checkpoint(file), dict)
 
 
 def arrays(folder: Path) -> list[bytes]:
@@ -241,10 +249,6 @@ def npz(content: dict, save: Callable) -> bytes:
 def read_arrays(file: Path) -> None:
     with open(file, "rb") as opened:
         read_npz(opened, ("images", "labels"), 1 << 24)
-
-
-def read_stored_maps(file: Path) -> None:
-    read_maps(file)
 
 
 def configs(folder: Path) -> list[bytes]:
@@ -288,7 +292,7 @@ TARGETS = {
     "mask": Target(masks, read_mask, "mask.png", (DownstreamError,)),
     "checkpoint": Target(checkpoints, read_weights, "w.pth", (CheckpointError,)),
     "npz": Target(arrays, read_arrays, "train.npz", NPZ_DAMAGES),
-    "maps": Target(maps, read_stored_maps, "summary_maps.npz", (FileRefusedError,)),
+    "maps": Target(maps, read_maps, "summary_maps.npz", (FileRefusedError,)),
     "config": Target(configs, read_config, "config.py", (PretrainError,)),
     "cfg-options": Target(
         words, read_words, "words.bin", (ValueError, argparse.ArgumentError, SystemExit)

@@ -56,6 +56,39 @@ def test_a_worker_that_a_launcher_ends_has_no_fault():
     assert lost_worker(WORKER.search(text), text).endswith("(12) was told to end (SIGTERM).")
 
 
+def raised(first, second, *after):
+    """The second error, raised while the first was handled."""
+    try:
+        try:
+            raise first
+        except type(first):
+            if after:
+                raise second from after[0]
+            raise second  # noqa: B904, which is what is asked
+    except type(second) as error:
+        return error
+
+
+def test_no_permission_is_said_of_a_file_and_hides_no_fault_that_has_nothing_to_do_with_it():
+    closed = PermissionError(13, "Permission denied", "/mnt/a")
+    assert user_message(raised(closed, KeyError("x"))).startswith("/mnt/a: no permission.")
+    assert user_message(raised(KeyError("x"), KeyError("y"), closed)).startswith("/mnt/a: no perm")
+    assert user_message(raised(closed, KeyError("x"), None)) is None
+    assert user_message(raised(closed, KeyError("x"), KeyError("y"))) is None
+    assert user_message(PermissionError(1, "Operation not permitted")) is None
+
+
+def test_a_signal_goes_on_where_a_thread_ends_while_it_is_asked(tmp_path, monkeypatch):
+    (tmp_path / "1/children").mkdir(parents=True)  # an OSError, as of a thread that is gone
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2/children").write_text("12 13 ")
+    sent = []
+    monkeypatch.setattr(launcher, "Path", lambda _: tmp_path)
+    monkeypatch.setattr(launcher.os, "kill", lambda *words: sent.append(words))
+    launcher.hand_on(signal.SIGUSR1, None)
+    assert sent == [(12, signal.SIGUSR1), (13, signal.SIGUSR1)]
+
+
 def test_gloos_wall_about_a_lost_process_is_known_and_other_faults_are_not(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     gloo = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer"
@@ -92,15 +125,42 @@ def test_two_processes_with_other_code_or_data_are_told_before_the_first_step(tm
     assert first["data"].endswith("Make them alike and start again.")
 
 
-def test_the_settings_are_alike_wherever_the_data_lie():
-    def digest(root, lr=0.1):
-        data = dict(type="X", data_root=root, ann_file=f"{root}/list.txt")
-        loader = dict(batch_size=4, dataset=data)
-        return alike.settings_digest(
-            Config(dict(train_dataloader=loader, optim_wrapper=dict(lr=lr)))
+def facts(root="/a", lr=0.1, workers=4, **loader):
+    """Of a process whose data, weights and workers are its machine's own."""
+    data = dict(type="X", data_root=root, ann_file=f"{root}/list.txt", pipeline=[dict(type="A")])
+    own = dict(num_workers=workers, pin_memory=workers > 4, persistent_workers=workers > 4)
+    start = dict(type="Pretrained", checkpoint=f"{root}/w.pth")
+    return alike.settings_of(
+        Config(
+            dict(
+                train_dataloader=dict(batch_size=4, dataset=data, **own, **loader),
+                optim_wrapper=dict(lr=lr),
+                model=dict(type="M", backbone=dict(init_cfg=start)),
+            )
         )
+    )
 
-    assert digest("/a") == digest("/b") != digest("/a", lr=0.2)
+
+def test_the_settings_are_alike_wherever_data_and_weights_lie_and_however_many_load():
+    assert facts("/a") == facts("/b", workers=8) != facts("/a", lr=0.2)
+
+
+def test_the_first_setting_that_differs_is_named_with_both_values():
+    def told(**changed):
+        here, there = (
+            {"": "a", alike.SETTINGS: facts()},
+            {"": "b", alike.SETTINGS: facts(**changed)},
+        )
+        with pytest.raises(alike.UnlikeProcessesError) as error:
+            alike.compare([here, there])
+        return str(error.value)
+
+    assert "the settings: optim_wrapper.lr is 0.2 there, 0.1 here." in told(lr=0.2)
+    drop = "train_dataloader.drop_last is true there, nothing here."
+    assert drop in told(drop_last=True)
+    assert told(lr=0.2, drop_last=True).count("and 1 more") == 1
+    long = told(sampler="x" * 500)
+    assert len(long) < 400
 
 
 def test_a_file_of_another_size_is_other_data(tmp_path):
@@ -131,6 +191,14 @@ time.sleep(600)
 """
 
 
+def runs(status):
+    """Whether a process is there, and no zombie; it may go while it is asked."""
+    try:
+        return "State:\tZ" not in status.read_text()
+    except OSError:
+        return False
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells nobody there")
 def test_a_process_ends_with_its_launcher_however_that_ends():
     code = LAUNCHED.format(name=door.LAUNCHER, file=door.__file__)
@@ -139,7 +207,7 @@ def test_a_process_ends_with_its_launcher_however_that_ends():
         child = int(launched.stdout.readline())
         launched.kill()
     status, end = Path(f"/proc/{child}/status"), time.monotonic() + 30
-    while status.exists() and "State:\tZ" not in status.read_text():
+    while runs(status):
         assert time.monotonic() < end
         time.sleep(0.02)
     assert door.LAUNCHER == launcher.OURS

@@ -34,7 +34,11 @@ def options(processes: str) -> list[str]:
 def hand_on(number: int, frame: object) -> None:
     """Sends a signal on to the processes that this one has started (on Linux, that lists them)."""
     for file in Path("/proc/self/task").glob("*/children"):
-        for child in file.read_text().split():
+        try:
+            children = file.read_text().split()
+        except OSError:  # a thread that has ended since it was listed
+            continue
+        for child in children:
             with contextlib.suppress(OSError):
                 os.kill(int(child), number)
 

@@ -86,10 +86,12 @@ def user_message(error: BaseException | None) -> str | None:
             return str(error)
         if isinstance(error, RuntimeError) and (lost := WORKER.search(str(error))):
             return lost_worker(lost, str(error))
-        if isinstance(error, PermissionError):
-            place = printable(str(error.filename or "a file"))
+        if isinstance(error, PermissionError) and error.filename is not None:
+            place = printable(str(error.filename))
             return f"{place}: no permission. It is another user's: name another place."
         if isinstance(error, OSError) and error.errno in DISK:
             return str(not_written(error.filename, error))
-        error = error.__cause__ or error.__context__
+        # As a traceback shows it: `from None` says that what was before does not matter.
+        before = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or before
     return None

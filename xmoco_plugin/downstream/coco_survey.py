@@ -14,7 +14,7 @@ from ..untrusted import image_size, is_hidden, printable
 from . import coco_mend
 from .coco_annotations import CocoAnnotations, file_name
 from .errors import DownstreamError
-from .pixels import survey_pixels
+from .pixels import CHECKED, spread, survey_pixels
 
 # Images whose files are opened to compare their sizes with the list (ours): all of a user's own
 # set, a part of COCO that is spread over it.
@@ -22,7 +22,11 @@ COMPARED = 5000
 
 
 def survey(
-    annotations: CocoAnnotations, folder: Path, classes: Sequence[str], part: str
+    annotations: CocoAnnotations,
+    folder: Path,
+    classes: Sequence[str],
+    part: str,
+    reader: str = CHECKED,
 ) -> list[Finding]:
     """Fills in sizes, orders the categories by the classes, and counts what the host will use.
 
@@ -31,6 +35,7 @@ def survey(
         folder: Of the images.
         classes: That are learnt, by their numbers.
         part: Of the data: 'train' ...
+        reader: Of the images, see :func:`~.pixels.reader_of`.
 
     Returns:
         Rows of the table; the first counts images, boxes and classes.
@@ -66,7 +71,7 @@ def survey(
         annotations.mended[
             "classes are listed in the order in which they are learnt, by their names"
         ] = len(content["categories"])
-    return [*_rows(annotations, folder, classes, part, lost)]
+    return [*_rows(annotations, folder, classes, part, lost, reader)]
 
 
 def write_mended(annotations: CocoAnnotations, folder: Path) -> Path:
@@ -86,7 +91,12 @@ def write_mended(annotations: CocoAnnotations, folder: Path) -> Path:
 
 
 def _rows(
-    annotations: CocoAnnotations, folder: Path, classes: Sequence[str], part: str, lost: Counter
+    annotations: CocoAnnotations,
+    folder: Path,
+    classes: Sequence[str],
+    part: str,
+    lost: Counter,
+    reader: str,
 ) -> Iterator[Finding]:
     names = {c["id"]: c["name"] for c in annotations.content["categories"]}
     held = Counter(dict.fromkeys(classes, 0))
@@ -104,7 +114,7 @@ def _rows(
         f"{len(images):,} images, {len(boxes):,} boxes; {len(classes)} classes: "
         f"{printable(counts)}{more}",
     )
-    yield from survey_pixels([folder / file_name(image) for image in images], part)
+    yield from survey_pixels([folder / file_name(image) for image in images], part, reader)
     if absent := [printable(name) for name in classes if not held[name]]:
         text = "1 class has no box" if len(absent) == 1 else f"{len(absent)} classes have no box"
         yield Finding("note", part, text, tuple(absent))
@@ -127,8 +137,7 @@ def _rows(
     twice = Counter(map(file_name, images))
     if again := [printable(name) for name, number in twice.items() if number > 1]:
         yield Finding("note", part, f"{len(again):,} files are listed more than once", tuple(again))
-    step = max(len(images) // COMPARED, 1)
-    if unlike := [*_unlike_sizes(images[::step], folder)]:
+    if unlike := [*_unlike_sizes(spread(images, COMPARED), folder)]:
         text = (
             f"{len(unlike):,} images have another size in their file, upright, than in the list: "
             "their boxes are shifted, or lost"

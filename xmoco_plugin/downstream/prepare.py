@@ -13,6 +13,7 @@ from ..weights import check_checkpoint
 from . import coco_annotations as coco
 from .coco_survey import survey, write_mended
 from .errors import DownstreamError
+from .pixels import reader_of
 from .prepare_masks import prepare_masks
 from .settings import MENDED, class_names, dicts, set_num_classes, trained_meta
 
@@ -189,7 +190,7 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list
                     coco.check_masks(annotations)
             key = (path, images, tuple(classes))
             if key not in files:
-                found += survey(annotations, images, classes, stage)
+                found += survey(annotations, images, classes, stage, reader_of(data))
                 file = write_mended(annotations, Path(cfg.get("work_dir") or "work_dirs", MENDED))
                 # The user's own file stays as the config names it.
                 files[key] = data.ann_file if file == annotations.path else str(file)

@@ -10,7 +10,7 @@ from ..untrusted import printable
 from . import mask_folder as masks
 from . import mask_survey as look
 from .errors import DownstreamError
-from .pixels import survey_pixels
+from .pixels import reader_of, survey_pixels
 from .settings import MENDED, class_names, dicts, set_num_classes, trained_meta
 
 
@@ -143,7 +143,8 @@ class Labelled:
         images = [folders[0] / (name + suffixes[0]) for name in names]
         look.check_sizes(images, files)
         labels = look.read_labels(files, reduce_zero)
-        left = [*survey_pixels(images, stage), *look.partnerless(*folders, *suffixes, stage)]
+        read = survey_pixels(images, stage, reader_of(data))
+        left = [*read, *look.partnerless(*folders, *suffixes, stage)]
         if hidden:
             text = f"{len(hidden):,} images in hidden folders are left out"
             left.append(Finding("note", stage, text, tuple(map(printable, hidden))))

@@ -3,7 +3,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,16 @@ from ..version import __version__
 
 LOOKED_AT = 1000  # images whose names and sizes are compared; ours
 LIBRARIES = ("mmengine", "onedl-mmengine", "mmpretrain", "onedl-mmpretrain", "numpy")
-# Settings that may differ from machine to machine.
-OWN = ("work_dir", "data_root", "ann_file", "data_prefix", "load_from", "resume", "env_cfg", "path")
+# Settings that may differ from machine to machine: places, and how a machine loads.
+OWN = (
+    *("work_dir", "data_root", "ann_file", "data_prefix", "load_from", "resume", "env_cfg", "path"),
+    *("num_workers", "pin_memory", "pin_memory_device", "persistent_workers", "prefetch_factor"),
+    *("timeout", "multiprocessing_context", "checkpoint"),
+)
+SETTINGS = "the settings"
+PARTS = ("model", "optim_wrapper", "param_scheduler", "train_cfg", "train_dataloader")
+NONE = "nothing"  # of a setting that one side has not
+LENGTH = 80  # of a setting's value in a message; longer ones end in a hash
 
 
 class UnlikeProcessesError(RuntimeError):
@@ -35,7 +43,7 @@ class SameEverywhereHook(Hook):
     folder that is not copied to its end, spoils a training without a word. Compared are a digest
     of this package's sources, the versions of the libraries, the model, optimizer and schedule of
     the config, and of the training set its length, and the names and sizes of 1,000 files. Where
-    data lie may differ.
+    data and checkpoints lie may differ, and how many workers load.
 
     Raises:
         UnlikeProcessesError: On every process, naming the first that differs and in what.
@@ -49,19 +57,19 @@ class SameEverywhereHook(Hook):
         compare(all_gather_object(facts_of(runner)))
 
 
-def facts_of(runner: Runner) -> dict[str, str]:
+def facts_of(runner: Runner) -> dict[str, Any]:
     """What must be alike, with a word for each, and which process says so."""
     return {
         "": f"process {get_rank()} on {socket.gethostname()}",
         "the version of this package": f"{__version__} ({code_digest()})",
         "the libraries": libraries(),
-        "the settings": settings_digest(runner.cfg),
+        SETTINGS: settings_of(runner.cfg),
         "the training data": data_digest(runner.train_dataloader.dataset),
     }
 
 
-def compare(all_facts: Sequence[Mapping[str, str]]) -> None:
-    """Compares every process with the first.
+def compare(all_facts: Sequence[Mapping[str, Any]]) -> None:
+    """Compares every process with the first; of settings it names the first key that differs.
 
     Raises:
         UnlikeProcessesError: Names the first process that differs.
@@ -70,10 +78,7 @@ def compare(all_facts: Sequence[Mapping[str, str]]) -> None:
     for facts in all_facts[1:]:
         unlike = [name for name in first if name and facts.get(name) != first[name]]
         if unlike:
-            what = "; ".join(
-                f"{name}: {printable(str(facts.get(name)))} there, {printable(first[name])} here"
-                for name in unlike
-            )
+            what = "; ".join(_unlike(name, facts.get(name), first[name]) for name in unlike)
             raise UnlikeProcessesError(
                 f"{facts['']} and {first['']} differ. {what}. Make them alike and start again."
             )
@@ -99,11 +104,34 @@ def libraries() -> str:
     return ", ".join(found)
 
 
-def settings_digest(cfg: Mapping[str, Any]) -> str:
-    """Of what is trained and how; places of a machine's own are left out."""
-    parts = ("model", "optim_wrapper", "param_scheduler", "train_cfg", "train_dataloader")
-    kept = {part: _plain(cfg[part]) for part in parts if cfg.get(part) is not None}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+def settings_of(cfg: Mapping[str, Any]) -> dict[str, str]:
+    """What is trained and how, by dotted keys, as JSON; what is a machine's own is left out."""
+    return dict(_flat("", {part: _plain(cfg[part]) for part in PARTS if cfg.get(part) is not None}))
+
+
+def _unlike(name: str, there: Any, here: Any) -> str:
+    if name == SETTINGS and isinstance(there, Mapping) and isinstance(here, Mapping):
+        keys = [k for k in {**here, **there} if here.get(k, NONE) != there.get(k, NONE)]
+        more = f", and {len(keys) - 1:,} more" if len(keys) > 1 else ""
+        key, there, here = keys[0], there.get(keys[0], NONE), here.get(keys[0], NONE)
+        return f"{name}: {printable(key)} is {printable(there)} there, {printable(here)} here{more}"
+    return f"{name}: {printable(str(there))} there, {printable(str(here))} here"
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    inner: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        inner = ((f"{key}.{name}".lstrip("."), part) for name, part in value.items())
+    elif isinstance(value, list):
+        inner = ((f"{key}.{place}", part) for place, part in enumerate(value))
+    if isinstance(value, Mapping | list) and value:
+        for name, part in inner:
+            yield from _flat(name, part)
+        return
+    text = json.dumps(value)
+    if len(text) > LENGTH:
+        text = f"{text[:LENGTH]}... ({hashlib.sha256(text.encode()).hexdigest()[:12]})"
+    yield key, text
 
 
 def _plain(value: Any) -> Any:
@@ -121,7 +149,7 @@ def data_digest(dataset: Any) -> str:
     count = len(dataset)
     get: Callable[[int], Any] = getattr(dataset, "get_data_info", lambda _: {})
     found = hashlib.sha256()
-    for place in range(0, count, max(count // LOOKED_AT, 1)):
+    for place in range(0, count, max(-(-count // LOOKED_AT), 1)):
         info = get(place)
         path = info.get("img_path") if isinstance(info, Mapping) else None
         if not isinstance(path, str):
