@@ -21,7 +21,14 @@ from ..multiprocess import run_processes
 
 
 class Killed(torch.utils.data.Dataset):
-    """Its worker is killed at the fourth image, as where memory runs out."""
+    """Its worker is killed at the fourth image, as where memory runs out.
+
+    Args:
+        tensors: Whether its batches hold them; they are fetched from the worker when they are used.
+    """
+
+    def __init__(self, tensors: bool) -> None:
+        self.tensors = tensors
 
     def __len__(self):
         return 8
@@ -29,25 +36,26 @@ class Killed(torch.utils.data.Dataset):
     def __getitem__(self, place):
         if place == 4:
             os.kill(os.getpid(), signal.SIGKILL)
-        return place
+        return place if self.tensors else str(place)
 
 
-def with_a_killed_worker(rank, size):
+def with_a_killed_worker(rank, size, tensors):
     """What a user is told."""
-    loader = torch.utils.data.DataLoader(Killed(), batch_size=2, num_workers=1)
+    loader = torch.utils.data.DataLoader(Killed(tensors), batch_size=2, num_workers=1)
     try:
         list(loader)
-    except RuntimeError as error:
+    except Exception as error:
         return user_message(error)
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return "no error"
 
 
-def test_a_worker_that_was_killed_is_said_with_what_to_lower():
+@pytest.mark.parametrize("tensors", [False, True])
+def test_a_worker_that_was_killed_is_said_with_what_to_lower(tensors):
     # Not in this process: torch raises the error again whenever another child of it ends.
-    (said,) = run_processes(with_a_killed_worker, 1)
-    assert said.startswith("a process that loads images (")
+    (said,) = run_processes(with_a_killed_worker, 1, tensors)
+    assert said.startswith("a process that loads images")
     assert "memory ran out" in said
     assert "--workers" in said
     assert len(said.splitlines()) == 1

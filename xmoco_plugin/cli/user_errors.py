@@ -23,6 +23,8 @@ WORKER = re.compile(
     r"(?:exited unexpectedly|is killed by signal: (\w.*?)\.)"
 )
 
+FETCH = str(Path("torch", "multiprocessing", "reductions.py"))  # a batch's way from there
+
 # gloo's and NCCL's words where the other side is no more, or does not answer.
 PEER = re.compile(
     r"gloo/transport|Connection (?:closed|reset|refused)|ncclRemoteError"
@@ -40,16 +42,18 @@ def lost_another(error: BaseException) -> bool:
     return group and isinstance(error, RuntimeError) and bool(PEER.search(str(error)))
 
 
-def lost_worker(found: re.Match[str], text: str) -> str:
+def lost_worker(found: re.Match[str] | None, text: str) -> str:
     """What is said of a process that loaded images and was killed.
 
     Args:
-        found: In torch's error; `text`: of the error.
+        found: In torch's error; None where that names no process.
+        text: Of the error.
     """
-    if found[2] == "Terminated":
-        return f"a process that loads images ({found[1].strip(', ')}) was told to end (SIGTERM)."
-    how = f"was killed ({found[2]})" if found[2] else "ended, or was killed"
-    if "shared memory" in text or found[2] == "Bus error":
+    who, signal = (f" ({found[1].strip(', ')})", found[2]) if found else ("", None)
+    if signal == "Terminated":
+        return f"a process that loads images{who} was told to end (SIGTERM)."
+    how = f"was killed ({signal})" if signal else "ended, or was killed"
+    if "shared memory" in text or signal == "Bus error":
         why = (
             "/dev/shm, through which batches come, is full: give a container more (docker run "
             "--shm-size=8g), or load in this process: --workers 0 of pretrain, --cfg-options "
@@ -60,7 +64,7 @@ def lost_worker(found: re.Match[str], text: str) -> str:
             "where memory ran out the system does so (`dmesg` tells): fewer --workers or a smaller "
             "--batch-size of pretrain, --cfg-options train_dataloader.num_workers=1 of train"
         )
-    return f"a process that loads images ({found[1].strip(', ')}) {how}. Most often {why}."
+    return f"a process that loads images{who} {how}. Most often {why}."
 
 
 def user_message(error: BaseException | None) -> str | None:
@@ -86,6 +90,10 @@ def user_message(error: BaseException | None) -> str | None:
             return str(error)
         if isinstance(error, RuntimeError) and (lost := WORKER.search(str(error))):
             return lost_worker(lost, str(error))
+        # It ended while a batch of it was fetched, which torch tells from a fault only afterwards.
+        fetched = any(f.filename.endswith(FETCH) for f in frames)
+        if fetched and isinstance(error, EOFError | ConnectionError):
+            return lost_worker(None, "")
         if isinstance(error, PermissionError) and error.filename is not None:
             place = printable(str(error.filename))
             return f"{place}: no permission. It is another user's: name another place."
