@@ -21,14 +21,7 @@ from ..multiprocess import run_processes
 
 
 class Killed(torch.utils.data.Dataset):
-    """Its worker is killed at the fourth image, as where memory runs out.
-
-    Args:
-        tensors: Whether its batches hold them; they are fetched from the worker when they are used.
-    """
-
-    def __init__(self, tensors: bool) -> None:
-        self.tensors = tensors
+    """Its worker is killed at the fourth image, as where memory runs out."""
 
     def __len__(self):
         return 8
@@ -36,29 +29,40 @@ class Killed(torch.utils.data.Dataset):
     def __getitem__(self, place):
         if place == 4:
             os.kill(os.getpid(), signal.SIGKILL)
-        return place if self.tensors else str(place)
+        return str(place)  # comes at once; a tensor is fetched, if its worker lives
 
 
-def with_a_killed_worker(rank, size, tensors):
+def with_a_killed_worker(rank, size):
     """What a user is told."""
-    loader = torch.utils.data.DataLoader(Killed(tensors), batch_size=2, num_workers=1)
+    loader = torch.utils.data.DataLoader(Killed(), batch_size=2, num_workers=1)
     try:
         list(loader)
-    except Exception as error:
+    except RuntimeError as error:
         return user_message(error)
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return "no error"
 
 
-@pytest.mark.parametrize("tensors", [False, True])
-def test_a_worker_that_was_killed_is_said_with_what_to_lower(tensors):
+def test_a_worker_that_was_killed_is_said_with_what_to_lower():
     # Not in this process: torch raises the error again whenever another child of it ends.
-    (said,) = run_processes(with_a_killed_worker, 1, tensors)
-    assert said.startswith("a process that loads images")
+    (said,) = run_processes(with_a_killed_worker, 1)
+    assert said.startswith("a process that loads images (")
     assert "memory ran out" in said
     assert "--workers" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("fault", [EOFError(), ConnectionResetError(104, "reset by peer")])
+def test_a_worker_that_was_killed_before_its_batch_was_fetched_is_said_too(fault):
+    class Gone:
+        def detach(self):
+            raise fault
+
+    with pytest.raises(type(fault)) as error:
+        torch.multiprocessing.reductions.rebuild_storage_fd(torch.UntypedStorage, Gone(), 4)
+    assert user_message(error.value).startswith("a process that loads images ended, or was killed.")
+    assert user_message(type(fault)("elsewhere")) is None
 
 
 def test_a_full_shared_memory_is_not_called_memory():
