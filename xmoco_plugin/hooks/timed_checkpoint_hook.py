@@ -91,15 +91,15 @@ class TimedCheckpointHook(Hook):
         loop = runner.train_loop
         if self._due == NOTHING:
             return
-        if isinstance(loop, EpochBasedTrainLoop) and batch_idx + 1 >= len(loop.dataloader):
-            return  # the epoch ends
+        if isinstance(loop, EpochBasedTrainLoop) and _ends_epoch(runner, batch_idx):
+            return
         done, counts = runner.iter + 1, getattr(runner.optim_wrapper, "_accumulative_counts", 1)
         if done % counts == 0:
             self._serve(runner, dict(epoch=runner.epoch, iter=done))
 
     def after_train_epoch(self, runner: Runner) -> None:
         self.stepping = False
-        self._agree()  # on what was asked for since the last step, as while a checkpoint was written
+        self._agree()  # on what was asked for while the epoch's checkpoint was written
         self._follow_host(runner)
         if self._due != NOTHING:
             by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
@@ -181,10 +181,21 @@ def _remove_timed(runner: Runner, kept: Path | None) -> None:
                 file.unlink(missing_ok=True)
 
 
+def _ends_epoch(runner: Runner, batch_idx: int) -> bool:
+    exact = _exact(runner)
+    if exact is None:
+        return batch_idx + 1 >= len(runner.train_loop.dataloader)
+    return exact.ends_epoch(batch_idx)
+
+
+def _exact(runner: Runner) -> ExactResumeHook | None:
+    return next((hook for hook in runner.hooks if isinstance(hook, ExactResumeHook)), None)
+
+
 def _lacks_validation(runner: Runner) -> bool:
     """Whether the run goes on from where a kNN validation was due, which came after."""
     loop, val = runner.train_loop, runner.val_loop
-    exact = next((hook for hook in runner.hooks if isinstance(hook, ExactResumeHook)), None)
+    exact = _exact(runner)
     if not isinstance(val, KNNValLoop) or exact is None or not exact.at_an_end(runner):
         return False
     known = runner.message_hub.runtime_info.get(STATE)
