@@ -15,6 +15,7 @@ from mmengine.config import Config
 from xmoco_plugin.cli import door, launcher
 from xmoco_plugin.cli.user_errors import WORKER, lost_another, lost_worker, user_message
 from xmoco_plugin.hooks import same_everywhere_hook as alike
+from xmoco_plugin.hooks import timed_checkpoint_hook
 
 from .. import tiny_runner
 from ..multiprocess import run_processes
@@ -233,3 +234,17 @@ def test_a_process_ends_with_its_launcher_however_that_ends():
         assert time.monotonic() < end
         time.sleep(0.02)
     assert door.LAUNCHER == launcher.OURS
+
+
+def test_where_gloo_finds_no_way_its_own_wall_becomes_the_name_of_the_variable(monkeypatch):
+    def fails(**_):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc] connect [127.0.1.1]: Connection refused")
+
+    monkeypatch.setattr(torch.distributed, "new_group", fails)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: "nccl")
+    with pytest.raises(timed_checkpoint_hook.NoGlooError) as error:
+        timed_checkpoint_hook._gloo_group()
+    assert "127.0.1.1" in user_message(error.value)
+    assert "set GLOO_SOCKET_IFNAME" in user_message(error.value)
+    assert not lost_another(error.value)

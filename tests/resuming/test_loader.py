@@ -90,6 +90,22 @@ def test_what_is_drawn_for_an_image_depends_on_seed_epoch_and_image_alone(worker
     assert epoch_of(made, 0) != epoch_of(made, 1)
 
 
+def test_numpys_numbers_are_numbers_and_of_others_it_is_known_that_they_are_not():
+    class Others(DefaultSampler):
+        def __iter__(self):
+            return map(self.kind, super().__iter__())
+
+    sampler = Others(Draws(), seed=0)
+    sampler.kind = np.int64
+    made = loader(sampler=sampler)
+    made.placed._once = True  # as of the host's own
+    assert sorted(epoch_of(made, 1)) == [reference(i, 1) for i in range(IMAGES)]
+    assert made.placed.numbered
+    sampler.kind = lambda number: (number, 0)
+    assert next(iter(made.placed))[0][1] == 0
+    assert not made.placed.numbered
+
+
 def test_two_processes_see_what_one_sees_in_its_order(in_process):
     alone = epoch_of(loader(sampler=in_process(0, 1)), 3)
     halves = [epoch_of(loader(sampler=in_process(rank, 2)), 3) for rank in (0, 1)]

@@ -17,13 +17,17 @@ from mmpretrain.registry import HOOKS
 
 @HOOKS.register_module()
 class Waits(Hook):
-    def __init__(self, epoch, begun, seconds=60):
-        self.epoch, self.begun, self.seconds = epoch, begun, seconds
+    def __init__(self, epoch, begun, until_asked=False):
+        self.epoch, self.begun, self.until_asked = epoch, begun, until_asked
 
     def after_train_iter(self, runner, *args, **kwargs):
         if runner.epoch == self.epoch:
             open(self.begun, "w").close()
-            time.sleep(self.seconds)
+            end = time.monotonic() + 60
+            while time.monotonic() < end and not (
+                self.until_asked and any(getattr(hook, "_asked", 0) for hook in runner.hooks)
+            ):
+                time.sleep(0.05)
 """
 
 
@@ -76,7 +80,7 @@ def test_ctrl_c_ends_training_with_one_line_that_says_how_to_go_on(config, image
 def test_sigterm_writes_a_checkpoint_after_the_step_and_says_how_to_go_on(config, images, tmp_path):
     work, begun = tmp_path / "work", tmp_path / "begun"
     (tmp_path / "waits.py").write_text(WAITS)
-    hook = dict(type="Waits", epoch=0, begun=str(begun), seconds=1)
+    hook = dict(type="Waits", epoch=0, begun=str(begun), until_asked=True)
     config.write_text(
         CONFIG.replace("'xmoco_plugin'", "'xmoco_plugin', 'waits'") + f"custom_hooks = [{hook}]"
     )

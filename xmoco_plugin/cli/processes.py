@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 DOOR = Path(__file__).with_name("__main__.py")
 LAUNCHER = Path(__file__).with_name("launcher.py")
+AGAIN = 10.0  # seconds after which a second SIGTERM is meant, as by the training itself
 
 
 def command(name: str, arguments: Sequence[str], processes: int = 1) -> list[str]:
@@ -40,18 +42,46 @@ def asked_too(training: subprocess.Popen) -> Iterator[None]:
         signal.signal(signal.SIGUSR1, before)
 
 
+class _EndNow(BaseException):
+    """A further SIGTERM is meant: no checkpoint is waited for."""
+
+
 def end(training: subprocess.Popen, alone: bool) -> None:
     """Ends a training: a terminal's Ctrl-C has reached it too, else it is asked, at last made to.
 
-    A SIGTERM came to this process `alone`. Several processes are ended by the launcher, which is
-    killed only when it has had the time.
+    A SIGTERM came to this process `alone`: the training has all the time that its step and its
+    checkpoint take, until a further SIGTERM. Several processes are ended by torchrun, which gives
+    them 30 seconds; it is killed only when it has had the time.
     """
     try:
-        for ask, seconds in ((None, 0 if alone else 3), (training.terminate, 40)):
-            if ask is not None:
-                ask()
+        if alone:
+            _ask(training)
+        else:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                training.wait(seconds)
+                training.wait(3)
                 return
+            training.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            training.wait(40)
     finally:  # a second Ctrl-C as well
         training.kill()
+
+
+def _ask(training: subprocess.Popen) -> None:
+    """Hands SIGTERM on, and each further one; waits for the end, or for one that is meant."""
+    began = time.monotonic()
+
+    def again(number: int, frame: object) -> None:
+        training.terminate()
+        if time.monotonic() - began >= AGAIN:
+            raise _EndNow
+
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, again) if ours else None
+    try:
+        training.terminate()
+        with contextlib.suppress(_EndNow):
+            training.wait()
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)

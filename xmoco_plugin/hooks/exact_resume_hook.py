@@ -44,6 +44,9 @@ class ExactResumeHook(Hook):
         self._began = 0  # iteration of this epoch's first batch
         self._resumed = self._took_up = False
         self._skipped = 0  # batches of the resumed epoch
+        self._extra = 0  # images beside them
+        self._epoch: int | None = None  # that has begun
+        self._length = 0  # batches that it counts
 
     def before_run(self, runner: Runner) -> None:
         """Take the loader over, before anybody draws from it."""
@@ -70,7 +73,7 @@ class ExactResumeHook(Hook):
             self._say(runner)
         self._resumed = False
         self._put_gradients(runner)
-        self._skipped = 0
+        self._skipped = self._extra = 0
         if self._missed is not None:
             return
         placed = loop.dataloader.placed
@@ -82,6 +85,7 @@ class ExactResumeHook(Hook):
             if found is not None:
                 self._skipped = found.batches_for(*made)
                 placed.skip = found.skip_for(*made)
+                self._extra = placed.skip - self._skipped * made[0]
             return
         if getattr(loop, "fast_forward_on_resume", False):
             return
@@ -91,6 +95,8 @@ class ExactResumeHook(Hook):
         if hasattr(placed.sampler, "epoch"):
             epoch, rest = divmod(behind, max(len(loop.dataloader), 1))
             skip = rest * made[0]
+        else:
+            self._extra = skip - behind * made[0]
         self._began = runner.iter - behind
         loop.dataloader_iterator = EndlessBatches(loop.dataloader, epoch, skip, runner.iter)
 
@@ -100,10 +106,17 @@ class ExactResumeHook(Hook):
         if not isinstance(loop, EpochBasedTrainLoop):
             return
         vars(loop).pop("run_iter", None)
-        self._began = runner.iter - self._skipped
+        self._began, self._epoch = runner.iter - self._skipped, runner.epoch
+        self._length = len(loop.dataloader)
         if self._missed is None:
             # Another hook may have put something around the loader.
-            loop.dataloader.placed.epoch = runner.epoch
+            placed = loop.dataloader.placed
+            placed.epoch = runner.epoch
+            if not placed.skip:
+                self._extra = 0
+            elif (left := placed.batches_after(placed.skip)) is not None:
+                # Batches that do not begin at a multiple of their size may be fewer.
+                self._length = self._skipped + left
         if self._skipped:
             skipped, run_iter = self._skipped, loop.run_iter
             loop.run_iter = lambda idx, batch: run_iter(idx + skipped, batch)
@@ -119,7 +132,11 @@ class ExactResumeHook(Hook):
     def at_an_end(self, runner: Runner) -> bool:
         """Whether a resumed run goes on from the end of an epoch; of a step, without epochs."""
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        return self._took_up and not (by_epoch and self._skipped)
+        return self._took_up and not (by_epoch and (self._skipped or self._extra))
+
+    def ends_epoch(self, batch_idx: int) -> bool:
+        """Whether a batch, by its number as hooks get it, is the last of its epoch."""
+        return batch_idx + 1 >= self._length
 
     @staticmethod
     def seed_step(runner: Runner, iteration: int) -> None:
@@ -131,7 +148,7 @@ class ExactResumeHook(Hook):
         loop, done = runner.train_loop, checkpoint["meta"]["iter"]
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         # After an epoch the host counts it, but the next one has not begun.
-        ended = by_epoch and done - self._began >= len(loop.dataloader)
+        ended = by_epoch and checkpoint["meta"]["epoch"] != self._epoch
         if self._missed is None:
             placed = loop.dataloader.placed
             order = getattr(placed.sampler, "seed", None)
@@ -140,6 +157,8 @@ class ExactResumeHook(Hook):
                 _batch_size(loop.dataloader),
                 world()[1],
                 order if type(order) is int else None,
+                0 if ended else self._extra,
+                placed.numbered,
             )
             checkpoint[POSITION] = position._asdict()
         counts = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
@@ -170,6 +189,11 @@ class ExactResumeHook(Hook):
                 "version wrote it); it goes on at an epoch's begin, with other draws than before."
             )
         else:
+            if not self._found.numbered:
+                runner.logger.warning(
+                    "resumed, but not bit for bit: the sampler does not give whole numbers, so "
+                    "draws for the images are others than before."
+                )
             made = _batch_size(runner.train_loop.dataloader), world()[1]
             if made != self._found[1:3]:
                 unlike = made[0] * made[1] != self._found.batch_size * self._found.processes

@@ -1,4 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from ..checkpoint import check_folder, write_text
 from ..distributed import world
 from ..evaluation import KNNValLoop
 from ..resuming import spare_workers
+from ..untrusted import printable
 from ..weights import TIMED_NAME, is_timed
 from .exact_resume_hook import ExactResumeHook
 from .health_hook import STATE
 
 NOTHING, WRITE, STOP = range(3)
+GONE = re.compile(r"closed by peer|reset by peer|[Bb]roken pipe")
 
 
 @HOOKS.register_module()
@@ -41,6 +44,7 @@ class TimedCheckpointHook(Hook):
         minutes: between two checkpoints; 0 for requests alone. Default 30 (ours).
 
     Raises:
+        NoGlooError: Several processes find no way to agree.
         NotWrittenError: The work dir is gone. On a full disk a line says so, and the run goes on.
     """
 
@@ -76,7 +80,7 @@ class TimedCheckpointHook(Hook):
         self._seen = runner.message_hub.runtime_info.get("last_ckpt")
         if world()[1] > 1 and self._group is None:
             # Beside that of the model: no step waits for the device to learn of a request.
-            self._group = dist.new_group(backend="gloo")
+            self._group = _gloo_group()
         if _lacks_validation(runner):
             runner.val_loop.run()
 
@@ -91,15 +95,15 @@ class TimedCheckpointHook(Hook):
         loop = runner.train_loop
         if self._due == NOTHING:
             return
-        if isinstance(loop, EpochBasedTrainLoop) and batch_idx + 1 >= len(loop.dataloader):
-            return  # the epoch ends
+        if isinstance(loop, EpochBasedTrainLoop) and _ends_epoch(runner, batch_idx):
+            return
         done, counts = runner.iter + 1, getattr(runner.optim_wrapper, "_accumulative_counts", 1)
         if done % counts == 0:
             self._serve(runner, dict(epoch=runner.epoch, iter=done))
 
     def after_train_epoch(self, runner: Runner) -> None:
         self.stepping = False
-        self._agree()  # on what was asked for since the last step, as while a checkpoint was written
+        self._agree()  # on what was asked for while the epoch's checkpoint was written
         self._follow_host(runner)
         if self._due != NOTHING:
             by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
@@ -173,6 +177,32 @@ class StopRequested(KeyboardInterrupt):
     """A training has written its checkpoint and ends because it was asked to."""
 
 
+class NoGlooError(Exception):
+    """The processes of a training cannot talk over gloo."""
+
+
+def _gloo_group() -> Any:
+    """A group of all processes, over gloo, which all have spoken in.
+
+    Raises:
+        NoGlooError: gloo finds no way between them.
+    """
+    try:
+        group = dist.new_group(backend="gloo")
+        dist.all_reduce(torch.zeros(1), group=group)
+    except RuntimeError as error:
+        # Over gloo they have talked before; and who is gone says itself why.
+        if dist.get_backend() == "gloo" or GONE.search(str(error)):
+            raise
+        reason = printable(str(error).splitlines()[0][:200])
+        raise NoGlooError(
+            f"the processes cannot talk over gloo, by which they agree to stop ({reason}): set "
+            "GLOO_SOCKET_IFNAME to the network interface between the machines, such as eth0, on "
+            "each of them."
+        ) from None
+    return group
+
+
 def _remove_timed(runner: Runner, kept: Path | None) -> None:
     """Remove the checkpoints by the clock of this run but one."""
     if is_main_process():
@@ -181,10 +211,21 @@ def _remove_timed(runner: Runner, kept: Path | None) -> None:
                 file.unlink(missing_ok=True)
 
 
+def _ends_epoch(runner: Runner, batch_idx: int) -> bool:
+    exact = _exact(runner)
+    if exact is None:
+        return batch_idx + 1 >= len(runner.train_loop.dataloader)
+    return exact.ends_epoch(batch_idx)
+
+
+def _exact(runner: Runner) -> ExactResumeHook | None:
+    return next((hook for hook in runner.hooks if isinstance(hook, ExactResumeHook)), None)
+
+
 def _lacks_validation(runner: Runner) -> bool:
     """Whether the run goes on from where a kNN validation was due, which came after."""
     loop, val = runner.train_loop, runner.val_loop
-    exact = next((hook for hook in runner.hooks if isinstance(hook, ExactResumeHook)), None)
+    exact = _exact(runner)
     if not isinstance(val, KNNValLoop) or exact is None or not exact.at_an_end(runner):
         return False
     known = runner.message_hub.runtime_info.get(STATE)

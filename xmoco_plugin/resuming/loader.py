@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Lets a loader draw for each image by its place, and begin in the middle of an epoch."""
 
+import operator
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -82,11 +83,13 @@ class PlacedBatches:
         seed: of the run.
         epoch: that the next iteration is; counted on where nobody sets it.
         skip: images of this process that the next iteration leaves out: they are not loaded.
+        numbered: whether all indices so far were whole numbers; for others nothing is seeded.
     """
 
     def __init__(self, batch_sampler: Any, sampler: Any, images: int) -> None:
         self.batch_sampler, self.sampler, self.images = batch_sampler, sampler, max(images, 1)
         self.seed, self.epoch, self.skip = 0, 0, 0
+        self.numbered = True
         # Of a batch sampler of another kind it is not known which image is of which pass.
         self._plain = type(batch_sampler) is BatchSampler
         self._once = self._plain and getattr(type(sampler), "__iter__", None) in ONCE
@@ -111,14 +114,25 @@ class PlacedBatches:
             yield [self._place(index, epoch, position + i) for i, index in enumerate(batch)]
             position += len(batch)
 
+    def batches_after(self, images: int) -> int | None:
+        """That follow where each process leaves out so many images; None if nobody can tell."""
+        if not self._plain:
+            return None
+        given = self.batch_sampler
+        rest = max(len(self.sampler) - images, 0)
+        return rest // given.batch_size if given.drop_last else -(-rest // given.batch_size)
+
     def _place(self, index: Any, epoch: int, position: int) -> Any:
-        if not isinstance(index, int):
+        try:
+            number = operator.index(index)  # a numpy integer too
+        except TypeError:
+            self.numbered = False
             return index
         rank, size = world()
         everywhere = position * size + rank  # among the indices of all processes
         if self._once:
-            return Place(index, mix(self.seed, IMAGE, epoch + everywhere // self.images, index))
-        return Place(index, mix(self.seed, IMAGE, epoch, index, everywhere))
+            return Place(number, mix(self.seed, IMAGE, epoch + everywhere // self.images, number))
+        return Place(number, mix(self.seed, IMAGE, epoch, number, everywhere))
 
 
 class _PlacedLoader(DataLoader):
