@@ -19,6 +19,7 @@ from xmoco_plugin.checkpoint import (
     state_dict_of,
 )
 from xmoco_plugin.cli import common
+from xmoco_plugin.cli.merging import merge_options
 from xmoco_plugin.cli.options.shared import USUAL_SIZE
 from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.export import (
@@ -89,8 +90,7 @@ def load_config(args: argparse.Namespace) -> Config:
     else:
         cfg = Config(_stored(args.checkpoint))
     if args.cfg_options:
-        common.warn_of_new_keys(cfg, args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     return cfg
 
 

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from xmoco_plugin.cli import common, console, runners
+from xmoco_plugin.cli.merging import merge_options
 from xmoco_plugin.cli.options.test import SUBFOLDER
 from xmoco_plugin.cli.results_file import dump
 from xmoco_plugin.downstream import prepare
@@ -21,8 +22,7 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
     """
     moved = {}
     if args.cfg_options is not None:
-        common.warn_of_new_keys(cfg, args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)  # while every part that one may name is there
+        merge_options(cfg, args.cfg_options)  # while every part that one may name is there
     if not cfg.get("test_dataloader"):
         if not cfg.get("val_dataloader"):
             raise ValueError(
