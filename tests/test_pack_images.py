@@ -40,6 +40,27 @@ def test_pack_inspect_and_unpack_give_the_files_back(run, photos, tmp_path, caps
     assert run("unpack", tmp_path / "pack", tmp_path / "again") == 2
 
 
+def test_what_was_left_out_is_named_again_each_time(run, photos, tmp_path, capsys):
+    (photos / "class1/broken.png").write_text("none")
+    said = []
+    for _ in range(2):
+        assert run("pack", photos, tmp_path / "pack") == 0
+        said.append(capsys.readouterr().err)
+    assert said[0] == said[1]
+    assert said[0].startswith("left out: class1/broken.png: not an image: the file is text")
+
+
+def test_one_that_can_be_read_since_is_named_with_the_way_in(run, photos, tmp_path, capsys):
+    file = photos / "class1/closed.png"
+    file.write_bytes(bytes(9))
+    run("pack", photos, tmp_path / "pack")
+    file.write_bytes(b"\x89PNG\r\n\x1a\n\0")  # of the same size, or it would be another set
+    capsys.readouterr()
+    assert run("pack", photos, tmp_path / "pack") == 0
+    said = capsys.readouterr().err
+    assert said.startswith("left out: class1/closed.png: can be read by now: delete ")
+
+
 def test_raw_images_are_unpacked_without_loss(run, photos, tmp_path):
     assert run("pack", photos, tmp_path / "pack", "--raw") == 0
     assert run("unpack", tmp_path / "pack", tmp_path / "again") == 0

@@ -63,3 +63,35 @@ def test_mixed_precision_on_a_cpu_is_refused_before_any_work_with_the_option_tha
     cfg = Config(KNN | dict(optim_wrapper=amp))
     train.merge(cfg, args)
     assert cfg.optim_wrapper == dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=1.0))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"custom_hooks": ["dict(interval=1)"]}, r"custom_hooks.0 is 'dict\(interval=1\)': a hook"),
+        ({"custom_hooks": "dict(interval=1)"}, r"custom_hooks is 'dict\(i.*': it must be a list"),
+        ({"default_hooks.more.interval": 1}, r"default_hooks.more is {'interval': 1}: a hook is"),
+        (
+            {"custom_hooks.1.interval": 1},
+            r"--cfg-options custom_hooks.1.interval: the config has no",
+        ),
+        ({"custom_hooks.x.interval": 1}, r"--cfg-options custom_hooks.x.interval: the config has"),
+        ({"work_dir": "w", "train_cfg.max_epochs.x": 1}, r"--cfg-options train_cfg.max_epochs.x: "),
+    ],
+)
+def test_an_incomplete_hook_and_a_part_that_is_not_there_are_a_sentence(options, said, capsys):
+    cfg = Config(KNN | dict(custom_hooks=[dict(type="EMAHook")], default_hooks={}))
+    with pytest.raises(ValueError, match=said):
+        import_tool("train").merge(cfg, train_arguments(**options))
+
+
+def test_whole_hooks_and_those_that_are_switched_off_are_let_through():
+    cfg = Config(KNN | dict(custom_hooks=[dict(type="EMAHook")]))
+    options = {"default_hooks.timer": None, "custom_hooks.0.interval": 2}
+    import_tool("train").merge(cfg, train_arguments(**options))
+    assert cfg.custom_hooks[0].interval == 2
+
+
+def train_arguments(**options) -> argparse.Namespace:
+    more = dict(no_validate=False, resume=None, auto_scale_lr=False, no_persistent_workers=False)
+    return argparse.Namespace(**vars(arguments(**options)), **more)

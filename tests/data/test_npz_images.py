@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 from mmengine.dataset import default_collate
+from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
 from torch.utils.data import DataLoader
 
@@ -26,6 +27,18 @@ def test_images_come_out_in_bgr_with_their_labels(tmp_path):
         np.testing.assert_array_equal(sample["img"], IMAGES[row, :, :, ::-1])
         assert sample["img"].flags.c_contiguous
         assert sample["img_shape"] == sample["ori_shape"] == (8, 10)
+
+
+def test_names_of_classes_that_are_not_read_are_said(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), "warning", said.append)
+    names = np.array(["cat", "dog", "newt"], object)
+    np.savez(tmp_path / "train.npz", images=IMAGES, labels=LABELS, class_names=names)
+    assert NpzImages(str(tmp_path)).CLASSES == ("0", "1", "2")
+    (line,) = said
+    assert line.startswith(f"{tmp_path / 'train.npz'}: the array 'class_names' is not read")
+    assert NpzImages(str(tmp_path), classes=list(names)).CLASSES == ("cat", "dog", "newt")
+    assert len(said) == 1
 
 
 def test_labels_are_optional_and_splits_are_files(tmp_path):

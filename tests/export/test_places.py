@@ -8,6 +8,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from xmoco_plugin.checkpoint import CheckpointError
+from xmoco_plugin.cli.backbones import load_backbone
 from xmoco_plugin.export import convert, find_backbone
 
 from .backbones import randomize
@@ -171,3 +172,25 @@ def test_detectron2s_names_come_back(body):
     found = find_backbone({"model": {f"backbone.bottom_up.{k}": v for k, v in there.items()}})
     assert found.state.keys() == {k for k in body if "num_batches" not in k}
     assert all(torch.equal(value, body[key]) for key, value in found.state.items())
+
+
+@pytest.mark.parametrize("wrapper", ["", "module."])
+def test_averages_beside_the_weights_are_named_as_left_out(body, wrapper):
+    weights = under("backbone.", body)
+    more = dict(state_dict_ema=under(f"{wrapper}backbone.", body, 1.0), optimizer={"state": {}})
+    found = find_backbone(dict(state_dict=weights, meta=dict(epoch=1), **more))
+    assert torch.equal(found.state["conv1.weight"], body["conv1.weight"])
+    assert f"state_dict_ema.{wrapper}backbone.conv1.weight" in found.left_out
+    assert len(found.left_out) == len(body)
+    note = "state_dict is read; state_dict_ema beside it, with the same keys, left out"
+    assert found.note == note
+    alone = find_backbone(dict(state_dict=weights, meta=dict(epoch=1), optimizer={"state": {}}))
+    assert (alone.left_out, alone.note) == ([], "")
+
+
+def test_a_tool_that_judges_says_it_too(tmp_path, capsys):
+    model = MODELS.build(dict(type="ImageClassifier", backbone=dict(type="ResNet", depth=18)))
+    state = model.state_dict()
+    torch.save(dict(state_dict=state, state_dict_ema=state), tmp_path / "w.pth")
+    load_backbone(model, str(tmp_path / "w.pth"))
+    assert f"{tmp_path / 'w.pth'}: state_dict is read; state_dict_ema" in capsys.readouterr().err

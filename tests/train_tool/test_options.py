@@ -96,7 +96,7 @@ default_hooks = dict(checkpoint=dict(type='CheckpointHook', save_best='accuracy/
 
 
 def test_a_checkpoint_is_tested_by_the_validation_loop_where_there_is_no_other(
-    tools, monkeypatch, config
+    tools, monkeypatch, capsys, config
 ):
     pytest.importorskip("skimage")
     config.write_text(CONFIG + SELF_BANK)
@@ -107,6 +107,17 @@ def test_a_checkpoint_is_tested_by_the_validation_loop_where_there_is_no_other(
     assert run_tool(import_tool("test"), monkeypatch, *arguments) == 0
     # Every query is in the bank and finds itself.
     assert json.loads(out.read_text()) == {"accuracy/top1": 100.0}
+    # A part of them would be tested with the rest as it was drawn.
+    state = {k: v for k, v in model.state_dict().items() if k.startswith("backbone.")}
+    for name, weights, said in (
+        ("backbone.pth", state, "holds a backbone alone, and the model of this config also has "),
+        ("other.pth", {"conv1.weight": torch.ones(1)}, "has no weights of this config's model"),
+    ):
+        torch.save({"state_dict": weights}, config.parent / name)
+        arguments[1] = config.parent / name
+        assert run_tool(import_tool("test"), monkeypatch, *arguments) == 2
+        (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+        assert line.startswith(f"error: {config.parent / name} {said}")
 
 
 def test_an_inherited_configs_collate_function_can_be_called(tools):

@@ -19,10 +19,12 @@ from xmoco_plugin.checkpoint import (
     state_dict_of,
 )
 from xmoco_plugin.cli import common
+from xmoco_plugin.cli.merging import merge_options
 from xmoco_plugin.cli.options.shared import USUAL_SIZE
 from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.export import (
     LARGEST_SIZE,
+    beside_note,
     find_backbone,
     meta_of,
     stored_settings,
@@ -89,8 +91,7 @@ def load_config(args: argparse.Namespace) -> Config:
     else:
         cfg = Config(_stored(args.checkpoint))
     if args.cfg_options:
-        common.warn_of_new_keys(cfg, args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     return cfg
 
 
@@ -169,6 +170,7 @@ def load_backbone(model: Any, path: str, prefix: str | None = None) -> None:
     checkpoint = read_checkpoint(path)
     ours, theirs = model.state_dict(), state_dict_of(checkpoint)
     difference = compare_state(_backbone(ours), _backbone(theirs))
+    note = beside_note(checkpoint)
     if prefix is not None or difference.missing or difference.mismatched:
         wanted = {k.removeprefix("backbone."): v for k, v in _backbone(ours).items()}
         try:
@@ -178,12 +180,13 @@ def load_backbone(model: Any, path: str, prefix: str | None = None) -> None:
             if prefix is None and _backbone(theirs).keys() & ours.keys():  # part of one, or wider
                 why = _other(path, difference)
             raise CheckpointError(why) from None
-        if found.note:
-            print(f"{printable(path)}: {found.note}.", file=sys.stderr)
+        note = found.note
         theirs = {f"backbone.{k}": v for k, v in found.state.items()}
         difference = compare_state(_backbone(ours), theirs)
     if difference.missing or difference.mismatched:
         raise CheckpointError(_other(path, difference))
+    if note:
+        print(f"{printable(path)}: {note}.", file=sys.stderr)
     check_kinds(ours, theirs)
     fitting = {k: v for k, v in theirs.items() if k in ours and v.shape == ours[k].shape}
     model.load_state_dict(fitting, strict=False)

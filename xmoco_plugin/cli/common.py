@@ -2,10 +2,8 @@
 """What train.py and test.py share: options, data folders, devices."""
 
 import argparse
-import difflib
 import inspect
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from mmpretrain.registry import DATASETS
 from xmoco_plugin._config_scope import unmark_collate
 from xmoco_plugin.cli.class_folders import UNLABELED, check_classes
 from xmoco_plugin.cli.exits import run as run
+from xmoco_plugin.cli.merging import check_hooks, merge_options
 from xmoco_plugin.cli.options.shared import no_config
 from xmoco_plugin.downstream import SCOPES, leaf_datasets, require_libraries
 from xmoco_plugin.untrusted import refusal, refuse_code_in_data
@@ -56,8 +55,8 @@ def merge_common(
             is given into its work dir, over the training's.
 
     Raises:
-        ValueError: --data-root is given and no dataset of the config takes it; or the work dir of
-            what is no training holds one.
+        ValueError: --data-root is given and no dataset of the config takes it; an option or a hook
+            does not fit; or the work dir of what is no training holds one.
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     cfg.launcher = args.launcher
@@ -75,8 +74,8 @@ def merge_common(
     if args.data_root is not None:
         set_data_root(cfg, args.data_root, args.config)
     if args.cfg_options is not None:
-        warn_of_new_keys(cfg, args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
+    check_hooks(cfg)
     if subfolder and Path(cfg.work_dir, "last_checkpoint").exists():
         raise ValueError(
             f"--work-dir {cfg.work_dir} holds a training, whose config would be lost: name another."
@@ -138,19 +137,6 @@ def set_data_root(
     for data in takers:
         data.data_root = root
     _move_evaluators(cfg, root)
-
-
-def warn_of_new_keys(cfg: Config, options: dict) -> None:
-    """Says which --cfg-options name a top-level setting that the config does not have."""
-    for key in options:
-        top = key.split(".")[0]
-        if top not in cfg:
-            near = difflib.get_close_matches(top, list(cfg), n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            print(
-                f"warning: --cfg-options {key}: the config has no {top!r}{hint}; it is added.",
-                file=sys.stderr,
-            )
 
 
 def check_data(cfg: Config) -> None:

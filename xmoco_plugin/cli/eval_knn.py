@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from xmoco_plugin.cli import backbones, common, console, runners
+from xmoco_plugin.cli.merging import merge_options
 from xmoco_plugin.cli.options.eval_knn import SUBFOLDER
 from xmoco_plugin.cli.results_file import dump
 from xmoco_plugin.evaluation.knn_val_loop import KNNValLoop, setting_name
@@ -22,8 +23,7 @@ def merge(cfg: Config, args: argparse.Namespace) -> str:
         ValueError: the config has no kNN loop.
     """
     if args.cfg_options is not None:
-        common.warn_of_new_keys(cfg, args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)  # while every part that one may name is there
+        merge_options(cfg, args.cfg_options)  # while every part that one may name is there
     kinds = {stage: (cfg.get(f"{stage}_cfg") or {}).get("type") for stage in LOOPS}
     stage = next((s for s in LOOPS if str(kinds[s]).split(".")[-1] == LOOPS[s]), "")
     if not stage:

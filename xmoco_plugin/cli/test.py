@@ -2,14 +2,21 @@
 """Runs the test loop of a config on a checkpoint, or its validation loop where it has no other."""
 
 import argparse
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint, state_dict_of
 from xmoco_plugin.cli import common, console, runners
+from xmoco_plugin.cli.merging import merge_options
 from xmoco_plugin.cli.options.test import SUBFOLDER
 from xmoco_plugin.cli.results_file import dump
+from xmoco_plugin.distributed import unwrapped
 from xmoco_plugin.downstream import prepare
+from xmoco_plugin.export import meta_of
+from xmoco_plugin.findings import some
+from xmoco_plugin.untrusted import printable
 from xmoco_plugin.weights import check_named_weights
 
 
@@ -21,8 +28,7 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
     """
     moved = {}
     if args.cfg_options is not None:
-        common.warn_of_new_keys(cfg, args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)  # while every part that one may name is there
+        merge_options(cfg, args.cfg_options)  # while every part that one may name is there
     if not cfg.get("test_dataloader"):
         if not cfg.get("val_dataloader"):
             raise ValueError(
@@ -52,6 +58,39 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
         cfg.visualizer.name = f"{cfg.visualizer.get('name', 'visualizer')}_test"
 
 
+def check_model(model: Any, path: str) -> None:
+    """Checks that a checkpoint is of a whole model: what it lacks would be tested as it was drawn.
+
+    Args:
+        model: With all of its parts.
+        path: Of the checkpoint; one behind a URL is left to the host.
+
+    Raises:
+        CheckpointError: It holds a backbone alone, or nothing of this model.
+    """
+    if "://" in path:
+        return
+    loaded = read_checkpoint(path, mmap=True)
+    parts = {name.split(".")[0] for name, _ in unwrapped(model).named_parameters()}
+    there = {key.split(".")[0] for key in state_dict_of(loaded)}
+    lacking = sorted(parts - {"backbone"})
+    if not lacking or there & set(lacking):
+        return
+    name = printable(path)
+    if "backbone" in there or "exported_by" in meta_of(loaded):
+        raise CheckpointError(
+            f"{name} holds a backbone alone, and the model of this config also has "
+            f"{' and '.join(lacking)}: judge the backbone with `xmoco evaluate {name}`, or train "
+            f"the rest on it with `xmoco train CONFIG --cfg-options pretrained={name}` and test "
+            "what that writes."
+        )
+    raise CheckpointError(
+        f"{name} has no weights of this config's model: its keys begin with "
+        f"{printable(some(sorted(there)))}, the model's with {some(sorted(parts))}. Name the "
+        "config that it was trained with."
+    )
+
+
 def main(args: argparse.Namespace) -> None:
     """Tests."""
     with console.quiet(args.verbose) as state:
@@ -67,6 +106,7 @@ def test(args: argparse.Namespace, state: console.Quiet | None) -> None:
         prepare(cfg)
         check_named_weights(cfg)
         runner = runners.build_runner(cfg, state)
+        check_model(runner.model, args.checkpoint)
     metrics = runner.test()
     if args.out:
         dump(metrics, args.out)

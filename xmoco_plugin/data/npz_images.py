@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
@@ -10,6 +11,8 @@ from ..untrusted import open_regular
 from .npz_file import NPZ_DAMAGES, NPZ_LIMIT, read_npz
 
 MOST_CLASSES = 10_000_000  # each gets a name (ours)
+# Under which others keep the classes' names: most as objects, which only unpickling reads.
+CLASS_NAMES = ("classes", "class_names", "label_names", "target_names", "names")
 
 
 @DATASETS.register_module()
@@ -104,6 +107,12 @@ class NpzImages(BaseDataset):
             raise ValueError(
                 f"{self.path}: 'labels' is {labels.dtype} with minimum {labels.min()}; labels are "
                 "integers from 0"
+            )
+        named = [key for key in keys if key in CLASS_NAMES]
+        if named and not self._metainfo.get("classes"):
+            MMLogger.get_current_instance().warning(
+                f"{self.path}: the array {named[0]!r} is not read, and its classes are called '0', "
+                "'1', ...: name them with classes=[...] of the dataset"
             )
         return images, labels
 

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from ..checkpoint import sync_folder, write_atomic, write_text
-from ..untrusted import FileRefusedError, read_json_object
+from ..untrusted import FileRefusedError, printable, read_json_object
 from ..untrusted.image_file import MAX_PIXELS
 from ..untrusted.image_formats import describe_content, image_format
 from .decode_image import UnreadableImageError, decode_image, read_image_file
-from .pack import FORMAT, RECORD, PackError, partial_of, read_facts
+from .pack import FORMAT, RECORD, Pack, PackError, partial_of, read_facts
 from .unlabeled_folder import find_images
 
 SYNC_EVERY = 512  # images between two moments that survive a loss of power
@@ -70,7 +70,7 @@ def write_pack(
         max_pixels: larger images are left out where decoding is needed.
 
     Returns:
-        (name, reason) of the files left out, of this call.
+        (name, reason) of the files left out, by this call or before it.
 
     Raises:
         PackError: ``out`` exists and is something else, or was begun from other images or options.
@@ -81,7 +81,7 @@ def write_pack(
     facts = _facts(folder, names, options)
     if out.exists():
         if (out / "pack.json").exists() and _begun_alike(read_facts(out), facts):
-            return []
+            return _left_out(out, folder, names, options, max_pixels)
         raise PackError(f"{out} exists and is no pack of {folder} with these options: name another")
     partial = partial_of(out)
     partial.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,31 @@ def write_pack(
     sync_folder(out.parent)
     for name in ("journal.bin", "begin.json"):  # what would have been needed to go on
         (out / name).unlink()
-    return left_out
+    return _left_out(out, folder, names, options, max_pixels, dict(left_out))
+
+
+def _left_out(
+    out: Path,
+    folder: Path,
+    names: list[str],
+    options: PackOptions,
+    max_pixels: int,
+    reasons: dict[str, str] | None = None,
+) -> list[tuple[str, str]]:
+    """Files that a whole pack lacks; those without a known reason are looked at again."""
+    pack, found = Pack(out), dict(reasons or {})
+    if len(pack) == len(names):
+        return []
+    packed = {pack.name(row) for row in range(len(pack))}
+    for name in names:
+        if name in packed or name in found:
+            continue
+        found[name] = f"can be read by now: delete {printable(out)} and pack again to have it"
+        try:
+            _encode(folder / name, options, max_pixels)
+        except (UnreadableImageError, OSError) as error:
+            found[name] = str(error)
+    return [(name, found[name]) for name in names if name in found]
 
 
 def _names(folder: Path) -> list[str]:

@@ -4,7 +4,7 @@ from .alignment import name_in
 from .architectures import RESNETS
 from .arrival import Arrival, check_arrival
 from .backbone_file import BackboneFile, prepare_file
-from .places import stands_at
+from .places import beside_note, stands_at
 from .record import (
     LARGEST_SIZE,
     backbone_settings,
@@ -34,6 +34,7 @@ __all__ = [
     "BackboneFile",
     "architecture",
     "backbone_settings",
+    "beside_note",
     "check_architecture",
     "check_arrival",
     "convert",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..checkpoint import CheckpointError
+from ..untrusted import printable
 from .architectures import marks
 from .names import VIT_MARKS, family
 
@@ -78,6 +79,31 @@ def _tensors(state: Mapping[str, Any], depth: int) -> dict[str, torch.Tensor]:
         elif isinstance(value, Mapping) and depth and key != "optimizer":
             found |= {f"{key}.{k}": v for k, v in _tensors(value, depth - 1).items()}
     return found
+
+
+def left_beside(checkpoint: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Keys of further weights beside 'state_dict', which no reader takes, by their entry's name.
+
+    Such are the averages that several libraries keep, as 'state_dict_ema': dicts that share keys
+    with 'state_dict', whatever wrappers have put before them.
+    """
+    if "state_dict" not in checkpoint:  # then every entry is looked at
+        return {}
+    ours = weights_in(checkpoint).state
+    found = {}
+    for name, value in checkpoint.items():
+        if name == "state_dict" or not isinstance(value, Mapping):
+            continue
+        keys = [k for k, v in value.items() if isinstance(k, str) and isinstance(v, torch.Tensor)]
+        if any(without_wrappers(key) in ours for key in keys):
+            found[str(name)] = keys
+    return found
+
+
+def beside_note(checkpoint: Mapping[str, Any]) -> str:
+    """What of a file's weights is not read, in a sentence without its stop; or an empty text."""
+    names = " and ".join(map(printable, left_beside(checkpoint)))
+    return f"state_dict is read; {names} beside it, with the same keys, left out" if names else ""
 
 
 def stands_at(checkpoint: Mapping[str, Any], prefix: str) -> bool:

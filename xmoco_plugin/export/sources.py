@@ -18,7 +18,9 @@ from .places import (
     DETECTRON2_MARK,
     LAYOUTS,
     SEQUENTIAL_MARK,
+    beside_note,
     first_parts,
+    left_beside,
     places,
     weights_in,
     without_wrappers,
@@ -50,7 +52,8 @@ class Backbone(NamedTuple):
         prefix: What stood before its keys.
         family: 'resnet', 'vit' or an empty text.
         left_out: Keys of the checkpoint that are not in ``state``.
-        note: What is not the same in mmpretrain, in a sentence; mostly empty.
+        note: What is not the same in mmpretrain, and weights that were left out whole, in a
+            sentence; mostly empty.
     """
 
     state: dict[str, Any]
@@ -127,6 +130,9 @@ def find_backbone(
             left_out = [
                 k for p, k in keys.items() if not (p.startswith(place) and p[len(place) :] in used)
             ]
+            for entry, further in left_beside(checkpoint).items():
+                left_out += [f"{entry}.{key}" for key in further]
+            note = "; ".join(filter(None, (note, beside_note(checkpoint))))
             kind = family(body)
             return Backbone(body, name, _shown(place, state, keys), kind, left_out, note)
         tried.append(repr(place) if place else "no prefix")
