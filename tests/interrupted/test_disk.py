@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -121,21 +122,29 @@ def test_a_fault_of_a_backend_is_no_disk(tmp_path):
         SparedBackend(Broken(), MMLogger.get_instance("spared")).add_scalar("x", 1)
 
 
-@pytest.mark.skipif(not hasattr(os, "seteuid") or os.geteuid() != 0, reason="needs another user")
-def test_a_run_folder_of_another_user_is_refused_with_a_sentence(tmp_path, monkeypatch, capsys):
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+@pytest.fixture
+def open_path():
+    """A folder that others may look into, as none of pytest's is."""
+    with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-    closed, run = tmp_path / "closed", tmp_path / "run"
+        yield Path(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid") or os.geteuid() != 0, reason="needs another user")
+def test_a_run_folder_of_another_user_is_refused_with_a_sentence(open_path, monkeypatch, capsys):
+    closed, run = open_path / "closed", open_path / "run"
     closed.mkdir(mode=0o700)
     run.mkdir()
     (run / ".pretrain.lock").touch(mode=0o600)
-    (tmp_path / "images").mkdir()
+    (open_path / "images").mkdir()
+    tool, words = import_tool("pretrain"), ("--data", open_path / "images", "--out")
+    # Once before: the other user may not be let into the folder that modules are imported from.
+    assert run_tool(tool, monkeypatch, *words, open_path / "empty") == 2
     os.seteuid(NOBODY)
     try:
         with pytest.raises(PretrainError, match=r"another user's, or read-only"):
             RunLock(run)
-        words = ("--data", tmp_path / "images", "--out", closed / "run")
-        assert run_tool(import_tool("pretrain"), monkeypatch, *words) == 2
+        assert run_tool(tool, monkeypatch, *words, closed / "run") == 2
         with pytest.raises(PermissionError) as error:
             os.mkdir(run / "new")
     finally:

@@ -20,7 +20,6 @@ IN_PLACE = {
     ): "under a name of its own, renamed after its hash is right",
     ("_host_loading.py", "load_from_ceph"): "in a temporary folder of the process",
     ("cli/pack_images.py", "unpack"): "an image for the user; a name that exists is refused",
-    ("hooks/timed_checkpoint_hook.py", "_write"): "a temporary file, synced before it is renamed",
     ("cli/doctor.py", "quietly"): "the null device",
 }
 # What a run of the Runner opens in place in its folder: logs, which are read line by line.
