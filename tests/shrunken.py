@@ -20,7 +20,9 @@ def shrunken(model: ConfigDict) -> ConfigDict:
             part.num_prototypes = SMALL["num_prototypes"]
         if part.get("type") == "SplitBN":
             part.num_splits = 2
-    model.neck.in_channels = _shrink(model.backbone)
+    # Compiling all of a ResNet-50, for the first time on a machine, takes minutes.
+    stages = 1 if model.get("compile_encoders") and "depth" in model.backbone else 4
+    model.neck.in_channels = _shrink(model.backbone, stages)
     return model
 
 
@@ -32,11 +34,15 @@ def parts(config: ConfigDict) -> Iterator[ConfigDict]:
             yield from parts(value)
 
 
-def _shrink(backbone: ConfigDict) -> int:
-    """Narrows it; returns its width."""
+def _shrink(backbone: ConfigDict, stages: int = 4) -> int:
+    """Narrows it, and leaves a ResNet its first stages; returns its width."""
     if "depth" in backbone:
         backbone.update(base_channels=8, stem_channels=8)
-        return 8 * 8 * (4 if backbone.depth >= 50 else 1)
+        if stages < 4:
+            strides = (1, 2, 2, 2)[:stages]
+            backbone.update(num_stages=stages, strides=strides, dilations=(1,) * stages)
+            backbone.out_indices = (stages - 1,)
+        return 2 ** (stages + 2) * (4 if backbone.depth >= 50 else 1)
     width = 16
     backbone.arch = dict(embed_dims=width, num_layers=2, num_heads=2, feedforward_channels=width)
     return width
