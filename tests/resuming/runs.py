@@ -15,7 +15,8 @@ from mmpretrain.registry import HOOKS
 
 from tests import models, tiny_runner
 from xmoco_plugin.checkpoint import read_checkpoint
-from xmoco_plugin.hooks import StopRequested, TimedCheckpointHook
+from xmoco_plugin.cli.runners import timed_checkpoints
+from xmoco_plugin.hooks import StopRequested
 
 TIMES = ("time", "data_time", "memory")
 # Of a checkpoint, what names the run or the moment (the host's version bears the commit).
@@ -50,8 +51,7 @@ class AskAfter(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if runner.iter + 1 in self.iterations:
-            timed = next(hook for hook in runner.hooks if isinstance(hook, TimedCheckpointHook))
-            timed.ask(stop=self.stop and runner.iter + 1 == self.iterations[-1])
+            timed_checkpoints(runner).ask(stop=self.stop and runner.iter + 1 == self.iterations[-1])
 
 
 def run(

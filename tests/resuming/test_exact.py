@@ -17,7 +17,6 @@ from xmoco_plugin.hooks import (
     NonFiniteLossError,
     PrefetchHook,
     StopRequested,
-    TimedCheckpointHook,
 )
 
 from . import runs
@@ -123,7 +122,7 @@ def test_a_signal_writes_a_checkpoint_at_once_and_sigterm_ends(tmp_path, number)
     hooks = [dict(type=kind) for kind in ("TimedCheckpointHook", "ExactResumeHook")]
     hooks.append(dict(type="SignalAfter", iteration=3, number=int(number)))
     runner = tiny_runner.build(tmp_path, hooks=hooks, default_hooks=dict(checkpoint=None))
-    timed = next(hook for hook in runner.hooks if isinstance(hook, TimedCheckpointHook))
+    timed = timed_checkpoints(runner)
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)]
     with heeded(timed):
         if number == signal.SIGTERM:
@@ -206,24 +205,14 @@ def test_a_folder_that_was_renamed_ends_the_run_and_is_not_made_anew(tmp_path, m
     assert not (tmp_path / "run").exists()
 
 
-@HOOKS.register_module(force=True)
-class OverflowAfter(Hook):
-    """Makes a weight infinite after a step whose loss was finite."""
+def test_weights_that_overflowed_do_not_replace_a_good_checkpoint(tmp_path, monkeypatch):
+    def overflow(runner) -> None:  # after a step whose loss was finite
+        next(runner.model.parameters()).data.fill_(float("inf"))
 
-    priority = "VERY_HIGH"
-
-    def __init__(self, iteration: int) -> None:
-        self.iteration = iteration
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        if runner.iter + 1 == self.iteration:
-            next(runner.model.parameters()).data.fill_(float("inf"))
-
-
-def test_weights_that_overflowed_do_not_replace_a_good_checkpoint(tmp_path):
+    monkeypatch.setattr(DoAfterEpoch, "act", staticmethod(overflow))
     hooks = [dict(type=kind) for kind in ("TimedCheckpointHook", "NonFiniteLossHook")]
     hooks += [dict(type="AskAfter", iterations=[1, 3], stop=False)]
-    hooks += [dict(type="OverflowAfter", iteration=3)]
+    hooks += [dict(type="DoAfterEpoch", iteration=3)]
     runner = tiny_runner.build(tmp_path, hooks=hooks, default_hooks=dict(checkpoint=None))
     good = tmp_path / "epoch_0_iter_1.pth"
     with pytest.raises(NonFiniteLossError, match=f"last good checkpoint is {good}"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 DOOR = Path(__file__).with_name("__main__.py")
 LAUNCHER = Path(__file__).with_name("launcher.py")
-AGAIN = 10.0  # seconds after which a second SIGTERM is meant, as by the training itself
+AGAIN = 10.0  # seconds after which a second SIGTERM is meant; launchers repeat the first
 
 
 def command(name: str, arguments: Sequence[str], processes: int = 1) -> list[str]:

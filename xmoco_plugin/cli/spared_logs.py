@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.runner import Runner
 
 from xmoco_plugin.checkpoint import not_written
+from xmoco_plugin.hooks.spared import Spared
 
 WRITES = ("add_config", "add_graph", "add_image", "add_scalar", "add_scalars", "close")
 
@@ -21,7 +22,7 @@ class SparedBackend:
     """
 
     def __init__(self, backend: Any, logger: logging.Logger) -> None:
-        self._backend, self._logger, self._said = backend, logger, False
+        self._backend, self._logger, self._spare = backend, logger, Spared()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._backend, name)
@@ -29,16 +30,9 @@ class SparedBackend:
 
     def _spared(self, write: Any) -> Any:
         def spared(*args: Any, **kwargs: Any) -> Any:
-            try:
+            name = getattr(self._backend, "path", None) or type(self._backend).__name__
+            with self._spare.writing(name, self._logger.warning):
                 return write(*args, **kwargs)
-            except OSError as error:
-                if error.errno is None:
-                    raise
-                if not self._said:
-                    self._said = True
-                    where = error.filename or getattr(self._backend, "path", None)
-                    where = where or type(self._backend).__name__
-                    self._logger.warning(f"{not_written(where, error)} The run goes on without.")
 
         return spared
 

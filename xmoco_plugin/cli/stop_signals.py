@@ -8,9 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from xmoco_plugin.cli.processes import AGAIN
 from xmoco_plugin.hooks import TimedCheckpointHook
-
-PATIENCE = 10.0  # seconds after which a second SIGTERM is meant; launchers repeat the first
 
 
 @contextlib.contextmanager
@@ -29,7 +28,7 @@ def heeded(hook: TimedCheckpointHook | None) -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         ours = os.getpid() == owner  # or a forked worker's
         came.append(time.monotonic())
-        if ours and hook.stepping and came[-1] - came[0] < PATIENCE:
+        if ours and hook.stepping and came[-1] - came[0] < AGAIN:
             hook.ask(stop=True)
             return
         signal.signal(number, before if ours else signal.SIG_DFL)

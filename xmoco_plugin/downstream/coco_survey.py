@@ -1,20 +1,19 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What a set in COCO format holds, as mmdet will see it, and the mended file that it reads."""
 
-import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..checkpoint import write_text
 from ..findings import Finding, some
 from ..untrusted import image_size, is_hidden, printable
 from . import coco_mend
 from .coco_annotations import CocoAnnotations, file_name
 from .errors import DownstreamError
 from .pixels import CHECKED, spread, survey_pixels
+from .settings import write_hashed
 
 # Images whose files are opened to compare their sizes with the list (ours): all of a user's own
 # set, a part of COCO that is spread over it.
@@ -82,12 +81,7 @@ def write_mended(annotations: CocoAnnotations, folder: Path) -> Path:
     if not annotations.mended:
         return annotations.path
     text = json.dumps(annotations.content)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    file = folder.absolute() / f"{annotations.path.stem}-{digest}.json"
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
-    return file
+    return write_hashed(text, folder, f"{annotations.path.stem}-", ".json")
 
 
 def _rows(

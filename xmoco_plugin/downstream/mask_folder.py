@@ -1,13 +1,11 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A folder of images and a folder of masks, as mmseg lays them out: class names and checks."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import write_text
 from ..untrusted import (
     FileRefusedError,
     FolderError,
@@ -19,6 +17,7 @@ from ..untrusted import (
 )
 from ..untrusted.image_file import FILE_LIMIT
 from .errors import DownstreamError
+from .settings import write_hashed
 
 CLASSES_FILE = "classes.json"
 # What it may say beside the classes, and what holds where neither it nor the config does.
@@ -114,11 +113,7 @@ def write_list(names: Sequence[str], folder: Path) -> Path:
             "them, or remove the hidden folders."
         )
     text = "".join(f"{name}\n" for name in names)
-    file = folder.absolute() / f"{hashlib.sha256(text.encode()).hexdigest()[:8]}.txt"
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
-    return file
+    return write_hashed(text, folder, "", ".txt")
 
 
 def pairs(images: Path, masks: Path, image_suffix: str, mask_suffix: str) -> list[Path]:

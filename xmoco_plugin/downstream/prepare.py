@@ -15,7 +15,7 @@ from .coco_survey import survey, write_mended
 from .errors import DownstreamError
 from .pixels import reader_of
 from .prepare_masks import prepare_masks
-from .settings import MENDED, class_names, dicts, set_num_classes, trained_meta
+from .settings import class_names, dicts, mended_folder, set_num_classes, trained_meta
 
 SCOPES = {"mmdet": "detection", "mmseg": "segmentation"}
 STAGES = ("train", "val", "test")
@@ -191,7 +191,7 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list
             key = (path, images, tuple(classes))
             if key not in files:
                 found += survey(annotations, images, classes, stage, reader_of(data))
-                file = write_mended(annotations, Path(cfg.get("work_dir") or "work_dirs", MENDED))
+                file = write_mended(annotations, mended_folder(cfg))
                 # The user's own file stays as the config names it.
                 files[key] = data.ann_file if file == annotations.path else str(file)
             data.ann_file = files[key]

@@ -11,7 +11,7 @@ from . import mask_folder as masks
 from . import mask_survey as look
 from .errors import DownstreamError
 from .pixels import reader_of, survey_pixels
-from .settings import MENDED, class_names, dicts, set_num_classes, trained_meta
+from .settings import class_names, dicts, mended_folder, set_num_classes, trained_meta
 
 
 def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Finding]:
@@ -30,8 +30,8 @@ def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Find
     ignored = _ignored(cfg)
     asked = class_names(cfg)
     trained = {} if asked else trained_meta(cfg)
-    lists = Path(cfg.get("work_dir") or "work_dirs", MENDED)
-    meta, rows = survey_masks(stages, asked or trained.get("classes"), ignored, lists)
+    known = asked or trained.get("classes")
+    meta, rows = survey_masks(stages, known, ignored, mended_folder(cfg))
     meta |= trained
     for data in [data for datasets in stages.values() for data in datasets]:
         data.metainfo = {key: list(value) for key, value in meta.items()}

@@ -1,15 +1,40 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What the preparation of detectors and of segmentors reads and sets in a config."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from mmengine.config import Config, ConfigDict
 
+from ..checkpoint import write_text
 from ..weights import read_checkpoint
 from .errors import DownstreamError
 
 MENDED = "annotations"  # folder of what is written for the hosts, in the work dir
+
+
+def mended_folder(cfg: Config) -> Path:
+    """The folder of what is written for the hosts."""
+    return Path(cfg.get("work_dir") or "work_dirs", MENDED)
+
+
+def write_hashed(text: str, folder: Path, start: str, ending: str) -> Path:
+    """Writes a file whose name has a hash of its text: the same text has the same file.
+
+    Args:
+        text: Of the file.
+        folder: Made where it is not there.
+        start: Of its name, before the hash.
+        ending: Behind it.
+    """
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    file = folder.absolute() / f"{start}{digest}{ending}"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, text)
+    return file
 
 
 def class_names(cfg: Config) -> list[str]:

@@ -213,3 +213,8 @@ def _parameters(runner: Runner) -> Iterator[tuple[str, torch.nn.Parameter]]:
 def _batch_size(loader: Any) -> int:
     """Images of a process's batch; 0 where the loader does not say."""
     return loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 0
+
+
+def exact_resume(runner: Runner) -> ExactResumeHook | None:
+    """The hook of a training; None where it has none."""
+    return next((hook for hook in runner.hooks if isinstance(hook, ExactResumeHook)), None)

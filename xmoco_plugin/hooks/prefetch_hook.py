@@ -8,7 +8,7 @@ from mmpretrain.registry import HOOKS
 
 from ..distributed import unwrapped
 from ..views import Prefetcher, TwoViewDataPreprocessor
-from .exact_resume_hook import ExactResumeHook
+from .exact_resume_hook import exact_resume
 
 
 @HOOKS.register_module()
@@ -54,7 +54,7 @@ class PrefetchHook(Hook):
         """Put the prefetcher in the loader's place; without a stream it overlaps nothing."""
         loop = runner.train_loop
         preprocessor = unwrapped(runner.model).data_preprocessor
-        exact = next((hook for hook in runner.hooks if isinstance(hook, ExactResumeHook)), None)
+        exact = exact_resume(runner)
         seed_step = None if exact is None else partial(exact.seed_step, runner)
         self._prefetcher = loop.dataloader = Prefetcher(
             loop.dataloader, preprocessor, stream, seed_step, runner.iter

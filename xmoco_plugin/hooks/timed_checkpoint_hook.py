@@ -17,7 +17,7 @@ from ..evaluation import KNNValLoop
 from ..resuming import spare_workers
 from ..untrusted import printable
 from ..weights import TIMED_NAME, is_timed
-from .exact_resume_hook import ExactResumeHook
+from .exact_resume_hook import exact_resume
 from .health_hook import STATE
 
 NOTHING, WRITE, STOP = range(3)
@@ -31,7 +31,7 @@ class TimedCheckpointHook(Hook):
     ``epoch_E_iter_I.pth`` in the work dir, E epochs and I iterations after the start, is written
     and noted in ``last_checkpoint`` when that much time has gone by since the last checkpoint of
     any kind. The one before goes when it stands, the last one when an epoch's own checkpoint does.
-    With :class:`ExactResumeHook` a run goes on from it as if it had not been stopped. While an
+    With :class:`.ExactResumeHook` a run goes on from it as if it had not been stopped. While an
     optimizer accumulates gradients it waits for the step.
 
     The commands let SIGUSR1 write one, and SIGTERM write one and end: after the step that runs, on
@@ -212,20 +212,16 @@ def _remove_timed(runner: Runner, kept: Path | None) -> None:
 
 
 def _ends_epoch(runner: Runner, batch_idx: int) -> bool:
-    exact = _exact(runner)
+    exact = exact_resume(runner)
     if exact is None:
         return batch_idx + 1 >= len(runner.train_loop.dataloader)
     return exact.ends_epoch(batch_idx)
 
 
-def _exact(runner: Runner) -> ExactResumeHook | None:
-    return next((hook for hook in runner.hooks if isinstance(hook, ExactResumeHook)), None)
-
-
 def _lacks_validation(runner: Runner) -> bool:
     """Whether the run goes on from where a kNN validation was due, which came after."""
     loop, val = runner.train_loop, runner.val_loop
-    exact = _exact(runner)
+    exact = exact_resume(runner)
     if not isinstance(val, KNNValLoop) or exact is None or not exact.at_an_end(runner):
         return False
     known = runner.message_hub.runtime_info.get(STATE)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .parser import describe_unknown, one_of, option_names
-from .shared import add_on_nan, add_prefix, add_verbose, refuse
+from .shared import YEAR, add_on_nan, add_prefix, add_verbose, refuse
 
 NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "epochs": (int, 1, 1_000_000, "passes over the images"),
@@ -28,12 +28,7 @@ NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "bit_depth": (int, 8, 16, "significant bits of 16-bit grey images"),
     "max_unpacked": (float, 1e-3, 1e6, "GB that may come out of an archive"),
     "max_members": (int, 1, 10**9, "files that an archive may list"),
-    "checkpoint_minutes": (
-        float,
-        0,
-        525_600,
-        "between checkpoints, in an epoch too; 0: only at ends",
-    ),
+    "checkpoint_minutes": (float, 0, YEAR, "between checkpoints, in an epoch too; 0: only at ends"),
 }
 DEFAULTS = {
     "teacher_size": "224 with a GPU, 96 without",

@@ -12,6 +12,7 @@ from .parser import ConfigOptions, one_of, whole
 USUAL_SIZE = 224  # px, of ImageNet's recipes
 FIGURES = (".json", ".yaml", ".yml", ".pkl", ".pickle")  # mmengine.dump's
 ON_NAN = ("stop", "retry")
+YEAR = 525_600  # minutes, the most between two checkpoints
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
@@ -175,17 +176,6 @@ def temperature(text: str) -> float | None:
         value = 0.0
     if not value > 0:
         raise argparse.ArgumentTypeError(f'{text}: a number above 0, or "none"')
-    return value
-
-
-def minutes(text: str) -> float:
-    """A number from 0 to a year's: what --checkpoint-minutes takes."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 525_600:
-        raise argparse.ArgumentTypeError(f"{text}: a number of minutes from 0 to 525,600")
     return value
 
 

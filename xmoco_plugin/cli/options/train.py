@@ -3,7 +3,8 @@
 
 import argparse
 
-from .shared import FIGURES, add_common_arguments, add_on_nan, minutes, results_file
+from .parser import number
+from .shared import FIGURES, YEAR, add_common_arguments, add_on_nan, results_file
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--checkpoint-minutes",
-        type=minutes,
+        type=number(0, YEAR),
         metavar="N",
         help="write a checkpoint when the last one is so old, in the middle of an epoch too; 0: "
         "only at epochs' ends and on SIGTERM and SIGUSR1; default: 30",
