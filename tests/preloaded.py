@@ -3,6 +3,7 @@
 
 import xmoco_plugin.cli.pretrain  # noqa: F401  (with it the stack)
 
-from . import format_once, models, tiny_runner  # noqa: F401
+from . import conftest, format_once, models, tiny_runner  # noqa: F401
 
 format_once.install()
+conftest.leave_out_of_collections()

@@ -26,7 +26,7 @@ if ! compgen -G "$cache/*.whl" > /dev/null; then
     exit 2
   fi
   jobs=${MAX_JOBS:-$(nproc)}
-  echo "Compiling mmcv's ops with $jobs jobs: 30 to 45 CPU minutes, so 13 to 25 minutes on 2 cores (longer for CUDA). Once: the wheel is kept in $cache"
+  echo "Compiling mmcv's ops with $jobs jobs: 9 to 20 minutes on 2 cores, longer for CUDA. Once: the wheel is kept in $cache"
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
   # Without the debugging notes that Python's own flags ask for, the compiler needs half of the time.
