@@ -51,9 +51,10 @@ SETUP_DOCS := $(VENV)/.installed-docs
 SITE := docs/_build
 SETUP_OFFICIAL := $(VENV_OFFICIAL)/.installed-test
 SETUP_OFFICIAL_TRANSFER := $(VENV_OFFICIAL)/.installed-transfer
+COVERAGE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench docs gpu-parcel fuzz test test-gpu test-matrix test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
+.PHONY: help coverage demo bench docs gpu-parcel fuzz test test-gpu test-matrix test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +73,12 @@ bench: $(SETUP_BENCH) ## time loss, shuffle, step, growth, kNN, loader and, with
 
 test: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the tests (PYTEST_ARGS="..." for pytest; TRANSFER=0: without fine-tuning)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python $(PYTEST)
+
+coverage: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the tests and list which lines of the package none of them runs
+	rm -f $(COVERAGE) $(COVERAGE).*
+	OMP_NUM_THREADS=1 COVERAGE_FILE=$(COVERAGE) $(VENV)/bin/python -m coverage run $(PYTEST)
+	$(VENV)/bin/python -m coverage combine -q
+	$(VENV)/bin/python -m coverage report --show-missing
 
 test-matrix: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## walk every documented way that takes minutes: 35 on one core (PYTEST_ARGS="-k vit-small" for one)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m matrix tests/matrix $(PYTEST_ARGS)

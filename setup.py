@@ -43,7 +43,7 @@ TRANSFER = [
     "terminaltables",
     "tqdm",
 ]
-DEV = [*TEST, "build", "mypy", "ruff"]
+DEV = [*TEST, "build", "coverage>=7.10", "mypy", "ruff"]
 # Sphinx and the parser go together from Python 3.11 on only; on 3.10 there is no site.
 DOCS = [f"{name}; python_version >= '3.11'" for name in ("furo", "myst-parser>=5", "sphinx>=9,<10")]
 

@@ -67,8 +67,8 @@ def instances_restored() -> Iterator[None]:
 def leave_out_of_collections() -> None:
     """What there is by now is looked through no more when garbage is collected.
 
-    The host collects for each dataset that it builds: a third of a second, and more in a worker that
-    has imported and compiled much.
+    The host collects for each dataset that it builds: a third of a second, and more in a process
+    that has imported and compiled much.
     """
     gc.collect()
     gc.freeze()

@@ -27,12 +27,24 @@ from .tool_modules import TOOLS, import_tool, run_tool
 
 
 class Forked:
-    """Takes the place of `subprocess.Popen` for a Python program and its words."""
+    """Takes the place of `subprocess.Popen` for a Python program and its words.
 
-    def __init__(self, command: Sequence[Any], env=None, pass_fds: Sequence[int] = ()) -> None:
+    `streams` are numbers of open files; `path` is what it imports from, too.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[Any],
+        env=None,
+        pass_fds: Sequence[int] = (),
+        start_new_session: bool = False,
+        streams: Sequence[int] = (1, 2),
+        path: Sequence[str] = (),
+    ) -> None:
         start_server()
         words, environment = [*map(str, command[1:])], dict(os.environ if env is None else env)
-        given = words, environment, [*map(_Handle, (1, 2))], [*map(_Handle, pass_fds)]
+        place = os.getcwd(), start_new_session, list(path)
+        given = words, environment, *place, [*map(_Handle, streams)], [*map(_Handle, pass_fds)]
         self._process = mp.get_context("forkserver").Process(target=_carry_out, args=given)
         self._process.start()
         self.args, self.pid = command, self._process.pid
@@ -47,6 +59,9 @@ class Forked:
     def returncode(self) -> int | None:
         return self._process.exitcode
 
+    def poll(self) -> int | None:
+        return self.returncode
+
     def wait(self, timeout: float | None = None) -> int:
         self._process.join(timeout)
         if self.returncode is None:
@@ -58,6 +73,9 @@ class Forked:
 
     def kill(self) -> None:
         self._process.kill()
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
 
 
 class _Handle:
@@ -74,16 +92,30 @@ def _received(handle) -> int:
     return handle.detach()
 
 
-def _carry_out(words: list[str], environment: dict, streams: list[int], held: list[int]) -> None:
+def _carry_out(
+    words: list[str],
+    environment: dict,
+    folder: str,
+    session: bool,
+    path: list[str],
+    streams: list[int],
+    held: list[int],
+) -> None:
     """Runs a program as `python words` does; `held` are open as long as this process lives."""
+    if session:
+        os.setsid()
+    os.chdir(folder)
     for number, stream in enumerate(streams, 1):
         os.dup2(stream, number)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
+    # A child of the server would have a server of its own start its loaders' workers, and import
+    # the stack for them; a fresh Python forks them.
+    mp.set_start_method(None, force=True)
     if sitecustomize.NOTES in environment:  # a fresh Python would have begun with it
         sys.addaudithook(sitecustomize.listen)
-    sys.argv, sys.path[:0] = words, [str(Path(words[0]).parent)]
+    sys.argv, sys.path[:0] = words, [str(Path(words[0]).parent), *path]
     runpy.run_path(words[0], run_name="__main__")
 
 

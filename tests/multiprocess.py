@@ -47,6 +47,7 @@ def _entry(
 ) -> None:
     os.environ.clear()
     os.environ.update(environment)  # the caller's; a fork has the server's
+    mp.set_start_method(None, force=True)  # as in forked.py
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",

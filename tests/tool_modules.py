@@ -4,10 +4,10 @@
 import argparse
 import importlib
 import signal
-import subprocess
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from xmoco_plugin.cli import options, start
 
@@ -34,11 +34,12 @@ def parse(tool: ModuleType, *arguments) -> argparse.Namespace:
     return options.parse(tool.__name__.rpartition(".")[2], [*map(str, arguments)])
 
 
-def wait_for_file(file: Path, process: subprocess.Popen, seconds: float) -> None:
-    """Until the process, whose stderr is a pipe, has written the file; fails if it ends before."""
+def wait_for_file(file: Path, process: Any, seconds: float) -> None:
+    """Until the process has written the file; fails if it ends before."""
     end = time.monotonic() + seconds
     while not file.is_file():
-        assert process.poll() is None, process.communicate()[1]
+        said = getattr(process, "communicate", tuple)  # of a fork, where its streams go
+        assert process.poll() is None, said()
         assert time.monotonic() < end
         time.sleep(0.02)
 

@@ -197,7 +197,7 @@ class SlowLoading(Hook):
 @pytest.mark.parametrize("loading", [True, False])
 def test_waiting_for_data_is_told_from_computing(tmp_path, loading):
     console = plain()
-    run(tmp_path, console, hooks=[SlowLoading(loading)])
+    run(tmp_path, console, epochs=2, hooks=[SlowLoading(loading)])
     share = int(re.search(r"waits (\d+) %", console.file.getvalue().splitlines()[-1])[1])
     assert share > 60 if loading else share < 40
 

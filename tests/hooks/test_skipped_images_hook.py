@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from PIL import Image
 
+from xmoco_plugin.cli.runners import end_workers
 from xmoco_plugin.data import UnlabeledFolder
 from xmoco_plugin.hooks import SkippedImagesHook
 
@@ -197,6 +198,7 @@ def test_a_real_run_trains_on_the_readable_files_and_names_the_others(tmp_path, 
     runner = tiny_runner.build(tmp_path, train_dataloader=loader, train_cfg=length)
     runner.register_hook(hook)
     runner.train()
+    end_workers(runner)
     assert runner.iter == 9
     assert sorted(hook.skipped) == [str(images / f"bad0{n}.jpg") for n in range(2)]
     (log,) = tmp_path.glob("*/*.log")

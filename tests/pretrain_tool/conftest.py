@@ -44,3 +44,9 @@ def finished(data, tmp_path_factory):
 @pytest.fixture
 def tool():
     return import_tool("pretrain")
+
+
+@pytest.fixture
+def no_report(tool, monkeypatch) -> None:
+    """Leaves out what a run ends with and takes seconds to draw: `finished` has one."""
+    monkeypatch.setattr(tool.end, "report", lambda folder: None)

@@ -14,14 +14,14 @@ import torch
 
 from xmoco_plugin.pretraining import run_lock
 
-from ..forked import train_in_a_fork
+from ..forked import Forked, train_in_a_fork
 from ..pretraining.folder import draw
 from ..tool_modules import TOOLS, heed_ctrl_c, run_tool, wait_for_file
 from .command import EPOCHS, FAST, fake_training, refused
 
 
 def test_the_same_command_again_trains_nothing_and_other_options_are_named(
-    finished, data, tool, monkeypatch, capsys
+    finished, data, tool, monkeypatch, capsys, no_report
 ):
     out, _ = finished
     before = (out / f"epoch_{EPOCHS}.pth").stat().st_mtime_ns
@@ -33,7 +33,7 @@ def test_the_same_command_again_trains_nothing_and_other_options_are_named(
 
 
 def test_a_run_from_old_weights_starts_with_them_and_needs_their_file_no_more(
-    finished, data, tmp_path, tool, monkeypatch, capsys
+    finished, data, tmp_path, tool, monkeypatch, capsys, no_report
 ):
     out, _ = finished
     new, file = tmp_path / "new", tmp_path / "first.pth"
@@ -165,14 +165,14 @@ def command_of(data, out, epochs: int) -> list:
     return command
 
 
-def start(command: list, stream: int, **options) -> subprocess.Popen:
-    """The tool in a session of its own, its two streams both `stream`."""
+def start(command: list, **options) -> subprocess.Popen:
+    """The tool in a session of its own, its two streams in pipes."""
     return subprocess.Popen(
         [sys.executable, str(TOOLS / "pretrain.py"), *map(str, command)],
         env=os.environ | {"PYTHONPATH": str(TOOLS.parent), "OMP_NUM_THREADS": "1"},
         start_new_session=True,
-        stdout=stream,
-        stderr=stream,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         **options,
     )
@@ -180,7 +180,7 @@ def start(command: list, stream: int, **options) -> subprocess.Popen:
 
 def test_ctrl_c_ends_both_processes_with_one_line_and_without_a_traceback(data, tmp_path):
     out = tmp_path / "run"
-    process = start(command_of(data, out, 500), subprocess.PIPE, preexec_fn=heed_ctrl_c)
+    process = start(command_of(data, out, 500), preexec_fn=heed_ctrl_c)
     try:
         wait_for_file(out / "last_checkpoint", process, 300)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that it started
@@ -196,16 +196,19 @@ def test_ctrl_c_ends_both_processes_with_one_line_and_without_a_traceback(data, 
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_killed_run_goes_on_with_the_same_command(data, tmp_path, tool, monkeypatch, capfd):
+def test_a_killed_run_goes_on_with_the_same_command(
+    data, tmp_path, tool, monkeypatch, capfd, no_report
+):
     out = tmp_path / "run"
     command = command_of(data, out, 5)
-    process = start(command, subprocess.DEVNULL)
+    process = Forked([sys.executable, TOOLS / "pretrain.py", *command], start_new_session=True)
     end = time.monotonic() + 900
     while not (out / "epoch_3.pth").is_file() and time.monotonic() < end:
         time.sleep(0.2)
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    capfd.readouterr()
     # What a machine that went down leaves: a checkpoint that is cut off, and nothing noted.
     newest = max(out.glob("epoch_*.pth"), key=lambda file: int(file.stem.split("_")[1]))
     os.truncate(newest, newest.stat().st_size // 2)

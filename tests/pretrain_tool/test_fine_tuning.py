@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from mmengine.registry import DefaultScope
 
 from xmoco_plugin.pretraining import hand_over
 
+from ..forked import command, transfer
 from ..transfer.drawn import draw
 from ..transfer.hosts import needs_mmdet, needs_mmseg
 from ..transfer.small import NO_WORKERS, ROOT, SMALL_CROPS
@@ -30,9 +32,9 @@ SMALL = {
 ELSEWHERE = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def carry_out(line: str, options: list) -> subprocess.CompletedProcess:
-    """Runs a printed line, with options added, as a shell does."""
-    done = subprocess.run(
+def by_the_shell(line: str, options: list) -> subprocess.CompletedProcess:
+    """Runs a printed line, with options added."""
+    return subprocess.run(
         ["bash", "-c", f"{line} {shlex.join(map(str, options))}"],
         cwd=tempfile.gettempdir(),
         env=ELSEWHERE,
@@ -40,8 +42,16 @@ def carry_out(line: str, options: list) -> subprocess.CompletedProcess:
         text=True,
         timeout=900,
     )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    return done
+
+
+def carry_out(line: str, options: list) -> subprocess.CompletedProcess:
+    """Does what a printed line says without the start of Python, which the first line has."""
+    python, *module, name = (words := shlex.split(line))[:4]
+    assert (python, *module) == (sys.executable, "-m", "xmoco")
+    run = transfer if name == "transfer" else partial(command, name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tempfile.gettempdir())
+        return run(*words[4:], *options)
 
 
 def test_the_lines_of_the_tools_judge_use_and_report(finished, tmp_path):
@@ -58,7 +68,8 @@ def test_the_lines_of_the_tools_judge_use_and_report(finished, tmp_path):
         line = line.replace("FOLDER_OF_IMAGES", shlex.quote(str(out)))  # first_batch.png is one
         options = ["--out", tmp_path / made[name]]
         options += [] if name == "report" else ["--workers", 0]
-        carry_out(line, options)
+        done = (by_the_shell if name == names[0] else carry_out)(line, options)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert "| knn |" in (tmp_path / "table" / "evaluation.md").read_text()
     assert (tmp_path / "features.npz").is_file()
     assert out.name in (tmp_path / "page.html").read_text()
@@ -94,6 +105,7 @@ def test_the_printed_line_fine_tunes_tests_and_prints_a_row(finished, tmp_path, 
     options = ["--max-iters", 1, "--work-dir", tmp_path / "work", "--cfg-options"]
     options += [*NO_WORKERS, *SMALL[host]]
     done = carry_out(line, options)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert "All 100 backbone weights of backbone.pth" in done.stdout + done.stderr
     head, _, row = done.stdout[done.stdout.index("| start |") :].splitlines()[:3]
     assert head.strip("| ").endswith(last)

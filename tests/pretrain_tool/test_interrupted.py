@@ -88,7 +88,7 @@ def test_sigterm_ends_a_forked_worker_as_ever(capfd):
 
 
 def test_a_training_that_was_killed_is_said_and_is_no_success(
-    finished, data, tool, monkeypatch, tmp_path, capsys
+    finished, data, tool, monkeypatch, tmp_path, capsys, no_report
 ):
     out, _ = finished
     copy = tmp_path / "copy"
@@ -98,7 +98,6 @@ def test_a_training_that_was_killed_is_said_and_is_no_success(
     (copy / "last_checkpoint").write_text(str(copy / f"epoch_{EPOCHS - 1}.pth"))
     body = "os.kill(os.getpid(), 9)\n"
     monkeypatch.setattr(tool.processes, "DOOR", fake_training(tmp_path / "tools", body))
-    monkeypatch.setattr(tool.end, "report", lambda folder: None)
     same = ("--data", data / "images", "--out", copy, "--labels", data / "labels", *FAST)
     with pytest.raises(SystemExit) as ended:
         run_tool(tool, monkeypatch, *same)
@@ -110,7 +109,9 @@ def test_a_training_that_was_killed_is_said_and_is_no_success(
     assert not list(copy.glob(".*.tmp"))
 
 
-def test_options_of_the_training_go_on_to_it(finished, data, tool, monkeypatch, tmp_path):
+def test_options_of_the_training_go_on_to_it(
+    finished, data, tool, monkeypatch, tmp_path, no_report
+):
     out, _ = finished
     copy = tmp_path / "copy"
     shutil.copytree(out, copy)
@@ -118,7 +119,6 @@ def test_options_of_the_training_go_on_to_it(finished, data, tool, monkeypatch, 
     (copy / "last_checkpoint").write_text(str(copy / f"epoch_{EPOCHS - 1}.pth"))
     body = f"open({str(tmp_path / 'words')!r}, 'w').write(' '.join(sys.argv))\nsys.exit(3)\n"
     monkeypatch.setattr(tool.processes, "DOOR", fake_training(tmp_path / "tools", body))
-    monkeypatch.setattr(tool.end, "report", lambda folder: None)
     same = ("--data", data / "images", "--out", copy, "--labels", data / "labels", *FAST)
     words = ("--on-nan", "retry", "--verbose", "--checkpoint-minutes", 7.5)
     with pytest.raises(SystemExit):

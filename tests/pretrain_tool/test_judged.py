@@ -28,7 +28,7 @@ def row(monkeypatch, capsys, folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["eval_knn", "test"])
 def test_a_run_that_was_judged_is_unchanged_and_goes_on(
-    finished, data, tool, monkeypatch, capsys, name
+    finished, data, tool, monkeypatch, capsys, name, no_report
 ):
     out, _ = finished
     arguments = (out / "config.py", out / f"epoch_{EPOCHS}.pth")

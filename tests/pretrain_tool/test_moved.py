@@ -43,7 +43,7 @@ def stopped(finished, tmp_path) -> Path:
 
 
 def test_a_copied_run_goes_on_in_the_copy_and_leaves_the_first_untouched(
-    finished, stopped, data, tool, monkeypatch, capfd, tmp_path
+    finished, stopped, data, tool, monkeypatch, capfd, tmp_path, no_report
 ):
     copy = tmp_path / "R2"
     shutil.copytree(stopped, copy)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ..forked import Forked
 from ..tool_modules import ROOT, heed_ctrl_c, wait_for_file
 from ..tools_config import CONFIG
 
@@ -31,10 +32,8 @@ class Waits(Hook):
 """
 
 
-def interrupted(
-    arguments: list, path: str, ready: Path, number: int = signal.SIGINT
-) -> tuple[int, str, str]:
-    """Starts a tool, sends it Ctrl-C's or a signal once `ready` is there; returns how it ended."""
+def interrupted(arguments: list, path: str, ready: Path) -> tuple[int, str, str]:
+    """Starts a tool, sends it Ctrl-C once `ready` is there; returns how it ended."""
     process = subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
@@ -45,11 +44,30 @@ def interrupted(
     )
     try:
         wait_for_file(ready, process, 120)
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         printed, said = process.communicate(timeout=60)
     finally:
         process.kill()
     return process.returncode, printed, said
+
+
+def interrupted_fork(
+    arguments: list, path: Path, ready: Path, number: int = signal.SIGINT
+) -> tuple[int, str, str]:
+    """The same for a tool that has its hosts already; `path` is where else it imports from."""
+    files = [ready.with_suffix(ending) for ending in (".out", ".err")]
+    with open(files[0], "w") as out, open(files[1], "w") as err:
+        streams = out.fileno(), err.fileno()
+        env = os.environ | {"OMP_NUM_THREADS": "1"}
+        program = [sys.executable, *arguments]
+        with Forked(program, env, path=[str(path)], streams=streams) as process:
+            try:
+                wait_for_file(ready, process, 120)
+                process.send_signal(number)
+                status = process.wait(60)
+            finally:
+                process.kill()
+    return status, *[file.read_text() for file in files]
 
 
 def test_ctrl_c_ends_training_with_one_line_that_says_how_to_go_on(config, images, tmp_path):
@@ -59,7 +77,6 @@ def test_ctrl_c_ends_training_with_one_line_that_says_how_to_go_on(config, image
     # Always at the same place: in some (an object's end, a callback of the garbage collector)
     # Python passes over an interrupt.
     (tmp_path / "waits.py").write_text(WAITS)
-    path = os.pathsep.join([str(ROOT), str(tmp_path)])
     ends = {}
     for epoch in (1, 0):
         begun = tmp_path / f"begun_{epoch}"
@@ -67,7 +84,7 @@ def test_ctrl_c_ends_training_with_one_line_that_says_how_to_go_on(config, image
         config.write_text(
             CONFIG.replace("'xmoco_plugin'", "'xmoco_plugin', 'waits'") + f"custom_hooks = [{hook}]"
         )
-        status, printed, said = interrupted(train, path, begun)
+        status, printed, said = interrupted_fork(train, tmp_path, begun)
         assert status == 130
         assert "Traceback" not in printed + said
         ends[epoch] = said.splitlines()[-1]
@@ -86,8 +103,7 @@ def test_sigterm_writes_a_checkpoint_after_the_step_and_says_how_to_go_on(config
     )
     train = [ROOT / "tools" / "train.py", config, "--data-root", images, "--work-dir", work]
     train += ["--checkpoint-minutes", 60]
-    path = os.pathsep.join([str(ROOT), str(tmp_path)])
-    status, printed, said = interrupted(train, path, begun, signal.SIGTERM)
+    status, printed, said = interrupted_fork(train, tmp_path, begun, signal.SIGTERM)
     assert status == 143
     assert "Traceback" not in printed + said
     written = work / "epoch_0_iter_1.pth"

@@ -92,6 +92,7 @@ def judge(args: argparse.Namespace, state: console.Quiet | None) -> None:
     start = time.perf_counter()
     metrics = runner.val() if stage == "val" else runner.test()
     seconds = time.perf_counter() - start
+    runners.end_workers(runner)
     if not is_main_process():
         return
     loop = runner.val_loop if stage == "val" else runner.test_loop

@@ -9,7 +9,7 @@ from mmengine.device import get_device
 from mmengine.dist import is_distributed, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 
 from xmoco_plugin.checkpoint import written_aside
@@ -135,6 +135,20 @@ def add_hooks(runner: Runner, minutes: float | None = None) -> None:
             runner.register_hook(kind())
     if minutes is not None:
         timed_checkpoints(runner).minutes = minutes
+
+
+def end_workers(runner: Runner) -> None:
+    """Lets the processes that load images end, once the runner has done its work.
+
+    Left to the collection of garbage, their queues are closed before they are told to, and torch
+    waits five seconds for each.
+    """
+    for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+        if not isinstance(loop, BaseLoop):  # its config, or None
+            continue
+        for part in vars(loop).values():  # loaders, and iterators that begin them again and again
+            if getattr(part, "_iterator", None) is not None:
+                part._iterator = None
 
 
 def timed_checkpoints(runner: Runner) -> TimedCheckpointHook:

@@ -108,5 +108,6 @@ def test(args: argparse.Namespace, state: console.Quiet | None) -> None:
         runner = runners.build_runner(cfg, state)
         check_model(runner.model, args.checkpoint)
     metrics = runner.test()
+    runners.end_workers(runner)
     if args.out:
         dump(metrics, args.out)

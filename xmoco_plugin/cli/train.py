@@ -183,6 +183,7 @@ def run(runner: Runner) -> None:
                 hook.close()
         raise
     finally:
+        runners.end_workers(runner)
         seed_of_run(None)  # a hook forgets it at the end of a training, which may not come
 
 
