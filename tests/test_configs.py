@@ -66,6 +66,10 @@ def first_batch(cfg: Config, folder: Path, size: int) -> dict:
 
 
 def build_shrunken(cfg: Config):
+    if cfg.model.get("compile_encoders") is True:
+        # Traced as by the default compiler, forward and backward, without the minutes of C++ that
+        # it writes and compiles: tests/algorithms/test_fast_step.py compares what those compute.
+        cfg.model.compile_encoders = dict(backend="aot_eager")
     preprocessor = cfg.model.get("data_preprocessor", cfg.get("data_preprocessor"))
     return MODELS.build({**shrunken(cfg.model), "data_preprocessor": preprocessor}).train()
 

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What a command sets and shows before it imports the hosts."""
 
+import gc
 import importlib
 import io
 import os
@@ -41,6 +42,21 @@ def test_threads_that_wait_sleep_from_the_first_import_on_unless_the_user_says_e
     monkeypatch.setattr(importlib, "import_module", import_module)
     assert run("runs", ["."], "xmoco runs") == 0
     assert seen[0] == found
+
+
+def test_what_was_imported_is_not_looked_through_for_garbage(monkeypatch):
+    done, whole = [], importlib.import_module
+
+    def import_module(name: str, package: str | None = None):
+        if package is not None:
+            return whole(name, package)
+        return SimpleNamespace(run=lambda module, args: done.append("run") or 0)
+
+    run = run_path(str(DOOR))["run"]
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    monkeypatch.setattr(gc, "freeze", lambda: done.append("freeze"))
+    assert run("runs", ["."], "xmoco runs") == 0
+    assert done == ["freeze", "run"]
 
 
 def stderr_of(monkeypatch, stream: io.StringIO, seconds: float) -> str:
