@@ -88,7 +88,7 @@ def test_a_pretraining_starts_from_the_weights_that_a_library_ships(model, libra
 
 def test_options_of_a_pretraining_that_nothing_else_walks(data, tmp_path):
     options = dict(momentum=0.05, crop_scale=0.3, queue_len=8, lr=0.01, max_pixels=5000)
-    options |= dict(max_unpacked=1, max_members=1000)
+    options |= dict(max_unpacked=1, max_members=1000, temperature=0.3, key_view="strong")
     words = [w for k, v in options.items() for w in (f"--{k.replace('_', '-')}", v)]
     walks.xmoco(
         *("pretrain", "--data", data / "train", "--out", tmp_path / "run", "--verbose"),
@@ -97,6 +97,7 @@ def test_options_of_a_pretraining_that_nothing_else_walks(data, tmp_path):
     config = (tmp_path / "run" / "config.py").read_text()
     assert "momentum=0.05" in config
     assert "queue_len=8" in config
+    assert "temperature=0.3" in config
 
 
 def test_options_of_judging_that_nothing_else_walks(data, tmp_path):

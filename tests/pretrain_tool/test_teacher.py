@@ -165,6 +165,8 @@ def test_options_that_do_not_go_together_are_named_at_once(
         (("--teacher", "no/such.pth"), "There is no file no/such.pth"),
         (("--teacher", "resnet50_8xb32"), "Nearest: resnet50_8xb32_in1k"),
         (("--teacher", teacher, "--momentum", 0.1), "--momentum: with a --teacher"),
+        (("--teacher", teacher, "--key-view", "weak"), "--key-view: with a --teacher"),
+        (("--teacher", teacher, "--temperature", 0.1), "--temperature: with a --teacher"),
         (("--teacher", teacher, "--teacher-model", "nonesuch"), "neither mmpretrain nor timm"),
         (("--teacher", teacher, "--teacher-model", "ResNet:50"), "hold the weights of a ResNet 50"),
         (("--teacher", teacher, "--queue-len", 19), "of all 18 images at most"),

@@ -100,8 +100,8 @@ def test_vit_small_gets_moco_v3s_rate_and_no_queue():
 def test_every_choice_has_its_reason():
     rows = list(choose(300).rows())
     assert [name for name, _, _ in rows] == [
-        *("model", "image_size", "crop_scale", "batch_size", "queue_len", "epochs"),
-        *("momentum", "optimizer", "lr", "workers"),
+        *("model", "image_size", "crop_scale", "key_view", "temperature", "batch_size"),
+        *("queue_len", "epochs", "momentum", "optimizer", "lr", "workers"),
     ]
     assert all(len(why) > 3 for _, _, why in rows)
 
@@ -124,7 +124,16 @@ def test_good_weights_get_a_gentle_recipe(gpu, given, expected):
     chosen = choose(1000, gpu=gpu, pretrained=True, **given)
     assert (chosen.batch_size, chosen.epochs, chosen.lr) == pytest.approx(expected)
     assert (chosen.optimizer, chosen.warmup, chosen.key_view) == ("AdamW", 0.1, "weak")
+    assert chosen.temperature == 0.2
     assert {"key_view", "warmup"} <= {name for name, _, _ in chosen.rows()}
+
+
+def test_the_key_is_weak_and_the_temperature_a_tenth_unless_told_otherwise():
+    assert (choose(300).key_view, choose(300).temperature) == ("weak", 0.1)
+    given = choose(300, key_view="strong", temperature=0.2)
+    assert (given.key_view, given.temperature) == ("strong", 0.2)
+    named = {name for name, _, _ in choose(300, model="vit-small").rows()}
+    assert not named & {"key_view", "temperature"}  # MoCo v3's own
 
 
 def test_good_weights_are_recommended_below_50_000_images():

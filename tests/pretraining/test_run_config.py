@@ -67,6 +67,13 @@ def test_views_are_of_the_chosen_size_and_small_ones_without_blur(tmp_path):
     assert build_recipes(large.to_dict()) == (chosen[1],) * 2
 
 
+def test_infonce_and_both_terms_have_the_chosen_temperature(tmp_path):
+    head = written(tmp_path, "resnet18", temperature=0.1).model.head
+    assert [head.temperature, head.consistency.temperature, head.uniformity.temperature] == [
+        0.1
+    ] * 3
+
+
 def test_a_vit_gets_the_two_unlike_views_of_mocov3(tmp_path):
     cfg = written(tmp_path, "vit-small", 128, crop_scale=(0.08, 1.0))
     (step,) = (s for s in cfg.train_dataloader.dataset.pipeline if s.type == "TwoViews")

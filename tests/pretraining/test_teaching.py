@@ -69,4 +69,4 @@ def test_a_student_with_good_weights_has_the_gentle_rate_and_no_view_of_a_key():
     found = chooser(300, pretrained=True).choices
     assert found.lr == 0.0003
     assert found.key_view == "strong"
-    assert "key_view" not in {name for name, *_ in found.rows()}
+    assert not {"key_view", "temperature"} & {name for name, *_ in found.rows()}

@@ -19,6 +19,17 @@ from xmoco_plugin.teachers import looks_like_a_file
 from xmoco_plugin.untrusted import FileRefusedError, printable, read_json_object
 
 MOST = 12  # options that a message names
+WITHOUT_MOMENTUM = {  # options that a teacher leaves without meaning, by what it has not
+    "momentum": "key encoder that it could move",
+    "key_view": "key encoder that would see it",
+    "temperature": "InfoNCE; its relation has two temperatures of its own",
+}
+AS_IN_MOCOV3 = {
+    "queue_len": "which has none",
+    "momentum": "which has a schedule for it",
+    "key_view": "where both views are queries and keys",
+    "temperature": "with its own temperature",
+}
 SHOWN = 200  # characters of an option that a message shows
 
 
@@ -47,12 +58,16 @@ def check(args: argparse.Namespace) -> None:
         except CheckpointError as error:
             found.append(f"--init: {error}")
     found += [] if begun else teacher.check(args)
-    if args.teacher and "momentum" in args.given:
-        found.append("--momentum: with a --teacher there is no key encoder that it could move.")
+    if args.teacher:
+        found += [
+            f"--{name.replace('_', '-')}: with a --teacher there is no {lacks}."
+            for name, lacks in WITHOUT_MOMENTUM.items()
+            if name in args.given
+        ]
     if own.is_mocov3_vit(args.model) and not args.teacher:
         found += [
-            f"--{name.replace('_', '-')}: {own.VIT_SMALL} is trained as in MoCo v3, which has none."
-            for name in ("queue_len", "momentum")
+            f"--{name.replace('_', '-')}: {own.VIT_SMALL} is trained as in MoCo v3, {why}."
+            for name, why in AS_IN_MOCOV3.items()
             if name in args.given
         ]
     there = torch.cuda.device_count()

@@ -17,6 +17,8 @@ SHORT_RATE = 1e-3
 # From good weights: AdamW's for a batch of 64, warmed up over a tenth of the run. It lost 2 points
 # of kNN where SHORT_RATE lost 12 (docs/lab/starts.md).
 GENTLE_RATE, GENTLE_BATCH, GENTLE_WARMUP = 3e-4, 64, 0.1
+# Of InfoNCE, from random weights: 0.1 and a weak key were the best MoCo here (docs/lab/study.md).
+TEMPERATURE, GENTLE_TEMPERATURE = 0.1, 0.2
 VIT_RATE = 2.4e-3 / 16  # for a batch of 256: MoCo v3's for 4096
 PRESENTATIONS = {"gpu": 20_000_000, "cpu": 30_000}  # of an image, over the run (ours)
 # From good weights: 50 to 50,000 steps brought gains in arXiv 2103.12718; these are some 120 and
@@ -57,6 +59,7 @@ class Choices:
     image_size: int
     crop_scale: tuple[float, float] = (0.2, 1.0)
     key_view: str = "strong"
+    temperature: float = 0.2
     batch_size: int = 0
     queue_len: int = 0
     epochs: int = 0
@@ -133,8 +136,16 @@ class Chooser:
         self._take("image_size", size, why)
         scale, why = ((0.08, 1.0), "MoCo v3's ViT") if self.is_vit else ((0.2, 1.0), "MoCo v2")
         self._take("crop_scale", scale, f"{why}: shares of an image's area that views are cut from")
+        if not self.is_vit:
+            self._key_and_temperature()
+
+    def _key_and_temperature(self) -> None:
+        why = "the key's view is crop and flip only: measured (docs/lab/study.md)"
+        self._take("key_view", "weak", why)
+        value, why = TEMPERATURE, "of InfoNCE and the terms: measured (docs/lab/study.md)"
         if self.is_gentle:
-            self._take("key_view", "weak", "good weights: the key's view is crop and flip only")
+            value, why = GENTLE_TEMPERATURE, "good weights: MoCo v2's (docs/lab/starts.md)"
+        self._take("temperature", value, why)
 
     def batch(self, fits: int, kept: str) -> None:
         """Batch size.

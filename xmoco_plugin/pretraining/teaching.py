@@ -16,11 +16,8 @@ KEYS = 4096  # of other images that a step compares with: measured here (docs/la
 class TeacherChooser(Chooser):
     """As :class:`Chooser`, without what only a momentum encoder has."""
 
-    def views(self) -> None:
-        """Size and crops of the one view: the key is no view of a momentum encoder."""
-        super().views()
-        self.choices.key_view = "strong"
-        self.choices.why.pop("key_view", None)
+    def _key_and_temperature(self) -> None:
+        """Neither: the key is no view of a momentum encoder, and the relation has its own two."""
 
     def length(self) -> None:
         """Epochs, optimizer and rate."""

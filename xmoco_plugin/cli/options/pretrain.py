@@ -17,6 +17,7 @@ NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "batch_size": (int, 2, 1_000_000, "images a step and process"),
     "image_size": (int, 32, 4096, "side of the views, px"),
     "queue_len": (int, 1, 100_000_000, "keys in the queue"),
+    "temperature": (float, 0.01, 10, "temperature of InfoNCE and the terms"),
     "momentum": (float, 1e-6, 1, "update rate of the key encoder"),
     "lr": (float, 1e-9, 1000, "learning rate"),
     "crop_scale": (float, 1e-3, 1, "smallest share of an image that a view is cut from"),
@@ -40,6 +41,7 @@ DEFAULTS = {
     "checkpoint_minutes": "30",
 }  # the others are chosen by the data
 TEACHER_VIEWS = ("stored", "crop")
+KEY_VIEWS = ("weak", "strong")
 LOCK = ".pretrain.lock"  # what another command that holds the folder has put there
 KNOWN_ONLY = True  # other words are mistakes, said with all others
 
@@ -65,6 +67,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--keep-going",
         action="store_true",
         help="train to the end although kNN has become worse than that of --init; default: stop",
+    )
+    parser.add_argument(
+        "--key-view",
+        type=one_of(KEY_VIEWS),
+        choices=KEY_VIEWS,
+        help="what the momentum encoder sees: a crop, at times mirrored, or all of the query's "
+        "transforms; default: weak",
     )
     add_prefix(parser, "--init")
     add_teacher(parser)
@@ -134,6 +143,8 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     args.given = {}
     for name in NUMBERS:
         found += read_number(name, getattr(args, name), args.given)
+    if args.key_view:
+        args.given["key_view"] = args.key_view
     if not args.teacher:
         found += [
             f"{option}: there is no --teacher."
