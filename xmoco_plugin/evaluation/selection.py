@@ -98,8 +98,9 @@ def typical(
 
     As many clusters as there are labelled images and picks together, 500 at most. Next is always
     the largest of the clusters with the fewest labelled or picked images; clusters of fewer than
-    five images come last, as long as others have any left. Ours: neighbours are at most half of a
-    cluster, and picked images stay among them.
+    five images come last, as long as others have any left. Ours: where clusters have fewer than ten
+    on average, it is half of that instead of five; neighbours are at most half of a cluster, and
+    picked images stay among them.
 
     Args:
         features: (n, D), unit norm.
@@ -127,12 +128,13 @@ def typical(
             if not labelled[row]
         ]
         ranked[number] = sorted(free, reverse=True)
+    small = min(SMALLEST, len(features) / len(size) / 2)
     picks: list[Typical] = []
     names: dict[int, int] = {}
     for _ in range(count):
         number = min(
             (number for number, left in ranked.items() if left),
-            key=lambda n: (size[n] < SMALLEST, covered[n], -size[n], n),
+            key=lambda n: (size[n] < small, covered[n], -size[n], n),
         )
         value, row = ranked[number].pop()
         name = names.setdefault(number, len(names) + 1)
