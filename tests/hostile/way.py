@@ -57,6 +57,11 @@ def embed(scene: Scene, file: Path) -> Words:
     return [file, scene.images, "--out", scene.here / "x.npz", *SMALL]
 
 
+def select(scene: Scene, file: Path, *words: Any) -> Words:
+    """select_images.py with the file as weights."""
+    return [file, scene.images, "-n", 1, "--out", scene.here / "x.csv", *words, *SMALL]
+
+
 def evaluate(scene: Scene, file: Path) -> Words:
     return [file, "--data", scene.labelled, "--protocol", "knn", "--k", 1, "--jobs", 1, *SMALL]
 

@@ -2,7 +2,7 @@
 """Where tools take images, lists, archives, packs, arrays and annotations."""
 
 from . import kinds, kinds_archives, kinds_runs
-from .way import RUN, SMALL, Way, evaluate, fine, silent
+from .way import RUN, SMALL, Way, evaluate, fine, select, silent
 
 IMAGES = [
     Way(
@@ -10,6 +10,14 @@ IMAGES = [
         "folder",
         kinds.IMAGE,
         lambda s, f: [s.weights, s.images, "--out", s.here / "x.npz", *SMALL],
+        "images/a/x.png",
+        refuses=False,
+    ),
+    Way(  # read by embed's code
+        "select_images",
+        "folder",
+        {"a named pipe": kinds.IMAGE["a named pipe"]},
+        lambda s, f: select(s, s.weights),
         "images/a/x.png",
         refuses=False,
     ),
@@ -120,6 +128,13 @@ DATA = [
         "--data (a list)",
         kinds.LIST,
         lambda s, f: ["--data", f, s.images, "--out", s.here / "run", *RUN],
+        "list.txt",
+    ),
+    Way(
+        "select_images",
+        "--labelled",
+        kinds.LIST,
+        lambda s, f: select(s, s.weights, "--labelled", f),
         "list.txt",
     ),
     *(

@@ -3,11 +3,18 @@
 
 from . import kinds
 from .scene import tiny_config
-from .way import RUN, Way, embed, evaluate, export, fine, setting
+from .way import RUN, Way, embed, evaluate, export, fine, select, setting
 
 PRETRAINED = "dict(type='Pretrained',checkpoint='{file}')"
 WEIGHTS = [
     Way("embed", "checkpoint", kinds.WEIGHTS, embed, "w.pth"),
+    Way(  # read by embed's code
+        "select_images",
+        "checkpoint",
+        {"a pickle with code": kinds.WEIGHTS["a pickle with code"]},
+        select,
+        "w.pth",
+    ),
     Way("evaluate", "checkpoint", kinds.WEIGHTS, evaluate, "w.pth"),
     Way("export_backbone", "checkpoint", kinds.WEIGHTS, export("mmpretrain"), "w.pth"),
     Way(

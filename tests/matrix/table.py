@@ -53,6 +53,10 @@ FORMS = {
         f"embed --out {ending}": "tests/test_embed.py::test_csv_and_parquet_hold_the_same_numbers"
         for ending in (".npz", ".csv", ".parquet")
     },
+    "select --out .csv": "tests/test_select_images.py"
+    "::test_a_run_picks_by_the_features_that_embed_writes_and_says_why",
+    "select --out .txt": "tests/test_select_images.py"
+    "::test_what_is_labelled_is_not_picked_by_place_by_content_and_by_list",
     **{
         f"runs --format {kind}": "tests/test_runs.py"
         "::test_html_is_escaped_and_text_has_a_line_a_run"

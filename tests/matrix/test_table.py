@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from xmoco_plugin.cli import options
-from xmoco_plugin.cli.options import embed, evaluate, export_backbone, runs
+from xmoco_plugin.cli.options import embed, evaluate, export_backbone, runs, select_images
 from xmoco_plugin.export import RESNETS
 from xmoco_plugin.pretraining.backbones import VIT_SMALL, known_names
 
@@ -96,6 +96,7 @@ def test_every_config_has_a_row():
 def test_every_form_that_a_command_writes_and_every_layout_that_it_reads_has_a_row():
     forms = {f"export --to {target}" for target in export_backbone.TARGETS}
     forms |= {f"embed --out {ending}" for ending in embed.ENDINGS}
+    forms |= {f"select --out {ending}" for ending in select_images.ENDINGS}
     forms |= {f"runs --format {kind}" for kind in runs.FORMATS}
     forms |= {f"evaluate --protocol {name}" for name in evaluate.PROTOCOLS}
     assert forms == set(table.FORMS)

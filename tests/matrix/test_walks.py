@@ -122,6 +122,11 @@ def test_options_of_judging_that_nothing_else_walks(data, tmp_path):
         *("embed", weights, data / "val", "--out", tmp_path / "f.csv", "--prefix", ""),
         *("--batch-size", 4, "--workers", 0, "--cfg-options", "model.queue_len=8"),
     )
+    walks.xmoco(
+        *("select", weights, data / "val", "-n", 3, "--out", tmp_path / "n.csv", "--prefix", ""),
+        *("--config", config, "--batch-size", 4, "--workers", 0, "--max-pixels", 5000),
+        *("--cfg-options", "model.queue_len=8"),
+    )
     walks.xmoco("export", weights, tmp_path / "o.pth", "--to", "torchvision", "--from", "timm")
     walks.xmoco(
         *("pack", "pack", data / "train", tmp_path / "p.pack", "--shorter-side", 32),

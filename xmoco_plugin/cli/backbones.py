@@ -39,6 +39,8 @@ from xmoco_plugin.untrusted import (
 from xmoco_plugin.views import training_size
 from xmoco_plugin.weights import check_kinds
 
+HANDED_ON = "backbone.pth"  # by `xmoco pretrain`, in the run's folder
+
 
 def image_size(args: argparse.Namespace, cfg: Config) -> tuple[int, str]:
     """Side of the crops that the backbone is judged on, in pixels, and why it is that.
@@ -130,6 +132,24 @@ def _labelled_sets(settings: dict[str, Any]) -> dict[str, Any]:
         "val_cfg": {"bank_dataloader": {"dataset": found[0]}},
         "val_dataloader": {"dataset": found[1]},
     }
+
+
+def weights_of(run: str) -> str:
+    """The file of weights that a path means: itself, or what a run in that folder handed on.
+
+    Raises:
+        CheckpointError: The folder has no such file.
+    """
+    folder = Path(run).expanduser()
+    if not folder.is_dir():
+        return run
+    file = folder / HANDED_ON
+    if not file.is_file():
+        raise CheckpointError(
+            f"{printable(run)} is a folder without {HANDED_ON}, which a run writes at its end: "
+            "name one of its checkpoints"
+        )
+    return str(file)
 
 
 def build(cfg: Config, checkpoint: str, prefix: str | None = None) -> Any:

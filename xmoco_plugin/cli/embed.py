@@ -42,16 +42,26 @@ from xmoco_plugin.pretraining.sources import passed_over
 from xmoco_plugin.untrusted import for_spreadsheet, printable
 
 
-class Images(torch.utils.data.Dataset):
-    """Images of a folder as a backbone is judged on; in place of a bad one, its reason."""
+class Files(torch.utils.data.Dataset):
+    """Image files as a backbone is judged on; in place of a bad one, its reason.
+
+    Args:
+        paths: Of the files.
+        names: What they are called.
+        size: Side of the centre crop, in pixels.
+        max_pixels: Larger images are not read.
+        bit_depth: Of 16-bit grey.
+    """
 
     def __init__(
-        self, folder: str, size: int, max_pixels: int | None = None, bit_depth: int = 16
+        self,
+        paths: list[str],
+        names: list[str],
+        size: int,
+        max_pixels: int | None = None,
+        bit_depth: int = 16,
     ) -> None:
-        root = os.path.expanduser(folder)
-        self.others: list[str] = []  # that are no images
-        self.names = find_images(root, others=self.others)
-        self.paths = [os.path.join(root, name) for name in self.names]
+        self.paths, self.names = paths, names
         pipeline = file_pipeline(size)
         limit_pixels(pipeline, max_pixels)
         set_bit_depth(pipeline, bit_depth)
@@ -67,20 +77,40 @@ class Images(torch.utils.data.Dataset):
             return index, str(error)
 
 
+class Images(Files):
+    """All images of a folder, called by their paths in it."""
+
+    def __init__(
+        self, folder: str, size: int, max_pixels: int | None = None, bit_depth: int = 16
+    ) -> None:
+        root = os.path.expanduser(folder)
+        self.others: list[str] = []  # that are no images
+        names = find_images(root, others=self.others)
+        paths = [os.path.join(root, name) for name in names]
+        super().__init__(paths, names, size, max_pixels, bit_depth)
+
+
 def embed(
-    args: argparse.Namespace, cfg: Config, images: Images
-) -> tuple[list[str], np.ndarray, list[str]]:
-    """Names and features (n, D) float32 of the images that can be read; names of those that cannot.
+    args: argparse.Namespace, cfg: Config, images: Files, unit: bool
+) -> tuple[list[int], np.ndarray, list[str]]:
+    """Rows and features (n, D) float32 of the images that can be read; what the others lack.
+
+    Args:
+        args: Of the loader, the folder that errors name, and the checkpoint.
+        cfg: With its model.
+        images: To look at.
+        unit: Scale each feature to norm 1.
 
     Raises:
         ValueError: none can be read; or features are not finite.
     """
     model = backbones.build(cfg, args.checkpoint, args.prefix)
-    extract = ModelEmbedder(model, unit=args.normalize)
+    extract = ModelEmbedder(model, unit=unit)
     loader = torch.utils.data.DataLoader(
         images, args.batch_size, num_workers=args.workers, collate_fn=list
     )
-    names, parts, bad = [], [], []
+    rows: list[int] = []
+    parts, bad = [], []
     with evaluation_mode(model):
         for batch in watched(loader, "embed", show=True):
             bad += [
@@ -92,12 +122,12 @@ def embed(
             if good:
                 data = {key: [what[key] for _, what in good] for key in good[0][1]}
                 parts.append(extract(data)[0].cpu())
-                names += [images.names[i] for i, _ in good]
+                rows += [i for i, _ in good]
     if not parts:
         raise ValueError(f"{args.folder}: none of its {len(images):,} images can be read. {bad[0]}")
     features = torch.cat(parts)
-    refuse_nonfinite(features, "images", lambda row: names[row])
-    return names, features.numpy(), bad
+    refuse_nonfinite(features, "images", lambda row: images.names[rows[row]])
+    return rows, features.numpy(), bad
 
 
 def write_npz(names: list[str], features: np.ndarray, file: Any) -> None:
@@ -150,7 +180,8 @@ def main(args: argparse.Namespace) -> None:
     images = Images(args.folder, size, args.max_pixels, training_bit_depth(cfg))
     if images.others:
         print(passed_over(args.folder, images.others), file=sys.stderr, flush=True)
-    names, features, bad = embed(args, cfg, images)
+    rows, features, bad = embed(args, cfg, images, args.normalize)
+    names = [images.names[row] for row in rows]
     write = WRITERS[args.out.suffix]
     if args.plain_names and args.out.suffix == ".csv":
         write = partial(write_csv, plain=True)

@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "eval-knn": "eval_knn",
     "embed": "embed",
+    "select": "select_images",
     "report": "report",
     "runs": "runs",
     "export": "export_backbone",
