@@ -13,6 +13,7 @@ from xmoco_plugin.findings import Finding, table
 
 from ..pretraining import folder
 from ..transfer.drawn import draw, edit
+from ..transfer.test_voc_survey import draw_voc
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,31 @@ def test_masks_that_cannot_be_right_must_be_mended(tmp_path, capsys):
     text, status = rows(tmp_path, capsys)
     assert status == 1
     assert "water has none; 255, 50.0 % of the pixels, is ignored" in text
+
+
+def test_arrays_are_counted_by_class_and_compared_with_train(tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 6, 3), dtype=np.uint8)
+    images[3] = images[0]
+    np.savez(tmp_path / "train.npz", images=images, labels=np.array([0, 0, 2, 2]))
+    np.savez(tmp_path / "test.npz", images=images // 16, labels=np.array([0, 1, 2, 2]))
+    text, status = rows(tmp_path, capsys)
+    assert "ok    train    4 images of 6x8 px; 3 classes: 0 2, 1 0, 2 2" in text
+    assert "note  train    no image of 1 classes: 1" in text
+    assert "note  train    1 of 4 images are the same as another" in text
+    assert "ok    test     values: 0 to 15 of 255, mean 7" in text
+    assert "note  test     4 of 4 images are dark" in text
+    assert (status, "MEND  test     labels that train.npz has no image of: 1" in text) == (1, True)
+    np.savez(tmp_path / "test.npz", images=images.astype(float))
+    text, status = rows(tmp_path, capsys)
+    assert (status, "MEND  test" in text, "must be uint8 of shape" in text) == (1, True, True)
+
+
+def test_a_folder_of_voc_is_looked_at_as_by_transfer(tmp_path, capsys):
+    text, status = rows(draw_voc(tmp_path / "VOC2007"), capsys)
+    assert status == 0
+    assert "ok    trainval 3 images, 3 boxes; 20 classes: " in text
+    assert "cat 2, " in text
+    assert "ok    trainval masks 3 pairs; 21 classes: background 50.0 %" in text
 
 
 def test_what_is_not_there_is_named(tmp_path, capsys):

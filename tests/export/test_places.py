@@ -102,6 +102,14 @@ def test_a_sequential_of_a_resnets_children_gets_its_names_back(net, body):
     assert all(torch.equal(found.state[key], value) for key, value in body.items())
 
 
+def test_a_sequential_without_pooling_as_for_small_images_gets_its_names_back(net, body):
+    children = [m for name, m in net.named_children() if name not in ("maxpool", "avgpool", "fc")]
+    found = find_backbone({"state_dict": nn.Sequential(*children).state_dict()})
+    assert found.left_out == []
+    assert found.state.keys() == body.keys()
+    assert all(torch.equal(found.state[key], value) for key, value in body.items())
+
+
 @pytest.mark.parametrize("prefix", ["features.", "encoder.features."])
 def test_a_sequential_under_the_name_of_a_vggs_list_is_found(net, body, prefix):
     rows = nn.Sequential(*list(net.children())[:-2]).state_dict()

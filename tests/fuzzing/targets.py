@@ -23,6 +23,7 @@ from xmoco_plugin.downstream import coco_survey
 from xmoco_plugin.downstream.coco_annotations import check_images, read_coco
 from xmoco_plugin.downstream.errors import DownstreamError
 from xmoco_plugin.downstream.mask_survey import check_sizes, read_labels, survey
+from xmoco_plugin.downstream.voc_survey import VocList, survey_voc
 from xmoco_plugin.pretraining import PretrainError, run_settings
 from xmoco_plugin.pretraining.scan import describe, scan_images
 from xmoco_plugin.untrusted import FileRefusedError, image_size
@@ -281,6 +282,21 @@ def read_words(file: Path) -> None:
     read_config_options(args)
 
 
+def annotations_of_voc(folder: Path) -> list[bytes]:
+    box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>4.5</ymax></bndbox>"
+    thing = f"<object><name>cat</name><difficult>0</difficult>{box}</object>"
+    size = "<size><width>32</width><height>24</height><depth>3</depth></size>"
+    text = f"<annotation><filename>a.jpg</filename>{size}{thing}{thing}</annotation>"
+    return [text.encode(), f'<?xml version="1.0" encoding="utf-8"?>\n{text}'.encode()]
+
+
+def read_voc(file: Path) -> None:
+    (file.parent / "list.txt").write_text("a\n")
+    (file.parent / "a.jpg").touch()
+    voc = VocList(file.parent / "list.txt", file.parent, file.parent)
+    survey_voc(voc, ["cat", "dog"], "train", 8, "other")
+
+
 IMAGE = (UnreadableImageError, FileRefusedError)
 TARGETS = {
     "image": Target(images, read_image, "image.bin", IMAGE),
@@ -290,6 +306,7 @@ TARGETS = {
     "run": Target(run_lines, read_run, "lines.bin", (ValueError,)),
     "coco": Target(annotations, read_annotations, "train.json", (DownstreamError,)),
     "mask": Target(masks, read_mask, "mask.png", (DownstreamError,)),
+    "voc": Target(annotations_of_voc, read_voc, "a.xml", (DownstreamError,)),
     "checkpoint": Target(checkpoints, read_weights, "w.pth", (CheckpointError,)),
     "npz": Target(arrays, read_arrays, "train.npz", NPZ_DAMAGES),
     "maps": Target(maps, read_maps, "summary_maps.npz", (FileRefusedError,)),

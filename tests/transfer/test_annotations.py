@@ -12,6 +12,7 @@ from xmoco_plugin.downstream.coco_annotations import (
     check_classes,
     check_images,
     check_masks,
+    folder_of_images,
     read_coco,
 )
 from xmoco_plugin.downstream.mask_survey import read_labels
@@ -93,7 +94,7 @@ def test_boxes_without_masks_are_refused_for_a_mask_detector(train):
 def test_masks_give_their_values_and_the_file_that_has_each(data):
     files = mask_folder.pairs(data / "img_dir/train", data / "ann_dir/train", ".jpg", ".png")
     assert len(files) == 3
-    labels = read_labels(files)
+    labels = read_labels([pair.mask for pair in files])
     assert 0 in labels.first
     assert max(labels.first) <= len(CLASSES)
     assert sum(labels.pixels.values()) == 3 * SIZE * SIZE
@@ -102,7 +103,7 @@ def test_masks_give_their_values_and_the_file_that_has_each(data):
 def test_an_image_without_a_mask_and_a_folder_of_another_ending_are_named(data):
     (data / "ann_dir/train/002.png").unlink()
     folders = data / "img_dir/train", data / "ann_dir/train"
-    with pytest.raises(DownstreamError, match=r"1 of 3 images .* 002\.png"):
+    with pytest.raises(DownstreamError, match=r"1 of 3 names have no mask .* 002\.png"):
         mask_folder.pairs(*folders, ".jpg", ".png")
     with pytest.raises(DownstreamError, match=r"no file that ends in '\.tif' \(there are: \.jpg\)"):
         mask_folder.pairs(*folders, ".tif", ".png")
@@ -189,3 +190,15 @@ def test_hidden_images_need_no_mask_because_the_host_leaves_them_out(data):
     (data / "img_dir/train/._000.jpg").write_bytes(b"")
     found = mask_folder.pairs(data / "img_dir/train", data / "ann_dir/train", ".jpg", ".png")
     assert len(found) == 3
+
+
+def test_a_list_that_writes_an_ending_in_another_case_than_the_file_is_mended(data, train):
+    for i, ending in enumerate((".JPG", ".Jpg")):
+        file = data / f"train/{i:03d}.jpg"
+        file.rename(file.with_suffix(ending))
+    annotations = read_coco(train)
+    assert folder_of_images(annotations, data / "train", [data]) == data / "train"
+    check_images(annotations, data / "train")
+    names = [image["file_name"] for image in annotations.content["images"]]
+    assert names == ["000.JPG", "001.Jpg", "002.jpg"]
+    assert annotations.mended == {"names of images have the case of their file's ending": 2}

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from xmoco_plugin.downstream import DownstreamError, TrainingSet, leaf_datasets, prepare
 from xmoco_plugin.downstream.mask_survey import read_labels
 from xmoco_plugin.downstream.pixels import check_whole, survey_pixels
 from xmoco_plugin.findings import Finding, table
+from xmoco_plugin.untrusted import guard_reading
 
 from .hosts import needs_mmseg
 from .test_prepare import config
@@ -117,16 +119,45 @@ def test_an_image_that_exif_turns_needs_a_mask_that_is_turned(tmp_path):
 @needs_mmseg
 def test_what_has_no_partner_or_another_ending_is_counted_and_named(tmp_path):
     folder(tmp_path)
-    pair(tmp_path, "train", "c", (0, 1), ending=".JPG")
+    pair(tmp_path, "train", "c", (0, 1), ending=".bmp")
     pair(tmp_path, "train", "d", (0, 1))
     (tmp_path / "img_dir/train/d.jpg").unlink()
     (tmp_path / "img_dir/train/.hidden.jpg").touch()
     _, found = ready(tmp_path)
     text = table(found)
     assert "1 of 3 files in" in text
-    assert "left out: their names do not end in '.jpg' (.JPG 1): c.JPG" in text
+    assert "left out: their names do not end in '.jpg', or another file has the" in text
+    assert "name already (.bmp 1): c.bmp" in text
     assert "2 of 4 masks in" in text
     assert "have no image that is used: c.png, d.png" in text
+
+
+@needs_mmseg
+def test_images_and_masks_with_endings_of_another_case_are_trained_on(tmp_path):
+    from mmseg.registry import DATASETS
+
+    root = folder(tmp_path / "data")
+    pair(root, "train", "c", (0, 1), ending=".JPG")
+    pair(root, "train", "a", (0, 1), ending=".JPG")  # beside a.jpg, which is asked for
+    mask = root / "ann_dir/train/c.png"
+    mask.rename(mask.with_suffix(".PNG"))
+    cfg, found = ready(root)
+    text = table(found)
+    assert "ok    train    3 pairs" in text
+    assert (
+        "note  train    1 of 3 images' names end in '.jpg' in another case: they are used" in text
+    )
+    assert "another file has the name already (.JPG 1): a.JPG" in text
+    guard_reading(cfg.train_dataloader)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        data = DATASETS.build(cfg.train_dataloader.dataset)
+    assert len(data) == 3
+    assert [Path(data[i]["data_samples"].img_path).name for i in range(3)] == [
+        "a.jpg", "b.jpg", "c.JPG"]  # fmt: skip
+    assert Path(data[2]["data_samples"].seg_map_path).name == "c.PNG"
+    held = TrainingSet.read(next(leaf_datasets(cfg.train_dataloader.dataset)))
+    assert (held.names, len(held.held)) == (["a", "b", "c"], 3)
+    assert not cfg.val_dataloader.dataset.get("ann_file")
 
 
 @needs_mmseg

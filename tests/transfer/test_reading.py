@@ -65,6 +65,7 @@ def test_an_annotation_of_voc_that_grows_without_end_is_refused_before_the_host_
     for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
         (root / folder).mkdir(parents=True)
     (root / "ImageSets/Main/trainval.txt").write_text("a\n")
+    (root / "JPEGImages/a.jpg").touch()
     (root / "Annotations/a.xml").write_text('<!DOCTYPE a [<!ENTITY b "bbbb">]><a>&b;</a>')
     data = dict(
         type="VOCDataset",

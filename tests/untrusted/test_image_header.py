@@ -5,9 +5,9 @@ import io
 import re
 
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin
 
-from xmoco_plugin.untrusted import FileRefusedError, open_image
+from xmoco_plugin.untrusted import FileRefusedError, image_size, open_image
 
 
 def encoded(kind: str, **options) -> bytes:
@@ -70,3 +70,27 @@ def test_a_header_that_is_cut_off_is_left_to_the_decoder(kind):
         with pytest.raises(Exception, match=r".") as error, open_image(content[:end]) as image:
             image.load()
         assert "metadata" not in str(error.value)
+
+
+def test_the_size_of_a_png_is_told_without_its_pixels_wherever_its_exif_stands(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    file = io.BytesIO()
+    Image.new("L", (30, 20)).save(file, "PNG", exif=turned)
+    whole = file.getvalue()
+    at = whole.index(b"eXIf") - 4
+    length = int.from_bytes(whole[at : at + 4], "big") + 12
+    part, rest = whole[at : at + length], whole[:at] + whole[at + length :]
+    behind = rest[:-12] + part + rest[-12:]  # before IEND
+    claims = rest[:-12] + (0xFFFFFFF0).to_bytes(4, "big") + b"IDAT"  # 4 GB that are not there
+    path = tmp_path / "a.png"
+    sizes = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+        for content in (whole, behind, rest, claims):
+            path.write_bytes(content)
+            sizes.append(image_size(path))
+    assert sizes == [(20, 30), (20, 30), (30, 20), (30, 20)]
+    path.write_bytes(behind)
+    with Image.open(path) as image:
+        assert image.getexif()[0x0112] == 6  # as Pillow has it

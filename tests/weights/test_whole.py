@@ -6,7 +6,7 @@ import torch
 
 from xmoco_plugin.untrusted import FileRefusedError
 from xmoco_plugin.weights import go_on_from, newest_before
-from xmoco_plugin.weights.whole import fault
+from xmoco_plugin.weights.whole import Place, fault
 
 
 @pytest.fixture
@@ -86,6 +86,23 @@ def test_a_checkpoint_by_the_clock_comes_between_its_epoch_and_the_next(run):
     (run / "epoch_10.pth").unlink()
     (run / "last_checkpoint").write_text("")
     assert go_on_from(run).checkpoint == later
+
+
+def test_of_many_checkpoints_each_is_compared_once(tmp_path, monkeypatch):
+    for epoch in range(200):
+        (tmp_path / f"epoch_{epoch}.pth").touch()
+        (tmp_path / f"epoch_{epoch}_iter_{7 * epoch + 3}.pth").touch()
+    count, order = [0], Place.order
+
+    def counted(*pair):
+        count[0] += 1
+        return order(*pair)
+
+    monkeypatch.setattr(Place, "order", counted)
+    last = tmp_path / "epoch_150.pth"
+    assert newest_before(tmp_path, last) == tmp_path / "epoch_149_iter_1046.pth"
+    assert newest_before(tmp_path, None) == tmp_path / "epoch_199_iter_1396.pth"
+    assert count[0] <= 2 * 400
 
 
 def test_a_checkpoint_that_says_it_spans_several_disks_is_damaged_and_no_traceback(tmp_path):

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from mmengine.registry import init_default_scope
+from mmpretrain.datasets.categories import VOC2007_CATEGORIES
 
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.cli import data_table
@@ -43,9 +44,11 @@ def survey(data: str) -> list[Finding]:
     root = Path(data).expanduser()
     if wrong := own.check_source(data):
         raise own.PretrainError(wrong)
-    found = survey_folder(root) if root.is_dir() else None
-    if found is not None:
-        return found
+    if root.is_dir():
+        if (root / "train.npz").is_file():
+            return own.survey_npz(root)
+        if (found := survey_folder(root, VOC2007_CATEGORIES)) is not None:
+            return found
     with tempfile.TemporaryDirectory() as cache:
         notes: list[str] = []
         paths = own.list_images([data], Path(cache, "unpacked"), notes=notes)

@@ -3,7 +3,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
-from ..untrusted import FileRefusedError, check_image_file, printable, refusal
+from ..untrusted import FileRefusedError, check_image_file, in_other_case, printable, refusal
 from ..untrusted.image_file import FILE_LIMIT, MAX_PIXELS
 from .decode_image import UnreadableImageError
 
@@ -17,7 +17,8 @@ class CheckImageFile(BaseTransform):
     A host's ``LoadImageFromFile`` waits for pipes, fills the memory from devices, and lets OpenCV
     decode whatever it knows, of any size. This lets through what ``LoadImageOrSkip`` would read: a
     regular file of one of the formats, within the limits. Some dozen kB are read a file; files of
-    other backends than the local one are not looked at.
+    other backends than the local one are not looked at. A file whose ending is written in another
+    case than the host expects (``a.JPG`` where it makes ``a.jpg`` of a name) is taken.
 
     Args:
         max_pixels (int): Of an image, height times width. Defaults to 128 million.
@@ -40,10 +41,13 @@ class CheckImageFile(BaseTransform):
         self.any_format = any_format
 
     def transform(self, results: dict) -> dict:
-        """The sample as it is."""
-        for path in filter(None, map(results.get, KEYS)):
-            if not isinstance(fileio.get_file_backend(path), fileio.LocalBackend):
+        """The sample, with the paths of the files that are there."""
+        for key in KEYS:
+            path = results.get(key)
+            if not path or not isinstance(fileio.get_file_backend(path), fileio.LocalBackend):
                 continue
+            if found := in_other_case(path):
+                path = results[key] = type(path)(found)
             try:
                 if self.any_format:
                     if reason := refusal(path, self.max_bytes):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..untrusted import check_voc, folders_in, printable
+from ..untrusted import FileRefusedError, check_voc, folders_in, printable, voc_image, voc_names
 
 VOC_META = ("img_path", "gt_label_difficult")
 FULL_DEPTH = 16  # bits of 16-bit grey that are read by default
@@ -68,7 +68,7 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
     if (root / "JPEGImages").is_dir() and (root / "ImageSets" / "Main").is_dir():
         for split in ("trainval", "test"):
             if (listed := root / "ImageSets" / "Main" / f"{split}.txt").exists():
-                check_voc(listed, root / "Annotations")
+                _check_voc(listed, root / "Annotations")
         voc = dict(type="VOC", data_root=str(root))
         sets = ({**voc, "split": "trainval"}, {**voc, "split": "test"})
         return _configs(*sets, read, plain, random, VOC_META)
@@ -87,6 +87,19 @@ def labelled_sets(root: str | Path, size: int = 224) -> LabelledSetConfigs:
         + "; a labelled set is train/ and val/ with a folder for each class, or train.npz and "
         "test.npz, or VOC's JPEGImages/, Annotations/ and ImageSets/"
     )
+
+
+def _check_voc(listed: Path, annotations: Path) -> None:
+    """Checks that the host can read what a list of VOC's names.
+
+    Raises:
+        FileRefusedError: It is not fit to be parsed, or an object does not say what the host asks.
+    """
+    check_voc(listed, annotations)
+    for name in voc_names(listed):
+        file = annotations / f"{name}.xml"
+        if file.is_file() and any(box.difficult is None for box in voc_image(file).boxes):
+            raise FileRefusedError(f"{printable(file)}: it has an object without <difficult>")
 
 
 def split_classes(train: Path, test: Path) -> list[str]:

@@ -43,11 +43,13 @@ class NpzImages(BaseDataset):
         self.max_bytes = max_bytes
         self.path = Path(data_root).expanduser() / f"{split}.npz"
         self._images: np.ndarray
+        self._labels: np.ndarray | None
         super().__init__(ann_file="", data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Read the archive; one entry an image: its row and, if there are labels, ``gt_label``."""
-        self._images, labels = self._read()
+        self._images, self._labels = self._read()
+        labels = self._labels
         if labels is None:
             return [dict(row=row) for row in range(len(self._images))]
         names = self._metainfo.setdefault(
@@ -59,6 +61,11 @@ class NpzImages(BaseDataset):
                 "classes are named; labels count from 0"
             )
         return [dict(row=row, gt_label=int(label)) for row, label in enumerate(labels)]
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """(N, H, W, 3) images in RGB, and (N,) labels where there are any, as they are stored."""
+        return self._images, self._labels
 
     def get_data_info(self, idx: int) -> dict:
         """The entry with ``img``, a (H, W, 3) uint8 BGR copy that transforms may write to."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..findings import some
-from ..untrusted import FileRefusedError, printable, read_json, refusal
+from ..untrusted import FileRefusedError, in_other_case, printable, read_json, refusal
 from ..untrusted.files import ANNOTATION_LIMIT
 from .coco_mend import has_area, mend
 from .errors import DownstreamError
@@ -26,6 +26,7 @@ class CocoAnnotations(NamedTuple):
 
 
 MOST = 5  # names that a message shows
+OTHER_CASE = "names of images have the case of their file's ending"
 # What is read of each part: keys with their kinds. An image has a file_name or a coco_url.
 NEEDED: dict[str, dict[str, Any]] = {
     "categories": {"id": int, "name": str},
@@ -105,6 +106,8 @@ def read_coco(path: Path) -> CocoAnnotations:
 def check_images(annotations: CocoAnnotations, folder: Path) -> None:
     """Checks that every image the file names is in `folder`.
 
+    Of one whose ending is written in another case, a.JPG for a.jpg, the content gets its own name.
+
     Raises:
         DownstreamError: With how many are missing, and the first of them.
     """
@@ -116,7 +119,11 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
         if file.parent not in held:
             held[file.parent] = _files_in(file.parent)
         if file.name not in held[file.parent]:
-            reason = refusal(file)
+            reason, there = refusal(file), in_other_case(file)
+            if reason == "no such file" and there and not refusal(there):
+                image["file_name"] = str(Path(file_name(image)).with_name(there.name))
+                annotations.mended[OTHER_CASE] += 1
+                continue
             (missing if reason in (None, "no such file") else odd).append(
                 file_name(image) if reason == "no such file" else f"{file_name(image)} ({reason})"
             )
@@ -139,7 +146,7 @@ def folder_of_images(annotations: CocoAnnotations, folder: Path, others: Sequenc
     The names may begin with a folder: then another one than usual holds them.
     """
     name = file_name(annotations.images[0])
-    return next((found for found in (folder, *others) if (found / name).exists()), folder)
+    return next((found for found in (folder, *others) if in_other_case(found / name)), folder)
 
 
 def check_classes(annotations: CocoAnnotations, classes: Sequence[str]) -> None:

@@ -4,11 +4,12 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..untrusted import (
     FileRefusedError,
     FolderError,
+    in_other_case,
     is_hidden,
     printable,
     read_json,
@@ -18,6 +19,7 @@ from ..untrusted import (
 from ..untrusted.image_file import FILE_LIMIT
 from .errors import DownstreamError
 from .settings import write_hashed
+from .voc_survey import names_of
 
 CLASSES_FILE = "classes.json"
 # What it may say beside the classes, and what holds where neither it nor the config does.
@@ -108,46 +110,111 @@ def write_list(names: Sequence[str], folder: Path) -> Path:
     odd = [name for name in names if name != name.strip() or not name.isprintable()]
     if odd:
         raise DownstreamError(
-            f"{len(odd)} names are not to be written into a list for the host, and it would take "
-            f"the images of hidden folders without one; the first is {printable(odd[0])!r}. Rename "
-            "them, or remove the hidden folders."
+            f"{len(odd)} names are not to be written into a list for the host, and without one it "
+            "would take the images of hidden folders, and pass over endings of another case; the "
+            f"first is {printable(odd[0])!r}. Rename them."
         )
     text = "".join(f"{name}\n" for name in names)
     return write_hashed(text, folder, "", ".txt")
 
 
-def pairs(images: Path, masks: Path, image_suffix: str, mask_suffix: str) -> list[Path]:
-    """Returns the mask of every image.
+class Pair(NamedTuple):
+    """An image and its mask.
+
+    Attributes:
+        name: Below the folder of the images, without its ending.
+        image, mask: Files; an ending may be written in another case than the host looks for.
+    """
+
+    name: str
+    image: Path
+    mask: Path
+
+
+def pairs(images: Path, masks: Path, image_suffix: str, mask_suffix: str) -> list[Pair]:
+    """Returns each image with its mask, by their names.
+
+    Endings of another case count, such as .JPG for .jpg; where both are there, the one that is
+    asked for.
 
     Raises:
         DownstreamError: There is no image of that suffix, images without a mask, or something of
             either name that is no regular file.
     """
     try:
-        listed = sorted(Path(name) for name in walk_files(images)) if images.is_dir() else []
+        listed = sorted(walk_files(images)) if images.is_dir() else []
     except FolderError as error:
         raise DownstreamError(str(error)) from error
-    found = [images / name for name in listed if str(name).endswith(image_suffix)]
-    if not found:
-        others = sorted({name.suffix for name in listed})
+    files: dict[str, str] = {}
+    for exact in (False, True):  # what is asked for comes last, and takes the place
+        for file in listed:
+            if _ends(file, image_suffix, exact):
+                files[file[: -len(image_suffix)]] = file
+    if not files:
+        others = sorted({Path(file).suffix for file in listed})
         raise DownstreamError(
             f"{images} has no file that ends in {image_suffix!r} (there are: "
             f"{', '.join(others) or 'none at all'}). Name the ending: "
             "--cfg-options train_dataloader.dataset.img_suffix=.png, and so for val and test."
         )
-    names = [str(p.relative_to(images))[: -len(image_suffix)] + mask_suffix for p in found]
-    files = [*found, *(masks / name for name in names)]
+    return paired([(name, images / files[name]) for name in sorted(files)], masks, mask_suffix)
+
+
+def listed_pairs(
+    listed: Path, images: Path, masks: Path, image_suffix: str, mask_suffix: str
+) -> list[Pair]:
+    """Returns the pairs that a list names, a name without ending a line.
+
+    Raises:
+        DownstreamError: As :func:`pairs`, or the list cannot be read or is empty.
+    """
+    names, files = names_of(listed, images, image_suffix)
+    found = [in_other_case(file) or file for file in files]
+    return paired([*zip(names, found, strict=True)], masks, mask_suffix)
+
+
+def paired(named: Sequence[tuple[str, Path]], masks: Path, mask_suffix: str) -> list[Pair]:
+    """Returns images, by their names, with their masks.
+
+    Args:
+        named: Names without ending, and files of images.
+        masks: Folder.
+        mask_suffix: Of the masks' names.
+
+    Raises:
+        DownstreamError: Images or masks that are not there, or are no regular files.
+    """
+    found = []
+    for name, image in named:
+        mask = masks / f"{name}{mask_suffix}"
+        found.append(Pair(name, image, in_other_case(mask) or mask))
+    files = [*(pair.image for pair in found), *(pair.mask for pair in found)]
     reasons = {file: reason for file in files if (reason := refusal(file, FILE_LIMIT))}
     odd = [file for file, reason in reasons.items() if reason != "no such file"]
     if odd:
         raise DownstreamError(
-            f"{len(odd)} of the images in {images} and their masks in {masks} cannot be read; the "
-            f"first is {printable(odd[0])}: {reasons[odd[0]]}."
+            f"{len(odd)} of the images and their masks in {masks} cannot be read; the first is "
+            f"{printable(odd[0])}: {reasons[odd[0]]}."
         )
-    missing = [name for name in names if masks / name in reasons]
-    if missing:
-        raise DownstreamError(
-            f"{len(missing)} of {len(found)} images in {images} have no mask in {masks}; the "
-            f"first looked for is {missing[0]}."
-        )
-    return [masks / name for name in names]
+    for what, at in (("image", 1), ("mask", 2)):
+        missing = [pair[at] for pair in found if pair[at] in reasons]
+        if missing:
+            raise DownstreamError(
+                f"{len(missing)} of {len(found)} names have no {what} in {missing[0].parent}; the "
+                f"first looked for is {printable(missing[0].name)}."
+            )
+    return found
+
+
+def _ends(name: str, suffix: str, exact: bool) -> bool:
+    """Whether a name has this ending; otherwise than `exact`, in whatever case of its last part."""
+    if name.endswith(suffix):
+        return exact
+    last = suffix[suffix.rfind(".") :] if "." in suffix else ""
+    tail = name[len(name) - len(suffix) :]
+    return (
+        not exact
+        and bool(last)
+        and tail.lower() == suffix.lower()
+        and tail[: -len(last)] == suffix[: -len(last)]
+    )

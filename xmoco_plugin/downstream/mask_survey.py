@@ -20,6 +20,7 @@ from ..untrusted import (
 )
 from ..untrusted.image_file import FILE_LIMIT
 from .errors import DownstreamError
+from .mask_folder import Pair
 
 SHOWN = 10  # classes whose share a row shows
 
@@ -101,32 +102,42 @@ def check_sizes(images: Sequence[Path], masks: Sequence[Path]) -> None:
 
 
 def partnerless(
-    images: Path, masks: Path, image_suffix: str, mask_suffix: str, part: str
+    images: Path, masks: Path, pairs: Sequence[Pair], suffix: str, part: str
 ) -> Iterator[Finding]:
-    """Rows for images that the host passes over, and for masks that no image asks for."""
+    """Rows for images that are passed over, for masks that no image asks for, and for endings.
+
+    Args:
+        images, masks: Folders.
+        pairs: That are used.
+        suffix: Of the images that the host looks for.
+        part: Of the data.
+    """
     try:
         there = sorted(walk_files(images))
         masked = sorted(walk_files(masks))
     except FolderError as error:
         raise DownstreamError(str(error)) from error
-    used = {name[: -len(image_suffix)] for name in there if name.endswith(image_suffix)}
-    passed = [name for name in there if not name.endswith(image_suffix)]
+    used = {pair.image for pair in pairs}
+    passed = [name for name in there if images / name not in used]
     if passed:
         endings = printable(count_endings(passed, as_written=True))
         yield Finding(
             "note",
             part,
             f"{len(passed):,} of {len(there):,} files in {printable(images)} are left out: their "
-            f"names do not end in {image_suffix!r} ({endings})",
+            f"names do not end in {suffix!r}, or another file has the name already ({endings})",
             tuple(map(printable, passed)),
         )
-    ends = [name.endswith(mask_suffix) for name in masked]
-    alone = [
-        name
-        for name, right in zip(masked, ends, strict=True)
-        if not right or name[: -len(mask_suffix)] not in used
-    ]
-    if alone:
+    if odd := [printable(file.name) for file in sorted(used) if not file.name.endswith(suffix)]:
+        yield Finding(
+            "note",
+            part,
+            f"{len(odd):,} of {len(used):,} images' names end in {suffix!r} in another case: they "
+            "are used",
+            tuple(odd),
+        )
+    wanted = {pair.mask for pair in pairs}
+    if alone := [name for name in masked if masks / name not in wanted]:
         yield Finding(
             "note",
             part,

@@ -8,14 +8,22 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from ..findings import Finding
-from ..untrusted import FileRefusedError, check_voc, printable
+from ..untrusted import printable
 from ..weights import check_checkpoint
 from . import coco_annotations as coco
 from .coco_survey import survey, write_mended
 from .errors import DownstreamError
 from .pixels import reader_of
-from .prepare_masks import prepare_masks
-from .settings import class_names, dicts, mended_folder, set_num_classes, trained_meta
+from .prepare_masks import prepare_masks, survey_host_masks
+from .settings import (
+    class_names,
+    dicts,
+    host_dataset,
+    mended_folder,
+    set_num_classes,
+    trained_meta,
+)
+from .voc_survey import VocList, survey_voc
 
 SCOPES = {"mmdet": "detection", "mmseg": "segmentation"}
 STAGES = ("train", "val", "test")
@@ -76,8 +84,8 @@ def prepare(cfg: Config) -> list[Finding]:
     }
     if scope == "mmdet":
         return _prepare_detection(cfg, stages)
-    if scope == "mmseg" and "class_names" in cfg:
-        return prepare_masks(cfg, stages)
+    if scope == "mmseg":
+        return prepare_masks(cfg, stages) if "class_names" in cfg else survey_host_masks(stages)
     return []
 
 
@@ -157,11 +165,16 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list
     found: list[Finding] = []
     read: dict[tuple[Path, Path], coco.CocoAnnotations] = {}
     files: dict[tuple, str] = {}  # for which classes -> what the host reads
+    voc: set[VocList] = set()
     for stage, datasets in stages.items():
         for data in datasets:
             path = Path(data.get("data_root") or "", data.get("ann_file") or "")
             if path.suffix != ".json":
-                _check_lists(data, path)  # VOC's: the host reports what they lack
+                if (listed := _voc_list(data, path)) and listed not in voc:
+                    voc.add(listed)
+                    smallest = (data.get("filter_cfg") or {}).get("bbox_min_size")
+                    known = _classes_of(data)
+                    found += survey_voc(listed, known, stage, smallest, reader_of(data))
                 continue
             images = Path(data.get("data_root") or "", data.get("data_prefix", {}).get("img", ""))
             usual = images
@@ -200,25 +213,20 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list
     return found
 
 
-def _check_lists(data: ConfigDict, path: Path) -> None:
-    """Checks that the host may parse a dataset's list and the XML files that it names."""
-    root = data.get("data_root") or ""
-    below = (data.get("data_prefix") or {}).get("sub_data_root") or ""
-    annotations = Path(root, below, data.get("ann_subdir") or "Annotations")
+def _voc_list(data: ConfigDict, path: Path) -> VocList | None:
+    """What a dataset of VOC's format reads; None of another one, or where nothing is there."""
+    root = Path(data.get("data_root") or "")
+    below = root / ((data.get("data_prefix") or {}).get("sub_data_root") or "")
+    annotations = below / (data.get("ann_subdir") or "Annotations")
     if not path.is_file() or not annotations.is_dir():
-        return
-    try:
-        check_voc(path, annotations)
-    except FileRefusedError as error:
-        raise DownstreamError(str(error)) from error
+        return None
+    return VocList(path, annotations, below / (data.get("img_subdir") or "JPEGImages"))
 
 
 def _classes_of(data: ConfigDict) -> list[str]:
     classes = (data.get("metainfo") or {}).get("classes")
     if classes is None:
-        importlib.import_module("mmdet.datasets")
-        registry = importlib.import_module("mmdet.registry").DATASETS
-        classes = registry.get(data.type).METAINFO.get("classes")
+        classes = host_dataset(data, "mmdet").METAINFO.get("classes")
     return [classes] if isinstance(classes, str) else list(classes or ())
 
 

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Fills in what a segmentor's config leaves to a folder of masks, and checks the folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -10,8 +11,20 @@ from ..untrusted import printable
 from . import mask_folder as masks
 from . import mask_survey as look
 from .errors import DownstreamError
-from .pixels import reader_of, survey_pixels
-from .settings import class_names, dicts, mended_folder, set_num_classes, trained_meta
+from .pixels import CHECKED, reader_of, spread, survey_pixels
+from .settings import (
+    class_names,
+    dicts,
+    host_dataset,
+    mended_folder,
+    set_num_classes,
+    trained_meta,
+    usual,
+)
+
+IGNORED = 255  # that the sets of the hosts do not learn
+# Pairs of a set of the hosts that are opened (ours): they are large, and seldom wrong.
+MOST = 1000
 
 
 def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Finding]:
@@ -92,15 +105,86 @@ def survey_masks(
     values = {value: file for value, file in labels.first.items() if value != ignored}
     meta = meta or dict(classes=[f"class {i}" for i in range(max(values, default=-1) + 1)])
     count = len(meta["classes"])
-    if any(value >= count or value < 0 for value in values):
-        value = max(values, key=abs)
-        raise DownstreamError(
-            f"the class lists differ: the mask {values[value]} has the value {value}, and there "
-            f"are {count} classes ({', '.join(meta['classes'])}), numbered from 0."
-        )
+    check_values(labels, list(meta["classes"]), ignored)
     if count < 2:
         raise DownstreamError(f"the masks have {count} classes: a segmentation needs at least 2.")
     return meta, every.rows(meta["classes"], ignored)
+
+
+def survey_host_masks(stages: dict[str, list[ConfigDict]]) -> list[Finding]:
+    """Looks at the data of a segmentor whose datasets bring their classes: VOC, Cityscapes, ADE20K.
+
+    Args:
+        stages: Its datasets by stage; those that read no folders of images and masks are passed
+            over, and so is what is not there, which the host names.
+
+    Returns:
+        Rows of the table.
+
+    Raises:
+        DownstreamError: The data are not fit to start.
+    """
+    rows: list[Finding] = []
+    done: set[tuple] = set()
+    for stage, datasets in stages.items():
+        for data in datasets:
+            prefix = data.get("data_prefix") or {}
+            root, kind = Path(data.get("data_root") or ""), host_dataset(data, "mmseg")
+            folders = tuple(root / (prefix.get(k) or "") for k in ("img_path", "seg_map_path"))
+            there = "seg_map_path" in prefix and all(folder.is_dir() for folder in folders)
+            if kind is None or not there:
+                continue
+            settings = {k: data.get(k, usual(kind, k, v)) for k, v in masks.LAYOUT.items()}
+            endings = settings["img_suffix"], settings["seg_map_suffix"]
+            key = (*folders, data.get("ann_file"))
+            if key in done:
+                continue
+            done.add(key)
+            left: list[Finding] = []
+            if data.get("ann_file"):
+                pairs = masks.listed_pairs(root / data.ann_file, *folders, *endings)
+            else:
+                pairs = masks.pairs(*folders, *endings)
+                left += look.partnerless(*folders, pairs, endings[0], stage)
+            meta = data.get("metainfo") or kind.METAINFO
+            names = [str(name) for name in meta.get("classes") or ()]
+            zero = settings["reduce_zero_label"]
+            rows += survey_pairs(pairs, names, stage, zero, reader_of(data), left)
+    return rows
+
+
+def survey_pairs(
+    pairs: Sequence[masks.Pair],
+    classes: list[str],
+    stage: str,
+    reduce_zero: bool = False,
+    reader: str = CHECKED,
+    left: Sequence[Finding] = (),
+) -> list[Finding]:
+    """Looks at pairs of a set that brings its classes; the arguments are those of ``add``.
+
+    Raises:
+        DownstreamError: Sizes, masks or labels that cannot be used.
+    """
+    part = Labelled()
+    part.add((stage,), stage, pairs, reduce_zero, reader, left, MOST)
+    check_values(part.labels, classes, IGNORED)
+    return part.rows(classes, IGNORED)
+
+
+def check_values(labels: look.Labels, classes: list[str], ignored: int) -> None:
+    """Checks that the masks have labels of the classes only.
+
+    Raises:
+        DownstreamError: With the value that is none, and a mask that has it.
+    """
+    values = {value: file for value, file in labels.first.items() if value != ignored}
+    if any(value >= len(classes) or value < 0 for value in values):
+        value = max(values, key=abs)
+        raise DownstreamError(
+            f"the class lists differ: the mask {values[value]} has the value {value}, and there "
+            f"are {len(classes)} classes ({', '.join(classes)}), numbered from 0."
+        )
 
 
 class Labelled:
@@ -135,20 +219,50 @@ class Labelled:
             if key in self._listed and not data.get("ann_file"):
                 data.ann_file = self._listed[key]
             return
-        files = masks.pairs(*folders, *suffixes)
-        names = [str(file.relative_to(folders[1]))[: -len(suffixes[1])] for file in files]
+        pairs = masks.pairs(*folders, *suffixes)
         hidden = masks.in_hidden_folders(folders[0], suffixes[0])
-        if hidden and lists and not data.get("ann_file"):
+        odd = any(not pair.image.name.endswith(suffixes[0]) for pair in pairs)
+        if (hidden or odd) and lists and not data.get("ann_file"):
+            names = [pair.name for pair in pairs]
             data.ann_file = self._listed[key] = str(masks.write_list(names, lists))
-        images = [folders[0] / (name + suffixes[0]) for name in names]
-        look.check_sizes(images, files)
-        labels = look.read_labels(files, reduce_zero)
-        read = survey_pixels(images, stage, reader_of(data))
-        left = [*read, *look.partnerless(*folders, *suffixes, stage)]
+        left = [*look.partnerless(*folders, pairs, suffixes[0], stage)]
         if hidden:
             text = f"{len(hidden):,} images in hidden folders are left out"
             left.append(Finding("note", stage, text, tuple(map(printable, hidden))))
-        self._parts[key] = (stage, len(files), labels, left)
+        self.add(key, stage, pairs, reduce_zero, reader_of(data), left)
+
+    def add(
+        self,
+        key: tuple,
+        stage: str,
+        pairs: Sequence[masks.Pair],
+        reduce_zero: bool,
+        reader: str,
+        left: Sequence[Finding] = (),
+        most: int | None = None,
+    ) -> None:
+        """Reads pairs.
+
+        Args:
+            key: What tells them from others.
+            stage: Of the data.
+            pairs: To be read.
+            reduce_zero: As mmseg's ``reduce_zero_label``.
+            reader: Of :func:`~.pixels.reader_of`.
+            left: Rows that are known already.
+            most: Pairs that are opened, spread over all; None for all.
+
+        Raises:
+            DownstreamError: Sizes or masks that cannot be used.
+        """
+        looked = pairs if most is None else spread(pairs, most)
+        images, files = [pair.image for pair in looked], [pair.mask for pair in looked]
+        look.check_sizes(images, files)
+        labels = look.read_labels(files, reduce_zero)
+        rows = [*survey_pixels(images, stage, reader), *left]
+        if len(looked) < len(pairs):
+            rows.append(Finding("note", stage, f"{len(looked):,} of the pairs were opened"))
+        self._parts[key] = (stage, len(pairs), labels, rows)
         self.labels.add(labels)
 
     def rows(self, classes: list[str], ignored: int) -> list[Finding]:

@@ -2,6 +2,8 @@
 """What the preparation of detectors and of segmentors reads and sets in a config."""
 
 import hashlib
+import importlib
+import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -77,6 +79,23 @@ def _list_of(value: object, kind: Any) -> TypeGuard[Sequence[Any]]:
     return (
         bool(value) and isinstance(value, (list, tuple)) and all(isinstance(v, kind) for v in value)
     )
+
+
+def host_dataset(data: ConfigDict, scope: str) -> Any:
+    """Returns the class of a dataset's settings, from mmdet or mmseg; None where they lack it."""
+    if not isinstance(data.type, str):
+        return data.type
+    importlib.import_module(f"{scope}.datasets")
+    return importlib.import_module(f"{scope}.registry").DATASETS.get(data.type)
+
+
+def usual(kind: type, name: str, otherwise: Any) -> Any:
+    """Returns what a parameter of a class is by default, its parents asked too."""
+    for parent in kind.__mro__:
+        found = inspect.signature(parent.__init__).parameters.get(name)
+        if found is not None and found.default is not inspect.Parameter.empty:
+            return found.default
+    return otherwise
 
 
 def set_num_classes(cfg: Config, count: int, fill: bool) -> None:

@@ -2,7 +2,7 @@
 """A folder for detection or segmentation, recognised and looked at as a fine-tuning looks at it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmengine.config import ConfigDict
@@ -13,21 +13,69 @@ from . import coco_annotations as coco
 from . import mask_folder as masks
 from .coco_survey import survey as survey_coco
 from .errors import DownstreamError
-from .prepare_masks import survey_masks
+from .prepare_masks import survey_masks, survey_pairs
+from .voc_survey import VocList, names_of, survey_voc
 
 STAGES = ("train", "val", "test")
+VOC_LISTS = ("train", "val", "trainval", "test", "aug")
 
 
-def survey_folder(root: Path) -> list[Finding] | None:
+def survey_folder(root: Path, voc: Sequence[str] = ()) -> list[Finding] | None:
     """What a folder holds for detection (JSON in annotations/) or segmentation (img_dir, ann_dir).
+
+    Of VOC's own format (JPEGImages/, ImageSets/) both, of one year or of the folder of the years.
+
+    Args:
+        root: The folder.
+        voc: VOC's classes, which the configs for its format learn.
 
     Returns:
         Rows of the table, where one must be mended with the reason; None for another layout.
     """
     if (root / "img_dir").is_dir() and (root / "ann_dir").is_dir():
         return _masks(root)
+    if years := [folder for folder in (root, *_below(root)) if _is_voc(folder)]:
+        return [row for year in years for row in _voc(year, voc, year.name if year != root else "")]
     lists = _lists(root / "annotations") or [*filter(_has_images, _lists(root))]
     return [*_boxes(root, lists)] if lists else None
+
+
+def _below(root: Path) -> list[Path]:
+    return [root / name for name in folders_in(root) if name.startswith("VOC")]
+
+
+def _is_voc(root: Path) -> bool:
+    return (root / "JPEGImages").is_dir() and (root / "ImageSets").is_dir()
+
+
+def _voc(root: Path, classes: Sequence[str], year: str) -> Iterator[Finding]:
+    """Rows for each list of boxes and of masks, and for images that are in none."""
+    images, listed = root / "JPEGImages", set[str]()
+    for kind in ("Main", "Segmentation"):
+        for stage in VOC_LISTS:
+            file = root / "ImageSets" / kind / f"{stage}.txt"
+            masks_of = root / ("SegmentationClassAug" if stage == "aug" else "SegmentationClass")
+            if not file.is_file() or (kind == "Segmentation" and not masks_of.is_dir()):
+                continue
+            part = " ".join(filter(None, (year, stage, "masks" if kind != "Main" else "")))
+            try:
+                listed.update(names_of(file, images, "")[0])
+                if kind == "Main":
+                    voc = VocList(file, root / "Annotations", images)
+                    yield from survey_voc(voc, classes, part)
+                else:
+                    pairs = masks.listed_pairs(file, images, masks_of, ".jpg", ".png")
+                    yield from survey_pairs(pairs, ["background", *classes], part)
+            except DownstreamError as error:
+                yield Finding("MEND", part, str(error))
+    if not listed:
+        yield Finding("MEND", year or "lists", f"no list of names in {printable(root)}/ImageSets")
+        return
+    others = [name for name in sorted(os.listdir(images)) if not is_hidden(name)]
+    alone = tuple(printable(name) for name in others if Path(name).stem not in listed)
+    if alone:
+        text = f"{len(alone):,} of {len(others):,} files in JPEGImages are in no list"
+        yield Finding("note", year or "images", text, alone)
 
 
 def _lists(folder: Path) -> list[Path]:

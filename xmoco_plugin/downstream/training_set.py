@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import ConfigDict
 
-from ..untrusted import FileRefusedError, read_text
+from ..untrusted import FileRefusedError, in_other_case, read_text
 from . import coco_annotations as coco
 from . import mask_folder as masks
 from .errors import DownstreamError
@@ -62,12 +62,12 @@ class TrainingSet:
             names = [line.strip() for line in lines if line.strip()]
         else:
             found = masks.pairs(images, folder, *suffixes)
-            names = [str(file.relative_to(folder))[: -len(suffixes[1])] for file in found]
+            names = [pair.name for pair in found]
         known = dict(enumerate(classes))
         held = []
         for name in names if classes else ():
             mask, reduce_zero = folder / (name + suffixes[1]), bool(data.get("reduce_zero_label"))
-            labels = read_labels([mask], reduce_zero).pixels
+            labels = read_labels([in_other_case(mask) or mask], reduce_zero).pixels
             held.append(Counter(known[label] for label in labels if label in known))
         return cls(names, classes, held or [Counter() for _ in names])
 

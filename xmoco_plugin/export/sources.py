@@ -39,8 +39,12 @@ DETECTOR_PARTS = {
     *("decode_head", "auxiliary_head", "panoptic_head", "panoptic_fusion_head", "query_head"),
     *("sem_seg_head", "proposal_generator", "dn_query_generator"),
 }
-# torch.nn.Sequential(*children) of a ResNet numbers them.
-CHILDREN = {"0": "conv1", "1": "bn1", **{str(i): f"layer{i - 3}" for i in range(4, 8)}}
+# torch.nn.Sequential(*children) of a ResNet numbers them: its blocks from 4 on, or from 3 on where
+# there is no pooling before them, as for small images.
+CHILDREN = {
+    first: {"0": "conv1", "1": "bn1", **{str(first + i): f"layer{i + 1}" for i in range(4)}}
+    for first in (3, 4)
+}
 
 
 class Backbone(NamedTuple):
@@ -174,8 +178,9 @@ def _recognized(
         body = {key: found[key] for key in like if key in found}
         return body, "", set(body)
     if SEQUENTIAL_MARK in found and "0.weight" in found:
+        children = CHILDREN[3 if "3.0.conv1.weight" in found else 4]
         numbers = {
-            k: CHILDREN[k.split(".")[0]] + k[1:] for k in found if k.split(".")[0] in CHILDREN
+            k: children[k.split(".")[0]] + k[1:] for k in found if k.split(".")[0] in children
         }
         return {name: found[k] for k, name in numbers.items()}, "", set(numbers)
     if DETECTRON2_MARK in found:

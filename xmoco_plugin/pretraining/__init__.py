@@ -34,7 +34,7 @@ from .run_lock import LOCK, RunLock
 from .scan import Scan, check_number, describe, overlap, scan_images
 from .sources import check_source, is_archive, list_images
 from .start import STOPPED, go_on_anyway, handed_over, stopped
-from .survey import survey_images, survey_labels
+from .survey import survey_images, survey_labels, survey_npz
 from .teaching import TeacherChooser, teacher_model_config, with_teacher
 
 __all__ = [
@@ -89,6 +89,7 @@ __all__ = [
     "stopped",
     "survey_images",
     "survey_labels",
+    "survey_npz",
     "teacher_model_config",
     "unfit_for_configs",
     "with_teacher",

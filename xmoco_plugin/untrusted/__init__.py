@@ -2,7 +2,14 @@
 """What comes from a stranger: files, settings and names, read as data and never run."""
 
 from .config_file import read_config_file, read_whole_config
-from .files import FileRefusedError, open_regular, read_regular, read_text, refusal
+from .files import (
+    FileRefusedError,
+    in_other_case,
+    open_regular,
+    read_regular,
+    read_text,
+    refusal,
+)
 from .gate import check_model_settings, check_run_settings
 from .host_readers import guard_reading, refuse_code_in_data
 from .image_file import check_image_file, image_size, open_image
@@ -12,7 +19,7 @@ from .names import for_spreadsheet, printable
 from .run_settings import check_run_paths, check_run_reads
 from .settings import NotLiteral, SettingsRefusedError, read_settings
 from .streams import printable_output
-from .voc_files import check_voc
+from .voc_files import VocImage, check_voc, voc_image, voc_names
 from .walk import (
     FolderError,
     count_endings,
@@ -28,6 +35,7 @@ __all__ = [
     "FolderError",
     "NotLiteral",
     "SettingsRefusedError",
+    "VocImage",
     "check_image_file",
     "check_model_settings",
     "check_run_paths",
@@ -40,6 +48,7 @@ __all__ = [
     "guard_reading",
     "holds_image",
     "image_size",
+    "in_other_case",
     "is_hidden",
     "last_checkpoint",
     "open_image",
@@ -56,6 +65,8 @@ __all__ = [
     "read_whole_config",
     "refusal",
     "refuse_code_in_data",
+    "voc_image",
+    "voc_names",
     "walk_files",
     "walk_images",
 ]

@@ -79,6 +79,25 @@ def refusal(path: str | Path, limit: int | None = None) -> str | None:
     return None
 
 
+def in_other_case(path: str | Path) -> Path | None:
+    """A file's own name, where its ending is written in another case than asked for: a.JPG.
+
+    Nothing is listed: only an ending in small letters, in capitals, or with one capital is found.
+
+    Args:
+        path: Of a file that is there, or is not.
+
+    Returns:
+        The path of what is there; None where nothing is.
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        return path
+    endings = (path.suffix.lower(), path.suffix.upper(), f".{path.suffix[1:].capitalize()}")
+    others = [path.parent / f"{path.stem}{ending}" for ending in endings]
+    return next((file for file in others if os.path.lexists(file)), None)
+
+
 def read_regular(path: str | Path, limit: int) -> bytes:
     """Reads a regular file whole.
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .files import FileRefusedError, open_regular
 from .image_formats import FORMATS, HEAD, describe_content, image_format
-from .image_header import check_header
+from .image_header import check_header, png_exif
 
 # Both limits are ours. A file: what the largest image has without compression at 8 bytes a pixel.
 # Pixels: decoding takes 7 bytes each and up to 11, so some 1 GB a process, and seconds.
@@ -103,9 +103,21 @@ def image_size(path: str | Path, upright: bool = True) -> tuple[int, int] | None
     try:
         with open_regular(path, FILE_LIMIT) as file, open_image(file) as image:
             width, height = image.size
-            turned = upright and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            turned = upright and _exif(image, file).get(0x0112, 1) in (5, 6, 7, 8)
     except MemoryError:
         raise
     except Exception:  # nearly any, of Pillow's readers
         return None
     return (height, width) if turned else (width, height)
+
+
+def _exif(image: Image.Image, file: BinaryIO) -> Image.Exif:
+    """An image's Exif; no pixel is decoded for it."""
+    if image.format != "PNG":
+        return image.getexif()
+    if {"exif", "Raw profile type exif"} & image.info.keys():
+        return Image.Image.getexif(image)  # a PNG's own looks behind the pixels first
+    found = Image.Exif()
+    if content := png_exif(file):
+        found.load(content)
+    return found

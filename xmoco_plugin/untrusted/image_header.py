@@ -76,6 +76,20 @@ def _png(stream: BinaryIO) -> None:
         stream.seek(size + 4, 1)
 
 
+def png_exif(stream: BinaryIO) -> bytes:
+    """Exif of a PNG as Pillow takes it, or nothing; also where it stands behind the pixels.
+
+    Pillow decodes the pixels to look behind them, and reads as much as a last part claims to have.
+    """
+    stream.seek(8)
+    while len(head := stream.read(8)) == 8 and head[4:] != b"IEND":
+        size = int.from_bytes(head[:4], "big")
+        if head[4:] == b"eXIf":
+            return b"Exif\0\0" + stream.read(min(size, METADATA_LIMIT))
+        stream.seek(size + 4, 1)
+    return b""
+
+
 def _gif(stream: BinaryIO) -> None:
     head = stream.read(13)
     if len(head) < 13:

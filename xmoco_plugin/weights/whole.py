@@ -3,7 +3,6 @@
 
 import re
 import zipfile
-from functools import cmp_to_key
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,14 +107,24 @@ def newest_before(folder: Path, last: Path | None) -> Path | None:
         if end is None:
             return None
         places = {f: p for f, p in places.items() if (o := p.order(end)) is not None and o < 0}
-    told = places.values()
-    if any(p.order(other) is None for p in told for other in told):
+    # A place is told from every other one where all have an epoch, or all an iteration.
+    told = [*places.values()]
+    if all(place.iteration is not None for place in told):
+        key = _by_iteration
+    elif all(place.epoch is not None for place in told):
+        key = _by_epoch
+    else:
         return None
+    return max(places, key=lambda file: key(places[file]), default=None)
 
-    def order(file: Path, other: Path) -> int:
-        return places[file].order(places[other]) or 0
 
-    return max(places, key=cmp_to_key(order), default=None)
+def _by_iteration(place: Place) -> tuple[int, ...]:
+    return (place.iteration or 0,)
+
+
+def _by_epoch(place: Place) -> tuple[int, ...]:
+    # As Place.order has it: an epoch's own checkpoint comes before those of the epoch behind it.
+    return place.epoch or 0, int(place.iteration is not None), place.iteration or 0
 
 
 def fault(checkpoint: Path) -> str | None:

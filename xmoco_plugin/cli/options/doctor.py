@@ -13,7 +13,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="FOLDER|FILE",
-        help="your data: images, folders of classes, boxes in COCO format, or masks; default: none",
+        help="your data: images, folders of classes, train.npz, boxes in COCO's format, masks, or "
+        "VOC's folders; default: none",
     )
     parser.add_argument(
         "--out", metavar="FOLDER", help="where data.txt gets every name; default: nowhere"
