@@ -21,10 +21,10 @@ NO_FILE = set(
     out amp no_pin_memory launcher local_rank work_dir no_validate auto_scale_lr
     no_persistent_workers protocol image_size augment batch_size workers jobs ks temperatures lrs
     weight_decays costs shots recalls epochs rule normalize layout encoder force to k temperature
-    task seeds gpus max_iters shares share_iters rates same_images raw shorter_side quality verify number
+    task seeds gpus max_iters shares share_iters same_images raw shorter_side quality verify number
     runs seed model images sort format queue_len momentum lr crop_scale verbose test_out max_pixels
     max_unpacked max_members plain_names keep_going config_as_data teacher_model teacher_views
-    teacher_size yes prefix bit_depth on_nan checkpoint_minutes
+    rates teacher_size yes prefix bit_depth on_nan checkpoint_minutes
     """.split()  # noqa: SIM905
 )
 # Options whose file comes in by a way above under another name.
