@@ -4,7 +4,7 @@
 import statistics
 from collections.abc import Sequence
 
-import numpy as np
+from xmoco_plugin.evaluation.paired import paired_interval
 
 MEASURES = ("knn", "ridge")
 
@@ -12,24 +12,6 @@ MEASURES = ("knn", "ridge")
 def score(found: dict) -> float:
     """What cells are chosen by: the mean of kNN and ridge."""
     return statistics.mean(found[name] for name in MEASURES)
-
-
-def paired_interval(
-    differences: Sequence[float], share: float = 0.95, resamples: int = 10000
-) -> tuple[float, float]:
-    """Bootstrap interval of the mean: seeds are drawn anew, the differences of one stay together.
-
-    Args:
-        differences: one for each seed. With fewer than two there is no spread: (-inf, inf).
-        share: of the resampled means that lie within.
-        resamples: how many; the random numbers are always the same.
-    """
-    if len(differences) < 2:
-        return -float("inf"), float("inf")
-    values = np.asarray(differences, dtype=float)
-    draws = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
-    low, high = np.quantile(values[draws].mean(axis=1), [(1 - share) / 2, (1 + share) / 2])
-    return float(low), float(high)
 
 
 def differences(runs: Sequence[dict], cell: str, base: str, measure: str) -> list[float]:

@@ -197,14 +197,7 @@ def test_a_run_of_a_living_process_is_left_to_it_and_one_of_a_dead_process_is_ta
     assert not claim(file)
 
 
-def test_the_interval_keeps_seeds_paired_and_one_seed_has_none(load):
-    interval = load("study_table").paired_interval
-    assert interval([1.0]) == (-float("inf"), float("inf"))
-    assert interval([0.7, 0.7, 0.7]) == pytest.approx((0.7, 0.7))
-    low, high = interval([-1.0, 0.0, 1.0, 2.0])
-    assert low < 0 < 0.5 < high
-    assert low > -1
-    assert high < 2
+def test_differences_keep_seeds_paired(load):
     # Scores of 10 to 50 that differ by 1 in every seed: the spread between seeds plays no part.
     runs = [
         dict(cell=cell, seed=seed, test=dict(knn=10.0 * seed + gain))

@@ -21,7 +21,15 @@ from .scene import Scene
 
 NEEDS = {"mmdet": [needs_mmdet], "mmseg": [needs_mmseg], "": []}
 # Whose files come to the host's readers, through ours. The others open none with them.
-READ_BY_THE_HOST = ("train", "test", "eval_knn", "cifar10_to_npz", "transfer", "few_labels")
+READ_BY_THE_HOST = (
+    "train",
+    "test",
+    "eval_knn",
+    "cifar10_to_npz",
+    "transfer",
+    "few_labels",
+    "compare",
+)
 WRITTEN = (".npz", ".safetensors")  # by embed and export
 CASES = [
     pytest.param(

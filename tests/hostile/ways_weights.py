@@ -77,4 +77,12 @@ WEIGHTS = [
         "w.pth",
         needs="mmdet",
     ),
+    Way(
+        "compare",
+        "--starts",
+        kinds.WEIGHTS,
+        lambda s, f: [*fine("det")(s, f)[1:], "--starts", f"scratch,a={f}"],
+        "w.pth",
+        needs="mmdet",
+    ),
 ]

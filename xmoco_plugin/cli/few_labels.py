@@ -5,7 +5,7 @@ import argparse
 import copy
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -19,28 +19,41 @@ from xmoco_plugin.downstream import TrainingSet, leaf_datasets
 from xmoco_plugin.findings import Finding
 
 
+def asked_starts(args: argparse.Namespace) -> dict[str, str]:
+    """Returns the checkpoints by name; scratch has the word itself."""
+    asked = {"scratch": "scratch", "pretrained": args.checkpoint, "imagenet": args.imagenet}
+    if args.checkpoint == "scratch":
+        del asked["pretrained"]
+    return {name: checkpoint for name, checkpoint in asked.items() if checkpoint}
+
+
 def read_starts(
-    args: argparse.Namespace, iters: list[int | None], found: list[Finding] | None = None
+    args: argparse.Namespace,
+    asked: Mapping[str, str],
+    torchvisions: Collection[str] = (),
+    found: list[Finding] | None = None,
 ) -> dict[Start, list[Config]]:
-    """Returns the starts and the config of each for every number of iterations.
+    """Returns the starts and the config of each for every share.
+
+    Args:
+        args: The options.
+        asked: Checkpoints by name; the word scratch for random weights.
+        torchvisions: Names of those that are in torchvision's layout and stay so.
+        found: Gets what the data hold.
 
     Raises:
         ValueError: Options, data or weights that no run can start with.
         FileNotFoundError: A file or folder that is not there.
     """
-    asked = {"scratch": "scratch", "pretrained": args.checkpoint, "imagenet": args.imagenet}
-    if args.checkpoint == "scratch":
-        del asked["pretrained"]
+    iters = args.share_iters or [args.max_iters] * len(args.shares)
     starts: dict[Start, list[Config]] = {}
     for name, checkpoint in asked.items():
-        if checkpoint is None:
-            continue
         configs: dict[int | None, Config] = {}
         for count in dict.fromkeys(iters):
             options = vars(args) | dict(checkpoint=checkpoint, max_iters=count)
             configs[count] = transfer.resolve(
                 argparse.Namespace(**options),
-                name == "imagenet",
+                name in torchvisions,
                 None if starts or configs else found,  # the data are the same for all
             )
             if configs[count].train_cfg.get("max_iters") is None:
@@ -48,7 +61,7 @@ def read_starts(
                     f"{args.config} counts epochs, and an epoch of a smaller share is shorter: "
                     "take a config that counts iterations."
                 )
-        digest = "-" if name == "scratch" else sha256_of(configs[count].pretrained)[:8]
+        digest = "-" if checkpoint == "scratch" else sha256_of(configs[count].pretrained)[:8]
         starts[Start(name, checkpoint, digest)] = [configs[count] for count in iters]
     return starts
 
@@ -101,25 +114,38 @@ def warn_of_absent_classes(
             )
 
 
-def plan(args: argparse.Namespace, root: Path) -> tuple[TrainingSet, list[Run]]:
-    """Returns the data and all runs, those of a seed together; nothing is written.
+def draw_all(args: argparse.Namespace, data: TrainingSet) -> dict[tuple[float, int], list[int]]:
+    """Returns the rows of every share and seed, and warns of classes that they lack.
 
     Raises:
-        ValueError: Options, data, weights or older runs that no run can start with.
-        FileNotFoundError: A file or folder that is not there.
+        ValueError: A share has none of the classes.
     """
-    iters = args.share_iters or [args.max_iters] * len(args.shares)
-    found: list[Finding] = []
-    starts = read_starts(args, iters, found)
-    data_table.show(found, root)
-    for start, configs in starts.items():
-        for cfg in configs:
-            bring(cfg, root, args.prefix if start.name == "pretrained" else None)
-    data = TrainingSet.read(training_data(next(iter(starts.values()))[0]))
-    drawn = {seed: args.seeds[0] if args.same_images else seed for seed in args.seeds}
-    seeds = list(dict.fromkeys(drawn.values()))
+    seeds = args.seeds[:1] if args.same_images else args.seeds
     parts = {(share, seed): draw(data, share, seed) for seed in seeds for share in args.shares}
     warn_of_absent_classes(data, parts, seeds)
+    return parts
+
+
+def plan(
+    args: argparse.Namespace,
+    root: Path,
+    starts: dict[Start, list[Config]],
+    data: TrainingSet,
+    parts: dict[tuple[float, int], list[int]],
+) -> list[Run]:
+    """Returns all runs, those of a seed together; nothing is written.
+
+    Args:
+        args: The options.
+        root: Of all runs.
+        starts: A config for each share.
+        data: That shares are taken of.
+        parts: Of :func:`draw_all`.
+
+    Raises:
+        ValueError: Older runs, or lists of images, of other settings.
+    """
+    drawn = {seed: args.seeds[0] if args.same_images else seed for seed in args.seeds}
     runs = []
     for seed in args.seeds:
         for i, share in enumerate(args.shares):
@@ -135,16 +161,22 @@ def plan(args: argparse.Namespace, root: Path) -> tuple[TrainingSet, list[Run]]:
                 cfg = copy.deepcopy(configs[i])
                 if len(rows) < len(data.names):
                     training_data(cfg).ann_file = str(part.absolute())
-                # Other weights under the same name are another start.
-                name = start.name if start.digest == "-" else f"{start.name}-{start.digest}"
-                folder = root / name / f"{share:g}pct" / f"seed_{seed}"
+                folder = root / start.folder / f"{share:g}pct" / f"seed_{seed}"
                 transfer.config_of_run(cfg, folder, seed, root)
                 runs.append(Run(start, share, seed, rows, cfg, folder))
-    return data, runs
+    return runs
 
 
-def run_all(data: TrainingSet, runs: list[Run], args: argparse.Namespace) -> None:
+def run_all(
+    data: TrainingSet, runs: list[Run], args: argparse.Namespace, after: Callable[[], object]
+) -> None:
     """Trains and tests what has not been; says which run of how many it is, and the time left.
+
+    Args:
+        data: That shares are taken of.
+        runs: All of them.
+        args: The options.
+        after: Called after each run.
 
     Raises:
         SystemExit: Training or testing ended with an error, which they have printed.
@@ -168,7 +200,7 @@ def run_all(data: TrainingSet, runs: list[Run], args: argparse.Namespace) -> Non
             part.parent.mkdir(parents=True, exist_ok=True)
             write_text(part, data.part(run.rows))
         transfer.run_seed(run.config, run.folder, run.seed, args.gpus, args.extra, root)
-        write_results(root, runs, args)
+        after()
 
 
 def _images(count: int) -> str:
@@ -180,7 +212,14 @@ def main(args: argparse.Namespace) -> None:
     args.work_dir = args.work_dir or str(Path("work_dirs", NAME, Path(args.config).stem))
     root = Path(args.work_dir)
     with console.quiet("--verbose" in args.extra):
-        data, runs = plan(args, root)
-    run_all(data, runs, args)
+        found: list[Finding] = []
+        starts = read_starts(args, asked_starts(args), ["imagenet"], found)
+        data_table.show(found, root)
+        for start, configs in starts.items():
+            for cfg in configs:
+                bring(cfg, root, args.prefix if start.name == "pretrained" else None)
+        data = TrainingSet.read(training_data(next(iter(starts.values()))[0]))
+        runs = plan(args, root, starts, data, draw_all(args, data))
+    run_all(data, runs, args, lambda: write_results(root, runs, args))
     text = write_results(root, runs, args)
     print(f"\n{text}\n\n{root / NAME}.md, .json, .png, .svg", flush=True)

@@ -4,8 +4,9 @@
 import argparse
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
@@ -18,9 +19,14 @@ from xmoco_plugin.visualization import few_labels_figure, save_few_labels_figure
 class Start(NamedTuple):
     """What the backbone starts from."""
 
-    name: str  # scratch, pretrained or imagenet
+    name: str  # scratch, pretrained, imagenet, or what the user calls it
     checkpoint: str  # a file, or the word scratch
     digest: str  # first figures of the file's SHA-256
+
+    @property
+    def folder(self) -> str:
+        """Of its runs: other weights under the same name are another start."""
+        return self.name if self.digest == "-" else f"{self.name}-{self.digest}"
 
 
 class Run(NamedTuple):
@@ -41,20 +47,45 @@ class Run(NamedTuple):
 
 def write_results(root: Path, runs: list[Run], args: argparse.Namespace) -> str:
     """Writes table, JSON and plot of the runs that are done; returns the table."""
-    done = [run for run in runs if run.done]
-    metrics = transfer.with_zeros(
+    rows = result_rows(runs, args.task)
+    text = markdown(rows)
+    write_files(root / NAME, text, rows, args)
+    return text
+
+
+def first_metric(runs: Sequence[Run], task: str) -> tuple[str, dict[Path, float]]:
+    """Returns the name of the first column, and its value in percent for each run by its folder.
+
+    Args:
+        runs: Of which those count that are done.
+        task: 'det' or 'seg'.
+    """
+    metrics = _metrics_of(runs)
+    name, values = next(iter(transfer.columns_of(task, list(metrics.values())).items()))
+    return name, dict(zip(metrics, values, strict=True))
+
+
+def _metrics_of(runs: Sequence[Run]) -> dict[Path, dict[str, float]]:
+    """The metrics, as the hosts name them, of the runs that are done, by their folders."""
+    return transfer.with_zeros(
         {
-            (run.start, run.share, run.seed): transfer.read_metrics(run.folder / transfer.METRICS)
-            for run in done
+            run.folder: transfer.read_metrics(run.folder / transfer.METRICS)
+            for run in runs
+            if run.done
         }
     )
+
+
+def result_rows(runs: Sequence[Run], task: str) -> list[dict]:
+    """Returns a row for each start and share of which a run is done, start by start."""
+    metrics = _metrics_of(runs)
     rows = []
-    for start, share in dict.fromkeys((run.start, run.share) for run in runs):
-        group = [run for run in done if (run.start, run.share) == (start, share)]
-        if group:
-            values = transfer.columns_of(
-                args.task, [metrics[start, share, run.seed] for run in group]
-            )
+    for start in dict.fromkeys(run.start for run in runs):
+        for share in dict.fromkeys(run.share for run in runs):
+            group = [run for run in runs if run[:2] == (start, share) and run.done]
+            if not group:
+                continue
+            values = transfer.columns_of(task, [metrics[run.folder] for run in group])
             rows.append(
                 dict(
                     start=start.name,
@@ -63,6 +94,7 @@ def write_results(root: Path, runs: list[Run], args: argparse.Namespace) -> str:
                     share_percent=share,
                     images=len(group[0].rows),
                     iterations=group[0].config.train_cfg.max_iters,
+                    learning_rate=group[0].config.optim_wrapper.optimizer.lr,
                     seeds=[run.seed for run in group],
                     metrics={
                         name: dict(
@@ -74,32 +106,46 @@ def write_results(root: Path, runs: list[Run], args: argparse.Namespace) -> str:
                     },
                 )
             )
-    rows.sort(key=lambda row: [row["start"] != "scratch", row["start"] != "pretrained"])
-    text = markdown(rows)
+    return rows
+
+
+def write_files(
+    file: Path, text: str, rows: list[dict], args: argparse.Namespace, **more: Any
+) -> None:
+    """Writes a table as Markdown, its rows as JSON, and its plot; `file` lacks their endings.
+
+    Args:
+        file: Of the table.
+        text: The table.
+        rows: Of :func:`result_rows`.
+        args: The options.
+        more: What the JSON holds besides.
+    """
     content = dict(
         task=args.task, config=args.config, same_images=args.same_images, in_percent=True, rows=rows
     )
-    write_text(root / f"{NAME}.md", text + "\n")
-    write_text(root / f"{NAME}.json", json.dumps(content, indent=1) + "\n")
-    plot(root, rows, args)
-    return text
+    write_text(file.with_suffix(".md"), text + "\n")
+    write_text(file.with_suffix(".json"), json.dumps(content | more, indent=1) + "\n")
+    plot(file, rows, args)
 
 
-def markdown(rows: list[dict]) -> str:
-    """Returns the table of all starts and shares, in percent."""
+def markdown(rows: list[dict], rates: bool = False) -> str:
+    """Returns the table of all starts and shares, in percent; with learning rates if asked."""
     metrics = list(rows[0]["metrics"])
-    titles = ["start", "sha256", "share, %", "images", "iterations", "seeds", *metrics]
+    titles = ["start", "sha256", "share, %", "images", "iterations"]
+    titles += [*(["learning rate"] if rates else []), "seeds", *metrics]
     lines = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
     for row in rows:
         cells = [row["start"], row["sha256"], f"{row['share_percent']:g}", row["images"]]
-        cells += [row["iterations"], len(row["seeds"])]
+        cells += [row["iterations"], *([f"{row['learning_rate']:g}"] if rates else [])]
+        cells.append(len(row["seeds"]))
         cells += [transfer.spread(row["metrics"][name]["values"]) for name in metrics]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
-def plot(root: Path, rows: list[dict], args: argparse.Namespace) -> None:
-    """Draws the first metric as PNG and SVG."""
+def plot(file: Path, rows: list[dict], args: argparse.Namespace) -> None:
+    """Draws the first metric as PNG and SVG, beside `file`."""
     metric = next(iter(rows[0]["metrics"]))
     curves: dict[str, dict[float, list[float]]] = {}
     for row in rows:
@@ -113,4 +159,4 @@ def plot(root: Path, rows: list[dict], args: argparse.Namespace) -> None:
         + (" alone." if args.same_images else " and which images are drawn."),
     )
     for suffix in (".png", ".svg"):
-        save_few_labels_figure(figure, root / f"{NAME}{suffix}")
+        save_few_labels_figure(figure, file.with_suffix(suffix))

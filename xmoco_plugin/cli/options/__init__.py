@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "export_backbone",
     "transfer": "transfer",
     "few-labels": "few_labels",
+    "compare": "compare",
     "pack": "pack_images",
     "views": "browse_views",
     "cifar10-to-npz": "cifar10_to_npz",

@@ -21,9 +21,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a third start: weights in torchvision's layout; default: none",
     )
+    add_shares(parser, "1,5,10,25,100")
+
+
+def add_shares(parser: argparse.ArgumentParser, usual: str) -> None:
+    """Adds the options of shares of the labels; `usual` are those without an option."""
     parser.add_argument(
         "--shares",
-        default="1,5,10,25,100",
+        default=usual,
         type=shares,
         help="percent of the training images, above 0 and up to 100; default: %(default)s",
     )

@@ -26,10 +26,25 @@ def add(parser: argparse.ArgumentParser) -> None:
 def add_fine_tuning(parser: argparse.ArgumentParser, work_dir: str) -> None:
     """Adds the options of a fine-tuning; `work_dir` is the default that the help names."""
     parser.add_argument("checkpoint", help="pretraining checkpoint, or the word scratch")
+    add_runs(parser, work_dir)
+    add_prefix(parser)
+
+
+def add_runs(parser: argparse.ArgumentParser, work_dir: str, usual_seeds: str = "0") -> None:
+    """Adds the options of fine-tunings, whatever they start from.
+
+    Args:
+        parser: Gets them.
+        work_dir: The default that the help names.
+        usual_seeds: The default.
+    """
     parser.add_argument("task", type=one_of(TASKS), choices=TASKS, help="detection or segmentation")
     parser.add_argument("config", help="config of configs/detection or configs/segmentation")
     parser.add_argument(
-        "--seeds", default="0", type=seeds, help="0, or 0,1,2, or 0..4; default: %(default)s"
+        "--seeds",
+        default=usual_seeds,
+        type=seeds,
+        help="0, or 0,1,2, or 0..4; default: %(default)s",
     )
     parser.add_argument(
         "--gpus",
@@ -50,7 +65,6 @@ def add_fine_tuning(parser: argparse.ArgumentParser, work_dir: str) -> None:
         type=whole(1),
         help="train so long, from 1, with the schedule stretched to fit; default: the config's",
     )
-    add_prefix(parser)
     add_cfg_options(parser)
 
 

@@ -1,0 +1,238 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""xmoco compare: fair to every start, judged on what it did not train on, and what it says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmpretrain.models import ResNet
+
+from xmoco_plugin.cli.compare_results import Difference, verdicts
+
+from ..format_once import leave_unformatted
+from ..tool_modules import import_tool, run_tool
+from .drawn import draw
+from .hosts import needs_mmdet, needs_mmseg
+from .small import DETECTOR, FEW_PROPOSALS, ROOT, SEGMENTOR, SMALL_DETECTOR, WIDTH
+
+
+@pytest.fixture
+def tool():
+    """tools/compare.py as a module."""
+    return import_tool("compare")
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    return draw(tmp_path / "data", train=24, val=2)
+
+
+@pytest.fixture
+def weights(tmp_path) -> Path:
+    torch.save({"backbone.conv1.weight": torch.zeros(1)}, tmp_path / "p.pth")
+    return tmp_path / "p.pth"
+
+
+@pytest.fixture
+def fine_tunings(tool, monkeypatch) -> list[Path]:
+    """Replaces training and testing by metrics that can be told beforehand; the trained configs.
+
+    A rate of 3 suits weights, one of 0.3 random ones. With 25 % of the labels weights are better by
+    2, 3, 4, 5, 6 points, with all of them by -2, -1, 0, 1, 2.
+    """
+    trained: list[Path] = []
+
+    def pretend(name, arguments, gpus, extra):
+        config = Path(arguments[0])
+        trained.append(config)
+        start, seed = config.parents[1].name, int(config.stem[-1])
+        if config.parents[2].name == "rates":
+            best = {"scratch": "x0.3"}.get(start, "x3")
+            value = 20.0 + 5 * (config.parent.name == best)
+        else:
+            value = 30.0 + 10 * seed  # the spread of the seeds: it must not count
+            if start != "scratch":
+                value += seed + (2 if config.parent.name == "25pct" else -2)
+        Path(arguments[2]).write_text(json.dumps({"coco/bbox_mAP": value / 100, "mIoU": value}))
+
+    monkeypatch.setattr(tool.few_labels.transfer, "_run", pretend)
+    leave_unformatted(monkeypatch)
+    return trained
+
+
+def names_in(file: str) -> set[str]:
+    return {image["file_name"] for image in json.loads(Path(file).read_text())["images"]}
+
+
+@needs_mmdet
+def test_each_start_gets_its_rate_from_training_images_and_the_verdict_is_of_pairs(
+    tool, data, weights, fine_tunings, monkeypatch, tmp_path, capsys
+):
+    work = tmp_path / "work"
+    arguments = [
+        "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", work,
+        "--starts", f"scratch,mine={weights}", "--shares", "25,100",
+    ]  # fmt: skip
+    assert run_tool(tool, monkeypatch, *arguments) == 0
+    trials, rest = fine_tunings[:6], fine_tunings[6:]
+    assert len(rest) == 2 * 2 * 5
+    base = Config.fromfile(ROOT / DETECTOR).optim_wrapper.optimizer.lr
+    for file in trials:
+        cfg = Config.fromfile(file)
+        judged = cfg.test_evaluator.ann_file
+        trained_on = names_in(cfg.train_dataloader.dataset.ann_file)
+        assert cfg.val_dataloader.dataset.ann_file == cfg.test_dataloader.dataset.ann_file == judged
+        assert cfg.test_dataloader.dataset.data_prefix == cfg.train_dataloader.dataset.data_prefix
+        held_out = names_in(judged)
+        assert (len(trained_on), len(held_out)) == (19, 5)
+        assert not trained_on & held_out
+        assert all((data / "train" / name).is_file() for name in held_out)  # none of val's
+    for file in rest:
+        cfg = Config.fromfile(file)
+        factor = 0.3 if file.parents[1].name == "scratch" else 3
+        assert cfg.optim_wrapper.optimizer.lr == pytest.approx(base * factor)
+        assert Path(cfg.test_evaluator.ann_file) == data / "annotations/val.json"
+    told = capsys.readouterr().out
+    assert "scratch: 0.3 times the config's rate (0.3: 25.0, 1: 20.0, 3: 20.0)" in told
+    assert "warning: mine: the largest rate tried is the best" in told
+    assert (
+        "mine against scratch: with 25 % of the labels mine is better by 4.0 AP (2.2 to 5.8); "
+        "with all labels no difference is shown (-1.8 to +1.8 AP)." in told
+    )
+    text = (work / "compare.md").read_text()
+    assert f"| scratch | - | 25 | 6 | 600 | {base * 0.3:g} | 5 | 50.00 ± 15.81 |" in text
+    assert (
+        "| scratch | 25 | 5 | +4.00 | +2.20 to +5.80 | +2.00, +3.00, +4.00, +5.00, +6.00 |" in text
+    )
+    content = json.loads((work / "compare.json").read_text())
+    assert [d["mean"] for d in content["differences"]] == pytest.approx([4, 0])
+    assert (work / "compare.svg").is_file()
+    # The same command again trains nothing, and says the same.
+    del fine_tunings[:]
+    assert run_tool(tool, monkeypatch, *arguments) == 0
+    assert fine_tunings == []
+    assert "mine is better by 4.0 AP (2.2 to 5.8)" in capsys.readouterr().out
+
+
+@needs_mmseg
+def test_a_segmentors_rates_are_judged_on_masks_of_training_images(
+    tool, data, weights, fine_tunings, monkeypatch, tmp_path
+):
+    run = tmp_path / "run"
+    run.mkdir()
+    weights.rename(run / "backbone.pth")  # the folder of a run stands for its weights
+    arguments = [
+        "seg", ROOT / SEGMENTOR, "--data-root", data, "--work-dir", tmp_path / "work",
+        "--starts", f"scratch,mine={run}", "--shares", "100", "--seeds", "0", "--rates", "1,3",
+    ]  # fmt: skip
+    assert run_tool(tool, monkeypatch, *arguments) == 0
+    cfg = Config.fromfile(fine_tunings[0])
+    train, judged = cfg.train_dataloader.dataset, cfg.test_dataloader.dataset
+    names = Path(judged.ann_file).read_text().split()
+    assert len(names) == 5
+    assert not set(names) & set(Path(train.ann_file).read_text().split())
+    dataset = pytest.importorskip("mmseg.datasets").BaseSegDataset
+    judged.pop("type")
+    found = dataset(**{**judged.to_dict(), "pipeline": []})
+    masks = [Path(found.get_data_info(i)["seg_map_path"]) for i in range(len(found))]
+    assert sorted(mask.stem for mask in masks) == sorted(names)
+    assert all(mask.is_file() and mask.parent.name == "train" for mask in masks)
+
+
+def difference(other: str, share: float, values: list[float], low: float, high: float, learnt=True):
+    return Difference(other, share, values, low, high, learnt)
+
+
+def test_a_verdict_needs_five_seeds_an_interval_without_0_and_something_learnt():
+    five = [1.0] * 5
+    told = verdicts(
+        "mine",
+        "AP",
+        [
+            difference("coco", 5, [-2.0] * 5, -3.0, -1.0),
+            difference("coco", 10, five, -0.5, 2.5),
+            difference("coco", 100, [0.0] * 5, 0.0, 0.0, learnt=False),
+            difference("scratch", 10, [1.0, 3.0, 2.0], 1.0, 3.0),
+        ],
+    )
+    assert told == [
+        "mine against coco: with 5 % of the labels mine is worse by 2.0 AP (1.0 to 3.0); with 10 % "
+        "of the labels no difference is shown (-0.5 to +2.5 AP); with all labels neither found "
+        "anything, so nothing is known: train longer (--max-iters).",
+        "mine against scratch: with 10 % of the labels 2.0 AP more in 3 seeds, which is no "
+        "verdict: it takes 5.",
+    ]
+
+
+@needs_mmdet
+def test_a_rate_that_teaches_nothing_is_not_chosen_in_silence(
+    tool, data, weights, monkeypatch, tmp_path, capsys
+):
+    def nothing(name, arguments, gpus, extra):
+        Path(arguments[2]).write_text("{}")  # mmdet's metrics where nothing was found
+
+    monkeypatch.setattr(tool.few_labels.transfer, "_run", nothing)
+    leave_unformatted(monkeypatch)
+    arguments = [
+        "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", tmp_path / "work",
+        "--starts", f"scratch,mine={weights}", "--shares", "100", "--seeds", "0",
+    ]  # fmt: skip
+    assert run_tool(tool, monkeypatch, *arguments) == 0
+    told = capsys.readouterr().out
+    assert "mine: no rate of 0.3, 1, 3 times the config's taught it anything" in told
+    assert "with all labels neither found anything, so nothing is known" in told
+
+
+@needs_mmdet
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--starts", "scratch"], "'scratch' is one start: a comparison needs two"),
+        (["--starts", "scratch,mine"], "'mine' is no start: the word scratch, or NAME=FILE"),
+        (["--starts", "scratch,a=P,a=P"], "a is named twice"),
+        (["--starts", "scratch,a=P,b=P"], "--starts: a and b are the same weights"),
+        (["--starts", "scratch,a=absent.pth"], "a=absent.pth: there is no such file or folder"),
+        (["--starts", "scratch,a=D"], "has no backbone.pth"),
+        (["--rates", "0,1"], "'0,1': numbers above 0, each once"),
+        (["--shares", "10"], "10 % are 2 images: too few to hold some out"),
+    ],
+)
+def test_bad_options_are_named_before_any_training(
+    tool, data, weights, fine_tunings, monkeypatch, tmp_path, capsys, change, message
+):
+    change = [word.replace("=P", f"={weights}").replace("=D", f"={data}") for word in change]
+    arguments = ["det", ROOT / DETECTOR, "--data-root", data, "--work-dir", tmp_path / "work"]
+    starts = [] if "--starts" in change else ["--starts", f"scratch,mine={weights}"]
+    assert run_tool(tool, monkeypatch, *arguments, *starts, *change) == 2
+    assert message in capsys.readouterr().err
+    assert fine_tunings == []
+
+
+@needs_mmdet
+@pytest.mark.slow
+def test_two_starts_are_compared_by_fine_tunings_that_really_run(
+    tool, monkeypatch, tmp_path, capfd
+):
+    def here(name, arguments, gpus, extra):  # in this process: importing mmdet takes most of it
+        assert run_tool(import_tool(name), monkeypatch, *arguments, *extra) == 0
+
+    monkeypatch.setattr(tool.few_labels.transfer, "_run", here)
+    data = draw(tmp_path / "data", train=6, val=2)
+    backbone = ResNet(depth=18, base_channels=WIDTH, stem_channels=WIDTH).state_dict()
+    torch.save({f"backbone.{k}": v for k, v in backbone.items()}, tmp_path / "p.pth")
+    work = tmp_path / "work"
+    arguments = [
+        "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", work, "--shares", "100",
+        "--starts", f"scratch,mine={tmp_path / 'p.pth'}", "--seeds", "0", "--rates", "1,2",
+        "--max-iters", "2", "--cfg-options", *SMALL_DETECTOR, *FEW_PROPOSALS,
+    ]  # fmt: skip
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        assert run_tool(tool, monkeypatch, *arguments) == 0
+    told = "".join(capfd.readouterr())
+    assert told.count("backbone weights of p.pth") == 3  # two rates, one run
+    content = json.loads((work / "compare.json").read_text())
+    assert [row["start"] for row in content["rows"]] == ["scratch", "mine"]
+    assert (work / "compare.md").read_text().strip() in told

@@ -1,0 +1,68 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Fine-tunes from several starts on the same images, and says which is best: xmoco compare."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from xmoco_plugin.cli import console, data_table, few_labels, learning_rates
+from xmoco_plugin.cli.compare_results import write_comparison
+from xmoco_plugin.cli.options.compare import NAME, SCRATCH
+from xmoco_plugin.cli.share_results import Start
+from xmoco_plugin.cli.starts import bring
+from xmoco_plugin.downstream import TrainingSet
+from xmoco_plugin.findings import Finding
+from xmoco_plugin.untrusted import printable
+
+
+def files_of(starts: Mapping[str, str]) -> dict[str, str]:
+    """Returns the weights' files: of the folder of a run, what it has handed over."""
+    found = {}
+    for name, file in starts.items():
+        path = Path(file).expanduser()
+        found[name] = str(path / "backbone.pth") if file != SCRATCH and path.is_dir() else file
+    return found
+
+
+def check_alike(starts: Mapping[Start, object]) -> None:
+    """Raises ValueError where two starts have the same weights."""
+    by_digest: dict[str, str] = {}
+    for start in starts:
+        if start.digest in by_digest:
+            raise ValueError(
+                f"--starts: {by_digest[start.digest]} and {start.name} are the same weights "
+                f"({printable(start.checkpoint)}): there is nothing to compare."
+            )
+        by_digest[start.digest] = start.name
+
+
+def main(args: argparse.Namespace) -> None:
+    """Finds a rate for each start, fine-tunes, prints."""
+    args.work_dir = args.work_dir or str(Path("work_dirs", NAME, Path(args.config).stem))
+    root = Path(args.work_dir)
+    with console.quiet("--verbose" in args.extra):
+        found: list[Finding] = []
+        starts = few_labels.read_starts(args, files_of(args.starts), found=found)
+        check_alike(starts)
+        data_table.show(found, root)
+        for configs in starts.values():
+            for cfg in configs:
+                bring(cfg, root)
+        data = TrainingSet.read(few_labels.training_data(next(iter(starts.values()))[0]))
+        parts = few_labels.draw_all(args, data)
+    factors, said = dict.fromkeys(starts, args.rates[0]), []
+    if len(args.rates) > 1:
+        print("Finding the learning rate of each start, on training images alone.", flush=True)
+        tried = learning_rates.rate_runs(args, root, starts, data)
+        few_labels.run_all(data, tried, args, lambda: None)
+        factors, said = learning_rates.best_factors(tried, args.rates, args.task)
+        print("\n".join(said), flush=True)
+    for start, configs in starts.items():
+        for cfg in {id(cfg): cfg for cfg in configs}.values():  # shares of one length have one
+            learning_rates.scale(cfg, factors[start])
+    runs = few_labels.plan(args, root, starts, data, parts)
+    print(f"Comparing {len(starts)} starts.", flush=True)
+    few_labels.run_all(data, runs, args, lambda: write_comparison(root, runs, args, said))
+    text = write_comparison(root, runs, args, said)
+    print(f"\n{text}\n\n{os.fspath(root / NAME)}.md, .json, .png, .svg", flush=True)
