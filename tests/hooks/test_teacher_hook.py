@@ -113,7 +113,7 @@ def test_a_config_of_another_run_in_a_new_folder_says_which_files_it_lacks(tmp_p
 def test_a_model_without_a_teacher_is_refused(tmp_path, teacher):
     cfg = Config(tiny_runner.config(tmp_path, [dict(type="TeacherHook")]).to_dict())
     with pytest.raises(
-        TypeError, match=r"TeacherHook needs model.type='TeacherContrast'; got XMoCo"
+        TypeError, match=r"TeacherHook needs model.type='TeacherContrast' or 'TaughtXMoCo'; got XMoCo"
     ):
         tiny_runner.QuietRunner.from_cfg(cfg).train()
 
