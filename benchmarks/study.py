@@ -47,7 +47,9 @@ def cells_of(args: argparse.Namespace) -> list[Cell]:
         if reading not in ALONE:
             cell = dataclasses.replace(cell, weight=weight, ramp=ramp)
         if cell.taught:
-            cell = dataclasses.replace(cell, key="none", symmetric=False, share=share)
+            cell = dataclasses.replace(cell, share=share)
+        if cell.taught and reading != study_teacher.BESIDE_MOCO:
+            cell = dataclasses.replace(cell, key="none", symmetric=False)
         cells += [] if cell in cells else [cell]
     return cells
 

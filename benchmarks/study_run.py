@@ -182,9 +182,10 @@ def student_of(
     moco = model_of(dataclasses.replace(cell, reading="moco"), length)
     whole = WHOLE_BATCH_NORM[length.net]
     config = study_teacher.model_of(moco, cell.reading, cell.weight, teaching.dims, whole)
+    head = config.get("teacher_head", config["head"])
     for term in ("relation", "consistency"):
-        if config["head"].get(term) is not None:
-            config["head"][term] |= dict(
+        if head.get(term) is not None:
+            head[term] |= dict(
                 temperature=cell.temperature, teacher_temperature=TEACHER * cell.temperature
             )
     return study_teacher.build(config, teaching)
@@ -203,7 +204,7 @@ def train(
     model = student_of(cell, length, teaching).to(device).train()
     torch.manual_seed(10_000 + seed)  # whatever was drawn for the weights: the views are paired
     order = torch.Generator().manual_seed(seed)
-    epochs = length.epochs // 2 if cell.symmetric else round(length.epochs * cell.share)
+    epochs = round(length.epochs * cell.share) // (2 if cell.symmetric else 1)
     epochs = 0 if cell.reading == "untrained" else epochs
     steps = epochs * (len(images) // length.batch)
     optimizer = torch.optim.SGD(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 
 from xmoco_plugin import teachers
@@ -23,7 +24,9 @@ READINGS: dict[str, dict] = {
     "teacher-relation": dict(relation=dict(loss_weight=1.0)),
     "teacher-cosine": dict(relation=None, cosine=dict(loss_weight=1.0)),
     "teacher-consistency": dict(relation=None, consistency=dict(loss_weight=1.0)),
+    "teacher+moco": dict(relation=dict(loss_weight=1.0)),
 }
+BESIDE_MOCO = "teacher+moco"  # InfoNCE with weight 1 beside the relation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,9 +145,17 @@ def model_of(moco: dict, reading: str, weight: float, dims: int, backbone: dict)
         reading: key of ``READINGS``.
         weight: multiplies the weights of its terms.
         dims: of the teacher's keys.
-        backbone: its config; nothing gives an image's own key away here, so that its norm needs no
-            parts.
+        backbone: its config without a momentum encoder; nothing gives an image's own key away
+            then, so that its norm needs no parts.
     """
+    if reading == BESIDE_MOCO:
+        return moco | dict(
+            type="TaughtXMoCo",
+            teacher_neck=dict(moco["neck"], out_channels=dims),
+            teacher_head=head_of(reading, weight),
+            teacher_dims=dims,
+            num_keys=moco["queue_len"],
+        )
     return dict(
         type="TeacherContrast",
         backbone=backbone,
@@ -166,8 +177,8 @@ def head_of(reading: str, weight: float) -> dict:
     return dict(type="TeacherHead", **options)
 
 
-def build(config: dict, teaching: Teaching) -> torch.nn.Module:
-    """The student, with its teacher's keys; it sees the first of a pair of views alone."""
+def build(config: dict, teaching: Teaching) -> BaseSelfSupervisor:
+    """The student, with its teacher's keys; without MoCo it sees the first view of a pair alone."""
     model = MODELS.build(config)
     model.bank = teaching.bank
     if config["type"] == "TeacherContrast":

@@ -98,7 +98,9 @@ def test_the_teachers_queue_is_not_mocos_and_a_state_keeps_both():
 
 
 def test_terms_in_the_backbones_space_go_with_a_teacher():
-    head = dict(type="XMoCoHead", consistency=dict(pairs="queue", target="momentum", space="backbone"))
+    head = dict(
+        type="XMoCoHead", consistency=dict(pairs="queue", target="momentum", space="backbone")
+    )
     views, samples = batch()
     plain, model = build("XMoCo", head=head), taught(head=head)
     model.load_state_dict(plain.state_dict(), strict=False)

@@ -37,7 +37,11 @@ def run(folder, teacher, own_crop=False, epochs=2, **hook) -> tiny_runner.QuietR
         type="TeacherContrast",
         backbone=dict(type="TinyEncoder", norm=True),
         neck=dict(type="MoCoV2Neck", in_channels=16, hid_channels=12, out_channels=DIMS),
-        head=dict(type="TeacherHead", consistency=dict()),
+        head=dict(
+            type="TeacherHead",
+            consistency=dict(),
+            dense=dict(match="relation") if own_crop else None,
+        ),
         feat_dim=DIMS,
         num_keys=8,
         own_crop=own_crop,
@@ -113,7 +117,8 @@ def test_a_config_of_another_run_in_a_new_folder_says_which_files_it_lacks(tmp_p
 def test_a_model_without_a_teacher_is_refused(tmp_path, teacher):
     cfg = Config(tiny_runner.config(tmp_path, [dict(type="TeacherHook")]).to_dict())
     with pytest.raises(
-        TypeError, match=r"TeacherHook needs model.type='TeacherContrast' or 'TaughtXMoCo'; got XMoCo"
+        TypeError,
+        match=r"TeacherHook needs model.type='TeacherContrast' or 'TaughtXMoCo'; got XMoCo",
     ):
         tiny_runner.QuietRunner.from_cfg(cfg).train()
 
