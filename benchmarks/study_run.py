@@ -220,6 +220,8 @@ def train(
         views = model.data_preprocessor(data, training=True)["inputs"]
         places = [SimpleNamespace(sample_idx=row) for row in rows.tolist()]
         loss = sum(model(views, data_samples=places, mode="loss").values())
+        if cell.key == "none":
+            torch.randperm(length.batch)  # as MoCo shuffles its keys: the next views are paired
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{cell.name}, seed {seed}: loss {loss.item()} at step {step}")
         optimizer.zero_grad()
