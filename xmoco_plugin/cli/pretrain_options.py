@@ -47,9 +47,14 @@ def check(args: argparse.Namespace) -> None:
         except CheckpointError as error:
             found.append(f"--init: {error}")
     found += [] if begun else teacher.check(args)
-    if args.teacher and "momentum" in args.given:
+    if teacher.alone(args) and "momentum" in args.given:
         found.append("--momentum: with a --teacher there is no key encoder that it could move.")
-    if own.is_mocov3_vit(args.model) and not args.teacher:
+    if own.is_mocov3_vit(args.model) and "teacher_beside_moco" in args.given:
+        found.append(
+            f"--teacher-beside-moco: {own.VIT_SMALL} is trained as in MoCo v3, without a queue; "
+            "leave it out, or name another --model."
+        )
+    elif own.is_mocov3_vit(args.model) and not args.teacher:
         found += [
             f"--{name.replace('_', '-')}: {own.VIT_SMALL} is trained as in MoCo v3, which has none."
             for name in ("queue_len", "momentum")
