@@ -56,7 +56,10 @@ def test_beside_moco_the_student_has_two_views_and_infonce_has_its_weight(tmp_pa
         model = teacher_model_config(chosen, outputs, 5, stand_in=True, beside=0.25)
         cfg = with_teacher(run_config(chosen, outputs, tmp_path), model, True, None)
         built = MODELS.build(dict(model))
-    assert cfg.train_dataloader.dataset.pipeline[1].type == "TwoViews"
+    (tmp_path / "config.py").write_text(cfg.pretty_text)
+    read = run_settings(tmp_path).config  # as a run that goes on reads it
+    assert read.model.type == "TaughtXMoCo"
+    assert read.train_dataloader.dataset.pipeline[1].type == "TwoViews"
     losses = built.train().loss([torch.randn(4, 3, 32, 32) for _ in range(2)])
     assert losses.keys() == {"loss_nce", "loss_teacher_relation"}
     assert (built.queue_len, built.head.nce_weight, built.teacher_dims) == (8, 0.25, 5)
