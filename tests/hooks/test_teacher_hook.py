@@ -1,6 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A real run against a frozen teacher: by a config alone, resumed, with what does not belong."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -8,7 +10,7 @@ from mmengine.config import Config
 from tests import models, tiny_runner
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.export import prepare_file, read_weights
-from xmoco_plugin.hooks.teacher_hook import way_gone
+from xmoco_plugin.hooks.teacher_hook import _check_dims, way_gone
 from xmoco_plugin.teachers import TeacherError
 from xmoco_plugin.teachers.lesson import FEATURES, FILE
 
@@ -105,6 +107,14 @@ def test_files_of_another_teacher_or_set_stop_the_run(tmp_path, teacher):
     torch.save({"state_dict": {"a.weight": torch.randn(2, 2)}}, tmp_path / FILE)
     with pytest.raises(TeacherError, match="does not say what a teacher's features are"):
         run(tmp_path, teacher).train()
+
+
+def test_keys_of_other_numbers_are_named_with_the_settings_to_change():
+    both = SimpleNamespace(teacher_dims=9, teacher_neck=None)
+    with pytest.raises(ValueError, match=r"keys of 6 numbers.*teacher_neck.out_channels to 6"):
+        _check_dims(6, both, FILE)
+    with pytest.raises(ValueError, match=r"has feat_dim=9: set feat_dim and neck.out_channels to"):
+        _check_dims(6, SimpleNamespace(teacher_dims=9), FILE)
 
 
 def test_a_config_of_another_run_in_a_new_folder_says_which_files_it_lacks(tmp_path, teacher):

@@ -102,6 +102,22 @@ def test_places_of_maps_and_of_tokens_after_those_of_no_patch():
         places_of(torch.zeros(2, 3), 0)
 
 
+def test_maps_of_timm_with_channels_last_are_pooled_over_their_places():
+    class Last(Seen):
+        output_fmt = "NHWC"
+
+        def forward(self, x):
+            return (super().forward(x)[0].permute(0, 2, 3, 1),)
+
+    torch.manual_seed(0)
+    first, last = Seen(), Last()
+    last.load_state_dict(first.state_dict())
+    pixels = torch.rand(2, 3, 6, 8) * 255
+    expected, found = (FrozenTeacher(net, 8).with_places(pixels) for net in (first, last))
+    torch.testing.assert_close(found, expected)
+    assert FrozenTeacher(last, 8).width() == 4
+
+
 @pytest.mark.parametrize("to_rgb", [True, False])
 def test_views_of_the_student_become_the_pixels_that_they_were(to_rgb):
     preprocessor = MODELS.build(

@@ -104,7 +104,7 @@ class FrozenTeacher(nn.Module):
             images = (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
         images = (images - self.mean) / self.std
         try:
-            return then(self.backbone(images))
+            return then(channels_first(self.backbone(images), self.backbone))
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:  # whatever a backbone may raise on images not made for it
@@ -139,6 +139,16 @@ def as_pixels(views: torch.Tensor, preprocessor: Any) -> torch.Tensor:
     if getattr(preprocessor, "_enable_normalize", False):
         views = views * preprocessor.std + preprocessor.mean
     return views if getattr(preprocessor, "_channel_conversion", False) else views.flip(1)
+
+
+def channels_first(output: Any, backbone: nn.Module) -> Any:
+    """What a backbone gave; of one of timm's whose maps are (n, h, w, E), its last as (n, E, h, w)."""
+    inner = getattr(backbone, "timm_model", backbone)
+    if getattr(inner, "output_fmt", None) != "NHWC":
+        return output
+    while isinstance(output, tuple | list):
+        output = output[-1]
+    return output.permute(0, 3, 1, 2) if output.ndim == 4 else output
 
 
 def places_of(output: Any, prefix: int) -> torch.Tensor:
