@@ -142,7 +142,7 @@ def as_pixels(views: torch.Tensor, preprocessor: Any) -> torch.Tensor:
 
 
 def channels_first(output: Any, backbone: nn.Module) -> Any:
-    """What a backbone gave; of one of timm's whose maps are (n, h, w, E), its last as (n, E, h, w)."""
+    """What a backbone gave; of timm's whose maps are (n, h, w, E), the last as (n, E, h, w)."""
     inner = getattr(backbone, "timm_model", backbone)
     if getattr(inner, "output_fmt", None) != "NHWC":
         return output
