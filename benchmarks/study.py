@@ -160,13 +160,16 @@ def teaching_of(
 
 
 def judge_teacher(args: argparse.Namespace, teacher: study_teacher.Teacher, sets: Sets) -> None:
-    """Adds what the teacher itself scores on the test images to what is known of it."""
+    """Adds what the teacher itself scores on some test images to what is known of it."""
     file = args.out / study_teacher.FACTS
     facts = json.loads(file.read_text())
     if "test" not in facts:
-        known = teacher.stored_features(args.out)
-        asked = teacher.features(sets.test[0])
-        facts["test"] = scores(known, sets.train[1], asked, sets.test[1])
+        images, labels = sets.test
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        rows = order[: study_teacher.JUDGED]
+        known, asked = teacher.stored_features(args.out), teacher.features(images[rows])
+        found = scores(known, sets.train[1], asked, labels[rows])
+        facts["test"] = dict(found, images=len(rows))
         write_text(file, json.dumps(facts, indent=1))
 
 

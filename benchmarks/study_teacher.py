@@ -19,6 +19,7 @@ from xmoco_plugin.teachers.lesson import FEATURES, FILE
 from xmoco_plugin.teachers.preparing import prepare_lesson
 
 FACTS = "teacher.json"
+JUDGED = 2000  # test images that the teacher itself is asked for: a point of standard error
 # Reading: options of TeacherHead, whose weights --weight multiplies.
 READINGS: dict[str, dict] = {
     "teacher-relation": dict(relation=dict(loss_weight=1.0)),
