@@ -16,13 +16,15 @@ import json
 import os
 import statistics
 import sys
+import time
 from pathlib import Path
 
 import measure
 import study_table
+import study_teacher
 import torch
 from study_data import Sets, read_sets
-from study_run import READINGS, Cell, Length, run
+from study_run import ALONE, READINGS, Cell, Length, run, scores
 
 from xmoco_plugin.checkpoint import write_text
 
@@ -30,15 +32,24 @@ LENGTH = tuple(field.name for field in dataclasses.fields(Length))
 
 
 def cells_of(args: argparse.Namespace) -> list[Cell]:
-    """Every combination of the factors, once: MoCo has no terms to weigh or to let grow."""
+    """Every combination of the factors, once: a reading has only those that change its runs."""
     cells = []
-    for reading, tau, key, both, weight, ramp in itertools.product(
-        args.readings, args.temperature, args.key, args.symmetric, args.weight, args.ramp
+    for reading, tau, key, both, weight, ramp, share in itertools.product(
+        args.readings,
+        args.temperature,
+        args.key,
+        args.symmetric,
+        args.weight,
+        args.ramp,
+        args.share,
     ):
-        alone = reading == "moco"
-        cell = Cell(
-            reading, tau, key, both == "yes", 1.0 if alone else weight, 0.0 if alone else ramp
-        )
+        cell = Cell(reading, tau, key, both == "yes")
+        if reading not in ALONE:
+            cell = dataclasses.replace(cell, weight=weight, ramp=ramp)
+        if cell.taught:
+            cell = dataclasses.replace(cell, share=share)
+        if cell.taught and reading != study_teacher.BESIDE_MOCO:
+            cell = dataclasses.replace(cell, key="none", symmetric=False)
         cells += [] if cell in cells else [cell]
     return cells
 
@@ -129,6 +140,39 @@ def finalists_of(chosen: list[dict], count: int) -> list[Cell]:
     return [best.pop("moco"), *itertools.islice(best.values(), count)]
 
 
+def teaching_of(
+    args: argparse.Namespace, sets: Sets, device: str
+) -> tuple[study_teacher.Teacher, study_teacher.Teaching]:
+    """The teacher, and its keys, which one process makes once."""
+    teacher = study_teacher.Teacher(
+        args.teacher, args.teacher_model, args.teacher_size, sets.train[0], device
+    )
+    file = args.out / study_teacher.FACTS
+    while not file.is_file():
+        if not claim(file):
+            time.sleep(1)
+            continue
+        try:
+            teacher.ask_all(args.out)
+        finally:
+            file.with_suffix(".claim").unlink()
+    return teacher, teacher.taught(args.out)
+
+
+def judge_teacher(args: argparse.Namespace, teacher: study_teacher.Teacher, sets: Sets) -> None:
+    """Adds what the teacher itself scores on some test images to what is known of it."""
+    file = args.out / study_teacher.FACTS
+    facts = json.loads(file.read_text())
+    if "test" not in facts:
+        images, labels = sets.test
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        rows = order[: study_teacher.JUDGED]
+        known, asked = teacher.stored_features(args.out), teacher.features(images[rows])
+        found = scores(known, sets.train[1], asked, labels[rows])
+        facts["test"] = dict(found, images=len(rows))
+        write_text(file, json.dumps(facts, indent=1))
+
+
 def work(args: argparse.Namespace) -> None:
     """Runs what is missing; writes table.md and results.json."""
     torch.set_num_threads(1)
@@ -142,7 +186,13 @@ def work(args: argparse.Namespace) -> None:
         used = {run["seed"] for run in chosen} & set(args.seeds)
         if used:
             raise SystemExit(f"--seeds {sorted(used)} chose the cells: a final has fresh seeds.")
-        cells = finalists_of(chosen, args.finalists)
+        if not args.as_given:
+            cells = finalists_of(chosen, args.finalists)
+    teacher, teaching = None, None
+    if taught := [cell.reading for cell in cells if cell.taught]:
+        if args.teacher is None:
+            raise SystemExit(f"{taught[0]} needs --teacher FILE, the network to learn from.")
+        teacher, teaching = teaching_of(args, sets, device)
     folder = args.out / args.stage
     folder.mkdir(exist_ok=True)
     length = Length(**{name: getattr(args, name) for name in LENGTH})
@@ -153,11 +203,13 @@ def work(args: argparse.Namespace) -> None:
         if not claim(file):
             continue
         try:
-            found = run(cell, length, seed, sets, final, device)
+            found = run(cell, length, seed, sets, final, device, teaching)
             write_text(file, json.dumps(found | dict(environment=facts), indent=1))
             print(json.dumps(found), flush=True)
         finally:
             file.with_suffix(".claim").unlink()
+    if final and teacher is not None:
+        judge_teacher(args, teacher, sets)
     text = study_table.tables(runs_of(args.out / "choose"), runs_of(args.out / "final"))
     write_text(args.out / "table.md", text)
     print(text)
@@ -170,12 +222,18 @@ def parser() -> argparse.ArgumentParser:
     add("--data", type=Path, required=True, help="train.npz and test.npz, or mosaics (read_split)")
     add("--out", type=Path, required=True, help="folder of the study")
     add("--stage", choices=("choose", "final"), default="choose")
-    add("--readings", nargs="+", choices=READINGS, default=["moco", "terms", "queue-kl"])
+    readings = (*READINGS, *study_teacher.READINGS)
+    add("--readings", nargs="+", choices=readings, default=["moco", "terms", "queue-kl"])
     add("--temperature", type=float, nargs="+", default=[0.1])
     add("--key", nargs="+", choices=("strong", "weak"), default=["weak"])
     add("--symmetric", nargs="+", choices=("no", "yes"), default=["no"])
     add("--weight", type=float, nargs="+", default=[1.0], help="times the reading's own weights")
     add("--ramp", type=float, nargs="+", default=[0.0], help="share of the steps, 0 to 1")
+    add("--share", type=float, nargs="+", default=[1.0], help="of the epochs, with a teacher")
+    add("--teacher", help="weights of a frozen network, for the readings that learn from one")
+    add("--teacher-model", help="which network is in the file, where that does not say")
+    add("--teacher-size", type=int, default=96, help="side of the images that it sees, px")
+    add("--as-given", action="store_true", help="final: the factors' cells, fixed beforehand")
     add("--seeds", type=int, nargs="+", default=[0, 1])
     add("--finalists", type=int, default=2, help="readings that a final compares with MoCo")
     add("--held-out", type=int, default=5000, help="training images to choose by")
@@ -196,6 +254,12 @@ def check(args: argparse.Namespace) -> None:
         )
     if not all(0 <= ramp <= 1 for ramp in args.ramp):
         raise SystemExit(f"--ramp {args.ramp} is a share of the steps, in [0, 1].")
+    if not all(0 < share <= 1 and round(args.epochs * share) for share in args.share):
+        raise SystemExit(
+            f"--share {args.share} of --epochs {args.epochs} must be 1 to all of them."
+        )
+    if args.as_given and args.stage != "final":
+        raise SystemExit("--as-given is of --stage final: to choose is to try all factors' cells.")
     for name in ("temperature", "weight"):
         if min(getattr(args, name)) <= 0:
             raise SystemExit(f"--{name} {getattr(args, name)} must be above 0.")

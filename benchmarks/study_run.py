@@ -7,9 +7,12 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 
+import study_teacher
 import torch
 import torch.nn.functional as F
+from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from study_data import Sets
 from torch import nn
@@ -23,6 +26,7 @@ PAIRS = dict(pairs="queue", target="momentum", divergence="kl")
 # Reading: options of the head, whose weights --weight multiplies. The readings' temperatures are
 # in units of InfoNCE's: SCE and ReSSL teach at half and at 0.4 of it (docs/method.md).
 READINGS: dict[str, dict] = {
+    "untrained": dict(),
     "moco": dict(),
     "terms": dict(consistency=dict(loss_weight=1.0), uniformity=dict(loss_weight=0.1)),
     "consistency": dict(consistency=dict(loss_weight=1.0)),
@@ -39,6 +43,7 @@ READINGS: dict[str, dict] = {
     ),
 }
 TEACHER = 0.5
+ALONE = ("moco", "untrained")  # have no terms to weigh or to let grow
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,13 @@ class Cell:
     """One combination of the factors.
 
     Args:
-        reading: key of ``READINGS``.
+        reading: key of ``READINGS``, or of ``study_teacher.READINGS``.
         temperature: of InfoNCE and of the terms; a KL's teacher has half of it.
-        key: 'strong' or 'weak' view of the momentum encoder.
+        key: 'strong' or 'weak' view of the momentum encoder; 'none' where there is no such encoder.
         symmetric: both views are queries, for half the epochs: the same number of encoded images.
         weight: multiplies the weights of the terms.
         ramp: share of the steps over which the terms' weights grow from 0.
+        share: of the epochs, that a student of a frozen teacher trains for.
     """
 
     reading: str = "moco"
@@ -60,13 +66,21 @@ class Cell:
     symmetric: bool = False
     weight: float = 1.0
     ramp: float = 0.0
+    share: float = 1.0
 
     @property
     def name(self) -> str:
         """Of its files and rows."""
-        terms = "" if self.reading == "moco" else f"_x{self.weight:g}_ramp{self.ramp:g}"
+        terms = "" if self.reading in ALONE else f"_x{self.weight:g}_ramp{self.ramp:g}"
+        key = "" if self.key == "none" else f"_{self.key}"
         both = "_symmetric" if self.symmetric else ""
-        return f"{self.reading}{terms}_tau{self.temperature:g}_{self.key}{both}"
+        share = "" if self.share == 1 else f"_share{self.share:g}"
+        return f"{self.reading}{terms}_tau{self.temperature:g}{key}{both}{share}"
+
+    @property
+    def taught(self) -> bool:
+        """Whether a frozen teacher is needed."""
+        return self.reading in study_teacher.READINGS
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,11 @@ NETS = {
         dict(type="ResNet_CIFAR", depth=18, norm_cfg=dict(type="SplitBN", num_splits=8)),
         512,
     ),
+}
+# Of a student that no momentum encoder stands beside: the batch is normalised in one part.
+WHOLE_BATCH_NORM = {
+    "small": dict(type="StudyNet", splits=1),
+    "resnet18": dict(type="ResNet_CIFAR", depth=18),
 }
 
 
@@ -152,18 +171,46 @@ def model_of(cell: Cell, length: Length) -> dict:
     )
 
 
-def train(cell: Cell, length: Length, seed: int, images: torch.Tensor, device: str) -> nn.Module:
+def student_of(
+    cell: Cell, length: Length, teaching: study_teacher.Teaching | None
+) -> BaseSelfSupervisor:
+    """The model, not trained yet."""
+    if not cell.taught:
+        return MODELS.build(model_of(cell, length))
+    if teaching is None:
+        raise ValueError(f"{cell.name} needs a teacher")
+    moco = model_of(dataclasses.replace(cell, reading="moco"), length)
+    whole = WHOLE_BATCH_NORM[length.net]
+    config = study_teacher.model_of(moco, cell.reading, cell.weight, teaching.dims, whole)
+    head = config.get("teacher_head", config["head"])
+    for term in ("relation", "consistency"):
+        if head.get(term) is not None:
+            head[term] |= dict(
+                temperature=cell.temperature, teacher_temperature=TEACHER * cell.temperature
+            )
+    return study_teacher.build(config, teaching)
+
+
+def train(
+    cell: Cell,
+    length: Length,
+    seed: int,
+    images: torch.Tensor,
+    device: str,
+    teaching: study_teacher.Teaching | None = None,
+) -> nn.Module:
     """A trained model. Runs of one seed begin with the same weights and see the same images."""
     torch.manual_seed(seed)
-    model = MODELS.build(model_of(cell, length)).to(device).train()
+    model = student_of(cell, length, teaching).to(device).train()
     torch.manual_seed(10_000 + seed)  # whatever was drawn for the weights: the views are paired
     order = torch.Generator().manual_seed(seed)
-    epochs = length.epochs // 2 if cell.symmetric else length.epochs
+    epochs = round(length.epochs * cell.share) // (2 if cell.symmetric else 1)
+    epochs = 0 if cell.reading == "untrained" else epochs
     steps = epochs * (len(images) // length.batch)
     optimizer = torch.optim.SGD(
         [p for p in model.parameters() if p.requires_grad], length.lr, 0.9, weight_decay=5e-4
     )
-    terms = [t for t in (model.head.consistency, model.head.uniformity) if t is not None]
+    terms = [part for part in model.modules() if hasattr(part, "weight_factor")]
     for step, rows in enumerate(_batches(len(images), length.batch, epochs, order)):
         for group in optimizer.param_groups:
             group["lr"] = length.lr * (1 + math.cos(math.pi * step / steps)) / 2
@@ -171,7 +218,10 @@ def train(cell: Cell, length: Length, seed: int, images: torch.Tensor, device: s
             term.weight_factor = min(1.0, (step + 1) / max(1.0, cell.ramp * steps))
         data = dict(inputs=images[rows].to(device))
         views = model.data_preprocessor(data, training=True)["inputs"]
-        loss = sum(model(views, mode="loss").values())
+        places = [SimpleNamespace(sample_idx=row) for row in rows.tolist()]
+        loss = sum(model(views, data_samples=places, mode="loss").values())
+        if cell.key == "none":
+            torch.randperm(length.batch)  # as MoCo shuffles its keys: the next views are paired
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{cell.name}, seed {seed}: loss {loss.item()} at step {step}")
         optimizer.zero_grad()
@@ -204,7 +254,14 @@ def judge(model: nn.Module, bank: tuple, queries: tuple, size: int, device: str)
     """
     model.eval()
     known, asked = (features(model, images, size, device) for images, _ in (bank, queries))
-    labels, truth, classes = bank[1], queries[1], int(bank[1].max()) + 1
+    return scores(known, bank[1], asked, queries[1])
+
+
+def scores(
+    known: torch.Tensor, labels: torch.Tensor, asked: torch.Tensor, truth: torch.Tensor
+) -> dict:
+    """Of features (N, C) and (Q, C), with their classes; see :func:`judge`."""
+    classes = int(labels.max()) + 1
     similarity, rows = knn_topk(F.normalize(asked), F.normalize(known), min(200, len(labels)))
     votes = knn_votes(similarity, labels[rows], classes, 0.1)
     # Ridge: standardized features, one hot labels, a penalty of a thousandth of an image each.
@@ -212,20 +269,30 @@ def judge(model: nn.Module, bank: tuple, queries: tuple, size: int, device: str)
     x, y = ((f.double() - center) / scale for f in (known, asked))
     targets = F.one_hot(labels, classes).double() - 1 / classes
     gram = x.T @ x + 1e-3 * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
-    scores = y @ torch.linalg.solve(gram, x.T @ targets)
+    found = y @ torch.linalg.solve(gram, x.T @ targets)
     right = lambda s: 100 * (s.argmax(dim=1) == truth).double().mean().item()  # noqa: E731
-    return dict(knn=round(right(votes), 3), ridge=round(right(scores), 3))
+    return dict(knn=round(right(votes), 3), ridge=round(right(found), 3))
 
 
-def run(cell: Cell, length: Length, seed: int, sets: Sets, on_test: bool, device: str) -> dict:
+def run(
+    cell: Cell,
+    length: Length,
+    seed: int,
+    sets: Sets,
+    on_test: bool,
+    device: str,
+    teaching: study_teacher.Teaching | None = None,
+) -> dict:
     """One run: its cell, seed, scores and cost. The test images are looked at if `on_test`."""
     clock, cpu = time.perf_counter(), time.process_time()
-    model = train(cell, length, seed, sets.train[0], device)
+    model = train(cell, length, seed, sets.train[0], device, teaching)
     cost = dict(
         cpu_seconds=round(time.process_time() - cpu, 1),
         seconds=round(time.perf_counter() - clock, 1),
     )
     found = dict(cell=cell.name, factors=dataclasses.asdict(cell), seed=seed, **cost)
+    if cell.taught and teaching is not None:
+        found["teacher"] = teaching.facts
     found["chosen_by"] = judge(model, sets.train, sets.chosen_by, length.size, device)
     if on_test:
         found["test"] = judge(model, sets.train, sets.test, length.size, device)

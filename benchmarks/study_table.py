@@ -52,7 +52,14 @@ def _names(runs: Sequence[dict]) -> list[str]:
 
 
 def _seconds(runs: Sequence[dict], cell: str) -> float:
-    return statistics.mean(run["cpu_seconds"] for run in runs if run["cell"] == cell)
+    """CPU seconds of a run, with those of its teacher's one pass over the images."""
+    return statistics.mean(
+        run["cpu_seconds"] + _pass_seconds(run) for run in runs if run["cell"] == cell
+    )
+
+
+def _pass_seconds(run: dict) -> float:
+    return run.get("teacher", {}).get("cpu_seconds", 0.0)
 
 
 def _cells(runs: Sequence[dict], where: str) -> str:
@@ -68,5 +75,7 @@ def _cells(runs: Sequence[dict], where: str) -> str:
             values = [run[where][measure] for run in mine]
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.2f}{spread}")
-        lines.append("| " + " | ".join([*cells, f"{_seconds(mine, name):.0f}"]) + " |")
+        once = statistics.mean(map(_pass_seconds, mine))
+        cells.append(f"{_seconds(mine, name):.0f}" + (f", {once:.0f} of them once" if once else ""))
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -12,8 +12,9 @@ from torch import nn
 
 from tests import models  # noqa: F401  (registers TinyEncoder)
 from tests.multiprocess import run_processes
+from xmoco_plugin.algorithms.places import student_places
 from xmoco_plugin.export import find_backbone
-from xmoco_plugin.losses import teacher_relation
+from xmoco_plugin.losses import teacher_dense, teacher_relation
 from xmoco_plugin.precision import unit_norm
 from xmoco_plugin.teachers import KeyBank
 
@@ -135,6 +136,56 @@ def test_keys_of_the_students_crops_go_through_a_queue_in_order():
     newest = torch.cat(seen[1:4]).T  # the first four were replaced by the fourth step
     order = lambda keys: keys[:, keys[0].argsort()]  # noqa: E731
     torch.testing.assert_close(order(compared[4]), order(newest))
+
+
+DENSE_NECK = dict(type="DenseCLNeck", in_channels=16, hid_channels=12, out_channels=DIM)
+
+
+@pytest.mark.parametrize("match", ["cosine", "relation"])
+def test_places_of_the_crop_that_both_have_seen_are_compared(match):
+    model = build(
+        own_crop=True,
+        neck=DENSE_NECK,
+        head=dict(type="TeacherHead", relation=None, dense=dict(match=match)),
+    )
+    asked = []
+
+    def ask(view, places=False):
+        asked.append(view)
+        maps = F.normalize(teacher()[0](view), dim=1)  # (n, DIM, 4, 4)
+        return unit_norm(maps.mean(dim=(2, 3))), maps
+
+    model.ask = ask
+    (view,), samples = batch()
+    maps = model.backbone(view)
+    mine = maps[-1] if match == "relation" else model.neck(maps)[1].unflatten(2, (6, 6))
+    found = model.loss([view], samples)
+    assert found.keys() == {"loss_dense"}
+    torch.testing.assert_close(found["loss_dense"], teacher_dense(mine, ask(view)[1], match))
+    assert asked[0] is view
+    found["loss_dense"].backward()
+    assert model.backbone.conv.weight.grad.abs().sum() > 0
+
+
+def test_a_neck_that_pools_its_places_to_a_grid_keeps_them_in_order():
+    maps = torch.arange(2 * 3 * 16.0).view(2, 3, 4, 4)
+    pooled = F.adaptive_avg_pool2d(maps, 2)
+    assert torch.equal(student_places((maps,), [None, pooled.flatten(2)]), pooled)
+
+
+def test_dense_is_refused_where_there_are_no_places():
+    dense = dict(type="TeacherHead", dense=dict())
+    with pytest.raises(ValueError, match=r"set model.own_crop=True and TeacherHook"):
+        build(head=dense, neck=DENSE_NECK)
+    model = build(own_crop=True, head=dense)
+    model.ask = lambda view, places=False: (torch.ones(4, DIM), torch.ones(4, DIM, 2, 2))
+    with pytest.raises(ValueError, match="DenseCLNeck', or match='relation'"):
+        model.loss(*batch())
+    with pytest.raises(ValueError, match=r"gives \(4, 16\): take another backbone"):
+        student_places((torch.ones(4, 16),))
+    plain = MODELS.build(dense)
+    with pytest.raises(ValueError, match="gave TeacherHead none"):
+        plain.loss(torch.ones(2, 3), torch.ones(2, 3), torch.ones(3, 4))
 
 
 def test_exports_take_the_backbone():

@@ -83,6 +83,10 @@ def test_a_final_needs_moco_and_another_reading_and_an_out_folder_its_options(st
         (("--batch", 12), "--batch 12 must be a multiple of 8"),
         (("--ramp", 2), "--ramp .2.0. is a share"),
         (("--weight", 0), "--weight .0.0. must be above 0"),
+        (("--share", 0.1), "--share .0.1. of --epochs 2 must be 1 to all"),
+        (("--as-given",), "--as-given is of --stage final"),
+        (("--readings", "teacher-cosine"), "teacher-cosine needs --teacher FILE"),
+        (("--readings", "teacher-cosine", "--teacher", "no.pth"), "--teacher no.pth: .*no.pth"),
         (("--held-out", 17), "--images 32 and --held-out 17 do not go into 48"),
         (("--data", "nowhere"), "nowhere has no train.npz, and no train_"),
     ],
@@ -161,6 +165,7 @@ def test_every_reading_builds_and_symmetric_runs_encode_as_many_images(load, dat
         assert {t.temperature for t in terms if t is not None} <= {0.1}
         if "kl" in reading or "sce" in reading:
             assert model.head.consistency.teacher_temperature == pytest.approx(0.05)
+    assert counts.pop("untrained") == 0
     assert set(counts.values()) == {8}
 
 

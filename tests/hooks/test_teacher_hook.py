@@ -1,6 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A real run against a frozen teacher: by a config alone, resumed, with what does not belong."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -8,7 +10,7 @@ from mmengine.config import Config
 from tests import models, tiny_runner
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.export import prepare_file, read_weights
-from xmoco_plugin.hooks.teacher_hook import way_gone
+from xmoco_plugin.hooks.teacher_hook import _check_dims, way_gone
 from xmoco_plugin.teachers import TeacherError
 from xmoco_plugin.teachers.lesson import FEATURES, FILE
 
@@ -37,7 +39,11 @@ def run(folder, teacher, own_crop=False, epochs=2, **hook) -> tiny_runner.QuietR
         type="TeacherContrast",
         backbone=dict(type="TinyEncoder", norm=True),
         neck=dict(type="MoCoV2Neck", in_channels=16, hid_channels=12, out_channels=DIMS),
-        head=dict(type="TeacherHead", consistency=dict()),
+        head=dict(
+            type="TeacherHead",
+            consistency=dict(),
+            dense=dict(match="relation") if own_crop else None,
+        ),
         feat_dim=DIMS,
         num_keys=8,
         own_crop=own_crop,
@@ -103,6 +109,14 @@ def test_files_of_another_teacher_or_set_stop_the_run(tmp_path, teacher):
         run(tmp_path, teacher).train()
 
 
+def test_keys_of_other_numbers_are_named_with_the_settings_to_change():
+    both = SimpleNamespace(teacher_dims=9, teacher_neck=None)
+    with pytest.raises(ValueError, match=r"keys of 6 numbers.*teacher_neck.out_channels to 6"):
+        _check_dims(6, both, FILE)
+    with pytest.raises(ValueError, match=r"has feat_dim=9: set feat_dim and neck.out_channels to"):
+        _check_dims(6, SimpleNamespace(teacher_dims=9), FILE)
+
+
 def test_a_config_of_another_run_in_a_new_folder_says_which_files_it_lacks(tmp_path, teacher):
     runner = run(tmp_path, teacher)
     next(h for h in runner.hooks if type(h).__name__ == "TeacherHook").teacher = None
@@ -113,7 +127,8 @@ def test_a_config_of_another_run_in_a_new_folder_says_which_files_it_lacks(tmp_p
 def test_a_model_without_a_teacher_is_refused(tmp_path, teacher):
     cfg = Config(tiny_runner.config(tmp_path, [dict(type="TeacherHook")]).to_dict())
     with pytest.raises(
-        TypeError, match=r"TeacherHook needs model.type='TeacherContrast'; got XMoCo"
+        TypeError,
+        match=r"TeacherHook needs model.type='TeacherContrast' or 'TaughtXMoCo'; got XMoCo",
     ):
         tiny_runner.QuietRunner.from_cfg(cfg).train()
 

@@ -98,6 +98,17 @@ def test_a_teacher_that_is_asked_for_each_crop_is_kept_in_the_run(begin, teacher
     assert cfg.custom_hooks[-1].features is None
 
 
+def test_a_teacher_beside_moco_keeps_the_key_encoder_and_its_options(begin, teacher, tmp_path):
+    out = tmp_path / "run"
+    beside = ("--teacher-beside-moco", 0.5, "--momentum", 0.02, "--queue-len", 8)
+    assert begin(out, "--teacher", teacher, *beside) == 0
+    cfg = Config.fromfile(str(out / "config.py"))
+    assert (cfg.model.type, cfg.model.head.nce_weight) == ("TaughtXMoCo", 0.5)
+    assert (cfg.model.momentum, cfg.model.queue_len) == (0.02, 8)
+    assert cfg.train_dataloader.dataset.pipeline[1].type == "TwoViews"
+    assert cfg.custom_hooks[-1].type == "TeacherHook"
+
+
 def test_a_student_begins_with_weights_of_its_own_beside_a_teacher(begin, data, teacher, tmp_path):
     own_file(tmp_path / "student.pth", dict(type="MobileNetV3", arch="small_050"))
     words = ("--teacher", teacher, "--init", tmp_path / "student.pth", "--labels", data / "labels")
@@ -169,6 +180,8 @@ def test_options_that_do_not_go_together_are_named_at_once(
         (("--teacher", teacher, "--temperature", 0.1), "--temperature: with a --teacher"),
         (("--teacher", teacher, "--teacher-model", "nonesuch"), "neither mmpretrain nor timm"),
         (("--teacher", teacher, "--teacher-model", "ResNet:50"), "hold the weights of a ResNet 50"),
+        (("--teacher-beside-moco", 1), "--teacher-beside-moco: there is no --teacher"),
+        (("--teacher", teacher, "--teacher-beside-moco", 0), "beside the teacher; a number from"),
         (("--teacher", teacher, "--queue-len", 19), "of all 18 images at most"),
     ):
         assert text in refused(tool, monkeypatch, capsys, *base, *words)

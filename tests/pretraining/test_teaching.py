@@ -47,6 +47,26 @@ def test_the_config_passes_the_gate_and_its_model_takes_one_view(tmp_path, name,
     assert built.neck.mlp[0].weight.grad.abs().sum() > 0
 
 
+def test_beside_moco_the_student_has_two_views_and_infonce_has_its_weight(tmp_path):
+    folder = draw(tmp_path / "images", 8)
+    write_list(Scan(good=sorted(str(p) for p in folder.iterdir())), tmp_path)
+    chosen = Choices("resnet18", 32, batch_size=4, queue_len=8, epochs=1, lr=0.01)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        outputs = probe(backbone_config("resnet18", 32, 1), 32)
+        model = teacher_model_config(chosen, outputs, 5, stand_in=True, beside=0.25)
+        cfg = with_teacher(run_config(chosen, outputs, tmp_path), model, True, None)
+        built = MODELS.build(dict(model))
+    (tmp_path / "config.py").write_text(cfg.pretty_text)
+    read = run_settings(tmp_path).config  # as a run that goes on reads it
+    assert read.model.type == "TaughtXMoCo"
+    assert read.train_dataloader.dataset.pipeline[1].type == "TwoViews"
+    losses = built.train().loss([torch.randn(4, 3, 32, 32) for _ in range(2)])
+    assert losses.keys() == {"loss_nce", "loss_teacher_relation"}
+    assert (built.queue_len, built.head.nce_weight, built.teacher_dims) == (8, 0.25, 5)
+    losses["loss_teacher_relation"].backward()
+    assert built.backbone.conv1.weight.grad.abs().sum() > 0
+
+
 def chooser(images: int, pretrained: bool = False, **given) -> TeacherChooser:
     found = TeacherChooser(Facts(images, np.full(images, 200), False, 2), given, pretrained)
     found.views()

@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from xmoco_plugin.teachers import FrozenTeacher, TeacherError, as_pixels
+from xmoco_plugin.teachers.network import places_of
 
 
 class Seen(nn.Module):
@@ -75,6 +76,46 @@ def test_a_size_that_a_network_does_not_take_is_named():
 
     with pytest.raises(TeacherError, match=r"takes no images of 8 px: Input height"):
         FrozenTeacher(Picky(), 8).width()
+
+
+def test_a_vision_transformer_of_one_vector_gives_its_places_too_in_one_pass():
+    one, whole = tiny_vit(), tiny_vit(out_type="featmap")
+    whole.load_state_dict(one.state_dict())
+    pixels = torch.rand(2, 3, 28, 28) * 255
+    teacher = FrozenTeacher(one, 28)
+    features, places = teacher.with_places(pixels)
+    torch.testing.assert_close(features, teacher(pixels))
+    expected = FrozenTeacher(whole, 28).with_places(pixels)[1]
+    assert places.shape == (2, 16, 2, 2)
+    torch.testing.assert_close(places, expected)
+    assert one.out_type == "cls_token"
+
+
+def test_places_of_maps_and_of_tokens_after_those_of_no_patch():
+    features, places = FrozenTeacher(Seen(), 8).with_places(torch.zeros(1, 3, 8, 8))
+    torch.testing.assert_close(places.mean(dim=(2, 3)), features)
+    tokens = torch.arange(2 * 6 * 3).view(2, 6, 3)  # two of no patch, four of a grid
+    assert torch.equal(places_of((tokens,), 2)[1, :, 1, 0], tokens[1, 4].float())
+    with pytest.raises(TeacherError, match=r"gives \(2, 6, 3\) and no map"):
+        places_of(tokens, 0)
+    with pytest.raises(TeacherError, match="with a feature map, or dense=None"):
+        places_of(torch.zeros(2, 3), 0)
+
+
+def test_maps_of_timm_with_channels_last_are_pooled_over_their_places():
+    class Last(Seen):
+        output_fmt = "NHWC"
+
+        def forward(self, x):
+            return (super().forward(x)[0].permute(0, 2, 3, 1),)
+
+    torch.manual_seed(0)
+    first, last = Seen(), Last()
+    last.load_state_dict(first.state_dict())
+    pixels = torch.rand(2, 3, 6, 8) * 255
+    expected, found = (FrozenTeacher(net, 8).with_places(pixels) for net in (first, last))
+    torch.testing.assert_close(found, expected)
+    assert FrozenTeacher(last, 8).width() == 4
 
 
 @pytest.mark.parametrize("to_rgb", [True, False])

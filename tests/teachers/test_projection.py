@@ -67,3 +67,11 @@ def test_keys_are_made_in_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         under = found(x)
     assert torch.equal(under, found(x))
+
+
+def test_places_of_a_map_become_the_keys_that_each_would_be_alone():
+    found = fit_projection(features(), 3)
+    maps = features(n=12).view(2, 6, 10).transpose(1, 2).unflatten(2, (3, 2))
+    keys = found.of_places(maps)
+    assert keys.shape == (2, 3, 3, 2)
+    torch.testing.assert_close(keys[1, :, 2, 0], found(maps[1, :, 2, 0][None])[0])

@@ -55,8 +55,12 @@ class MoCoInSpaces(MoCo):
         if not self.in_two_spaces:
             return unit_norm(encoder(images)[0])
         backbone, neck = getattr(encoder, "module", encoder).children()
-        maps = backbone(images)
-        return torch.cat([unit_norm(neck(maps)[0]), unit_norm(pooled(maps))], dim=1)
+        return self.rows(backbone(images), neck)
+
+    def rows(self, maps: Any, neck: nn.Module) -> torch.Tensor:
+        """Rows as of :meth:`embed`, of what a backbone gave."""
+        row = unit_norm(neck(maps)[0])
+        return torch.cat([row, unit_norm(pooled(maps))], dim=1) if self.in_two_spaces else row
 
     def compare(
         self, q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor

@@ -53,7 +53,7 @@ def take_images(
     limits = given.get("max_unpacked"), given.get("max_members")
     paths = own.list_images(args.data, folder / "unpacked", *limits, notes)
     if len(paths) >= rules.MIN_IMAGES:  # fewer are refused for their number
-        options.check_numbers_of(given, len(paths), bool(args.teacher))  # before they are opened
+        options.check_numbers_of(given, len(paths), teacher.alone(args))  # before they are opened
     found = look(paths, folder, "looking at the images", given)
     found.notes, found.given_depth = notes, given.get("bit_depth")
     if not found.good:
@@ -87,11 +87,12 @@ def choose(
     on_gpu = device.type != "cpu"
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Before a step is measured.
-    options.check_numbers_of(given, len(found.good), teaching is not None)
+    alone = teacher.alone(args)
+    options.check_numbers_of(given, len(found.good), alone)
     facts = own.Facts(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1))
     if "crop_scale" in given:
         given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
-    kind = own.TeacherChooser if teaching else own.Chooser
+    kind = own.TeacherChooser if alone else own.Chooser
     chooser = kind(facts, {**given, "model": args.model}, pretrained=bool(args.init))
     chosen = chooser.choices
     chooser.views()
@@ -113,7 +114,7 @@ def choose(
     chooser.queue()
     chooser.workers()
     lengths = dict(batch_size=chosen.batch_size, queue_len=chosen.queue_len)
-    options.check_numbers_of({**given, **lengths}, facts.images, teaching is not None)
+    options.check_numbers_of({**given, **lengths}, facts.images, alone)
     # Three are kept, and one by the clock; two more are written before an old one goes; the exports
     # are smaller than one.
     _ask_disk(folder, 7 * cost.checkpoint, "for checkpoints and exports")

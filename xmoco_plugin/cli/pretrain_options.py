@@ -58,13 +58,18 @@ def check(args: argparse.Namespace) -> None:
         except CheckpointError as error:
             found.append(f"--init: {error}")
     found += [] if begun else teacher.check(args)
-    if args.teacher:
+    if teacher.alone(args):
         found += [
             f"--{name.replace('_', '-')}: with a --teacher there is no {lacks}."
             for name, lacks in WITHOUT_MOMENTUM.items()
             if name in args.given
         ]
-    if own.is_mocov3_vit(args.model) and not args.teacher:
+    if own.is_mocov3_vit(args.model) and "teacher_beside_moco" in args.given:
+        found.append(
+            f"--teacher-beside-moco: {own.VIT_SMALL} is trained as in MoCo v3, without a queue; "
+            "leave it out, or name another --model."
+        )
+    elif own.is_mocov3_vit(args.model) and not args.teacher:
         found += [
             f"--{name.replace('_', '-')}: {own.VIT_SMALL} is trained as in MoCo v3, {why}."
             for name, why in AS_IN_MOCOV3.items()

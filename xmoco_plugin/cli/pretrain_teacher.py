@@ -46,6 +46,11 @@ def check(args: argparse.Namespace) -> list[str]:
     return []
 
 
+def alone(args: argparse.Namespace) -> bool:
+    """Whether a run learns from a teacher and has no momentum encoder."""
+    return bool(args.teacher) and "teacher_beside_moco" not in args.given
+
+
 def begin(args: argparse.Namespace, given: dict[str, Any], found: own.Scan) -> "Teaching | None":
     """The teacher of a new run; None where the command names none.
 
@@ -81,6 +86,7 @@ class Teaching:
     ) -> None:
         self.args, self.source, self.network = args, source, network
         self.own_crop = args.teacher_views == "crop"
+        self.beside = args.given.get("teacher_beside_moco")
         self.belongs = teachers.Belongs(
             images=len(found.good),
             width=network.width(),
@@ -105,7 +111,8 @@ class Teaching:
 
     def model(self, chosen: own.Choices, outputs: Any, stand_in: bool = False) -> dict[str, Any]:
         """Config of the algorithm; with ``stand_in``, to measure a step."""
-        return own.teacher_model_config(chosen, outputs, self.dims, self.own_crop, stand_in)
+        sizes = (self.dims, self.own_crop, stand_in, self.beside)
+        return own.teacher_model_config(chosen, outputs, *sizes)
 
     def configure(self, cfg: Config, chosen: own.Choices, outputs: Any) -> Config:
         """The run's config, of a student."""

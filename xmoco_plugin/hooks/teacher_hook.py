@@ -24,7 +24,7 @@ ON_DEVICE = 0.1  # share of the device's free memory that the keys may take (our
 
 @HOOKS.register_module()
 class TeacherHook(Hook):
-    """Hands a ``TeacherContrast`` its teacher, and says how far the student has come.
+    """Hands ``TeacherContrast``, ``TaughtXMoCo`` a teacher; says how far the student has come.
 
     ``xmoco pretrain --teacher`` writes both files; where a config names a ``teacher``, they are
     made before the first step, and kept. With ``features`` the keys of all images are made of them;
@@ -70,7 +70,8 @@ class TeacherHook(Hook):
         model: Any = unwrapped(runner.model)
         if not hasattr(model, "bank"):
             raise TypeError(
-                f"TeacherHook needs model.type='TeacherContrast'; got {type(model).__name__}"
+                "TeacherHook needs model.type='TeacherContrast' or 'TaughtXMoCo'; got "
+                f"{type(model).__name__}"
             )
         device = next(model.parameters()).device
         folder = Path(runner.work_dir)
@@ -85,13 +86,7 @@ class TeacherHook(Hook):
                 "has one, or name a teacher to have both made: TeacherHook(teacher=...)"
             )
         lesson = read_lesson(path)
-        if lesson.projection.basis.shape[1] != model.feat_dim:
-            dims = lesson.projection.basis.shape[1]
-            raise ValueError(
-                f"{self.file} makes keys of {dims} numbers, the model has feat_dim="
-                f"{model.feat_dim}: set feat_dim and neck.out_channels to {dims} (no more than the "
-                "teacher's features have, or the images span)"
-            )
+        _check_dims(lesson.projection.basis.shape[1], model, self.file)
         images = len(runner.train_dataloader.dataset)
         if self.features is not None:
             model.bank = self._bank(lesson, folder / Path(self.features).expanduser(), device)
@@ -105,7 +100,7 @@ class TeacherHook(Hook):
             model.ask = _asking(lesson, model.data_preprocessor, device, self.file)
             what = f"asked in each step, at {lesson.belongs.size} px"
         runner.logger.info(
-            f"teacher: {lesson.belongs.name}, {what}, {model.feat_dim} dimensions "
+            f"teacher: {lesson.belongs.name}, {what}, {model.teacher_dims} dimensions "
             f"({lesson.projection.kept:.1%} of the variance)",
             extra=DETAIL,
         )
@@ -133,7 +128,7 @@ class TeacherHook(Hook):
                 folder,
                 str(self.teacher),
                 self.teacher_size,
-                model.feat_dim,
+                model.teacher_dims,
                 settings.dataset,
                 device,
                 own_crop=self.features is None,
@@ -168,12 +163,30 @@ def way_gone(now: float, start: float, teacher: float) -> str:
     return f"{said}: {(now - start) / (teacher - start):.0%} of the way"
 
 
+def _check_dims(dims: int, model: Any, file: str) -> None:
+    """Raise ValueError unless the model takes keys of so many numbers."""
+    if dims == model.teacher_dims:
+        return
+    names = "feat_dim and neck.out_channels"
+    if hasattr(model, "teacher_neck"):
+        names = "teacher_dims and teacher_neck.out_channels"
+    raise ValueError(
+        f"{file} makes keys of {dims} numbers, the model has {names.split()[0]}="
+        f"{model.teacher_dims}: set {names} to {dims} (no more than the teacher's features have, "
+        "or the images span)"
+    )
+
+
 def _asking(lesson: Lesson, preprocessor: Any, device: torch.device, file: str) -> Any:
     if lesson.network is None:
         raise ValueError(f"{file} holds no teacher to ask, only how its stored features are read")
     network = lesson.network.to(device)
 
-    def ask(views: torch.Tensor) -> torch.Tensor:
-        return lesson.projection(network(as_pixels(views, preprocessor)))
+    def ask(views: torch.Tensor, places: bool = False) -> Any:
+        pixels = as_pixels(views, preprocessor)
+        if not places:
+            return lesson.projection(network(pixels))
+        features, maps = network.with_places(pixels)
+        return lesson.projection(features), lesson.projection.of_places(maps)
 
     return ask

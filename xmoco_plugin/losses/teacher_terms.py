@@ -29,8 +29,7 @@ class TeacherTerm(nn.Module):
 
     def __init__(self, loss_weight: float) -> None:
         super().__init__()
-        if not loss_weight >= 0:
-            raise ValueError(f"loss_weight must not be negative, got {loss_weight}")
+        check_weight(loss_weight)
         self.loss_weight = loss_weight
         self.weight_factor = 1.0
 
@@ -59,6 +58,12 @@ class TeacherTerm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"loss_weight={self.loss_weight}"
+
+
+def check_weight(loss_weight: float) -> None:
+    """Raise ValueError if it is negative, or no number."""
+    if not loss_weight >= 0:
+        raise ValueError(f"loss_weight must not be negative, got {loss_weight}")
 
 
 def check_temperature(name: str, temperature: float) -> None:

@@ -49,6 +49,7 @@ def teacher_model_config(
     dims: int,
     own_crop: bool = False,
     stand_in: bool = False,
+    beside: float | None = None,
 ) -> dict[str, Any]:
     """The config of a student; ``choices`` may lack what depends on the set's size.
 
@@ -57,27 +58,33 @@ def teacher_model_config(
         dims: Of the teacher's keys.
         own_crop: Whether the teacher sees the student's crops.
         stand_in: Keys are noise, to measure a step.
+        beside: Weight of InfoNCE and a momentum encoder beside the teacher; None for none.
     """
     base = model_config(choices, outputs)
     # Nothing tells an image's own key by its batch's statistics here, so that BN needs no parts.
     backbone = backbone_config(choices.model, choices.image_size, 1)
-    config = dict(
+    neck = dict(
+        type="MoCoV2Neck",
+        in_channels=outputs.channels,
+        hid_channels=outputs.channels,
+        out_channels=dims,
+        with_avg_pool=outputs.is_map,
+    )
+    asked = dict(own_crop=own_crop) | (dict(stand_in=True) if stand_in else {})
+    if beside is not None:
+        head = dict(type="XMoCoHead", temperature=base["head"]["temperature"], nce_weight=beside)
+        taught = dict(teacher_neck=neck, teacher_head=dict(type="TeacherHead"), teacher_dims=dims)
+        return base | dict(type="TaughtXMoCo", head=head, num_keys=KEYS, **taught, **asked)
+    return dict(
         type="TeacherContrast",
         backbone=backbone,
-        neck=dict(
-            type="MoCoV2Neck",
-            in_channels=outputs.channels,
-            hid_channels=outputs.channels,
-            out_channels=dims,
-            with_avg_pool=outputs.is_map,
-        ),
+        neck=neck,
         head=dict(type="TeacherHead"),
         feat_dim=dims,
         num_keys=choices.queue_len or KEYS,
-        own_crop=own_crop,
         data_preprocessor=base["data_preprocessor"],
+        **asked,
     )
-    return config | (dict(stand_in=True) if stand_in else {})
 
 
 def with_teacher(cfg: Config, model: dict[str, Any], features: bool, knn: float | None) -> Config:
@@ -92,7 +99,7 @@ def with_teacher(cfg: Config, model: dict[str, Any], features: bool, knn: float 
     settings = cfg.to_dict()
     settings["model"] = {k: v for k, v in model.items() if k != "data_preprocessor"}
     for step in settings["train_dataloader"]["dataset"]["pipeline"]:
-        if step["type"] == "TwoViews":
+        if step["type"] == "TwoViews" and model["type"] == "TeacherContrast":
             step["type"] = "OneView"
     hook = dict(type="TeacherHook", knn=knn) | ({} if features else dict(features=None))
     settings["custom_hooks"].append(hook)

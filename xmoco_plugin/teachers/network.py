@@ -1,7 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A frozen network that is asked for features: its own size, channels and normalisation."""
 
-from collections.abc import Sequence
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -77,6 +79,22 @@ class FrozenTeacher(nn.Module):
         Raises:
             TeacherError: the network takes no such images.
         """
+        return self._asked(pixels, lambda output: pool_feature(output, self.class_token))
+
+    @torch.no_grad()
+    def with_places(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :meth:`forward`, and the features of its places (n, E, h, w), in one pass.
+
+        Raises:
+            TeacherError: the network takes no such images, or gives one vector an image.
+        """
+        with _all_tokens(self.backbone):
+            output = self._asked(pixels, lambda output: output)
+        places = places_of(output, prefix_tokens(self.backbone, self.class_token))
+        return pool_feature(output, self.class_token), places
+
+    def _asked(self, pixels: torch.Tensor, then: Callable[[Any], Any]) -> Any:
+        """What the backbone gives for pixels, and then what is made of it."""
         images: Any = pixels.float()
         if images.shape[-2:] != (self.size, self.size):
             images = F.interpolate(
@@ -86,7 +104,7 @@ class FrozenTeacher(nn.Module):
             images = (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
         images = (images - self.mean) / self.std
         try:
-            return pool_feature(self.backbone(images), self.class_token)
+            return then(channels_first(self.backbone(images), self.backbone))
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:  # whatever a backbone may raise on images not made for it
@@ -121,6 +139,63 @@ def as_pixels(views: torch.Tensor, preprocessor: Any) -> torch.Tensor:
     if getattr(preprocessor, "_enable_normalize", False):
         views = views * preprocessor.std + preprocessor.mean
     return views if getattr(preprocessor, "_channel_conversion", False) else views.flip(1)
+
+
+def channels_first(output: Any, backbone: nn.Module) -> Any:
+    """What a backbone gave; of timm's whose maps are (n, h, w, E), the last as (n, E, h, w)."""
+    inner = getattr(backbone, "timm_model", backbone)
+    if getattr(inner, "output_fmt", None) != "NHWC":
+        return output
+    while isinstance(output, tuple | list):
+        output = output[-1]
+    return output.permute(0, 3, 1, 2) if output.ndim == 4 else output
+
+
+def places_of(output: Any, prefix: int) -> torch.Tensor:
+    """The map of features (n, E, h, w), float32, in what a backbone gave; of a tuple, its last.
+
+    Args:
+        prefix: tokens before those of the patches.
+
+    Raises:
+        TeacherError: it has none.
+    """
+    while isinstance(output, tuple | list):
+        output = output[-1]
+    found = output.float()
+    if found.ndim == 3:
+        side = math.isqrt(found.shape[1] - prefix)
+        if side and side * side == found.shape[1] - prefix:
+            found = found[:, prefix:].transpose(1, 2).unflatten(2, (side, side))
+    if found.ndim != 4:
+        raise TeacherError(
+            f"the teacher gives {tuple(found.shape)} and no map of features, which dense compares: "
+            "take a teacher with a feature map, or dense=None"
+        )
+    return found
+
+
+def prefix_tokens(backbone: nn.Module, class_token: bool) -> int:
+    """Tokens of a vision transformer that are of no patch."""
+    inner = getattr(backbone, "timm_model", backbone)
+    for name in ("num_prefix_tokens", "num_extra_tokens"):  # timm's, mmpretrain's
+        count = getattr(inner, name, None)
+        if isinstance(count, int):
+            return count
+    return int(class_token)
+
+
+@contextlib.contextmanager
+def _all_tokens(backbone: Any) -> Iterator[None]:
+    """In which mmpretrain's vision transformers give all tokens and not the class token alone."""
+    if getattr(backbone, "out_type", None) != "cls_token":
+        yield
+        return
+    backbone.out_type = "raw"
+    try:
+        yield
+    finally:
+        backbone.out_type = "cls_token"
 
 
 def first_channels(backbone: nn.Module) -> int:

@@ -33,6 +33,12 @@ class Projection(NamedTuple):
         with without_autocast(features):
             return unit_norm((features - mean) @ basis)
 
+    def of_places(self, maps: torch.Tensor) -> torch.Tensor:
+        """A map of features (n, E, h, w) -> keys of its places (n, D, h, w), unit norm over D."""
+        n, _, height, width = maps.shape
+        keys = self(maps.flatten(2).transpose(1, 2).flatten(0, 1))  # (n * h * w, D)
+        return keys.unflatten(0, (n, height * width)).transpose(1, 2).unflatten(2, (height, width))
+
     @property
     def kept(self) -> float:
         """Share of the variance that the keys have."""

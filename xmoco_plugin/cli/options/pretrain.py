@@ -23,6 +23,7 @@ NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "crop_scale": (float, 1e-3, 1, "smallest share of an image that a view is cut from"),
     "workers": (int, 0, 1024, "processes that load images"),
     "teacher_size": (int, 8, 4096, "side of the images that the teacher sees, px"),
+    "teacher_beside_moco": (float, 1e-3, 1000, "weight of InfoNCE beside the teacher"),
     "seed": (int, 0, 2**31, "of all that is drawn"),
     "gpus": (int, 1, 1024, "processes on this machine, a GPU each"),
     "max_pixels": (int, 1, 10**10, "largest image that is read, height times width"),
@@ -33,6 +34,7 @@ NUMBERS: dict[str, tuple[type, float, float, str]] = {
 }
 DEFAULTS = {
     "teacher_size": "224 with a GPU, 96 without",
+    "teacher_beside_moco": "the teacher alone, without a momentum encoder",
     "seed": "0",
     "gpus": "1",
     "max_pixels": "128,000,000",
@@ -152,6 +154,7 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
                 ("--teacher-model", args.teacher_model),
                 ("--teacher-views", args.teacher_views),
                 ("--teacher-size", args.teacher_size),
+                ("--teacher-beside-moco", args.teacher_beside_moco),
             )
             if value is not None
         ]
