@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
         *("--cells", "-c"),
         nargs="+",
         metavar="READING:RATE[:norms]",
-        default=["moco:3e-4", "moco:1e-4", "terms:3e-4", "features-kl:3e-4"],
+        default=["moco:3e-4", "moco:1e-4", "terms:3e-4"],
         help=f"of {', '.join(READINGS)}",
     )
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -78,8 +78,8 @@ class Length:
     model: str = "MobileNetV2"
     size: int = 64
     shown: int = 1536
-    bank: int = 500
-    queries: int = 300
+    bank: int = 400
+    queries: int = 200
 
 
 Labelled = tuple[torch.Tensor, torch.Tensor]
@@ -242,10 +242,22 @@ def look(
     ), near
 
 
+@functools.cache
+def look_at_start(
+    length: Length, folder: Path, init: Path
+) -> tuple[dict[str, float], torch.Tensor]:
+    """Of the weights that every run on a set begins with."""
+    (images, labels), asked = read_set(folder)
+    bank, queries = spaced((images, labels), length.bank), spaced(asked, length.queries)
+    model, _ = build(Cell(), length, init, len(images), seed=0)
+    return look(model, bank, queries, length.size, None)
+
+
 def run(cell: Cell, length: Length, seed: int, folder: Path, init: Path) -> dict[str, Any]:
     """One run: its cell, seed, cost, and what was seen at the start and after each quarter."""
     (images, labels), asked = read_set(folder)
     bank, queries = spaced((images, labels), length.bank), spaced(asked, length.queries)
+    figures, near = look_at_start(length, folder, init)  # first: it draws random numbers
     model, choices = build(cell, length, init, len(images), seed)
     torch.manual_seed(10_000 + seed)  # whatever was drawn for the weights: the views are paired
     order = torch.Generator().manual_seed(seed)
@@ -254,7 +266,6 @@ def run(cell: Cell, length: Length, seed: int, folder: Path, init: Path) -> dict
     )
     quarter = max(length.shown // choices.batch_size // LOOKS, 1)
     steps = LOOKS * quarter
-    figures, near = look(model, bank, queries, length.size, None)
     seen, cpu, losses = [figures], 0.0, []
     clock = time.process_time()
     for step, rows in enumerate(batches(len(images), choices.batch_size, steps, order)):
