@@ -2,7 +2,7 @@
 """A study of continuing from good weights: which reading, rate and set.
 
 Every run has the settings that `xmoco pretrain --init` chooses, but for the factors, and is looked
-at at its start and four times on the way: kNN, ridge, and figures without labels. The table
+at at its start and on the way: kNN, ridge, and figures without labels. The table
 compares with the start and, seed by seed, with MoCo at the same rate, and says how each figure
 without labels goes with kNN. A run has one JSON; what is there is not repeated, and two processes
 with one --out share the work. One thread a run. docs/lab/starts.md says how to make the sets.
@@ -108,9 +108,9 @@ def main() -> None:
     args = parser().parse_args()
     if not args.init.is_file():
         raise SystemExit(f"--init {args.init}: there is no such file")
-    for name in ("size", "shown", "bank", "queries"):
-        if getattr(args, name) < 8:
-            raise SystemExit(f"--{name} {getattr(args, name)} must be at least 8")
+    for name, least in (("size", 32), ("shown", 8), ("bank", 8), ("queries", 8), ("looks", 1)):
+        if getattr(args, name) < least:
+            raise SystemExit(f"--{name} {getattr(args, name)} must be at least {least}")
     try:
         work(args)
     except KeyboardInterrupt:

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Part of starts.py: one run from good weights, looked at before it and four times on the way."""
+"""Part of starts.py: one run from good weights, looked at before it and on the way."""
 
 import dataclasses
 import functools
@@ -28,7 +28,6 @@ from xmoco_plugin.export import find_backbone, read_weights
 
 assert xmoco_plugin  # registers XMoCo, its head and its views
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-LOOKS = 4  # at the weights, besides that at the start
 NEIGHBOURS = 20  # of kNN, as in `xmoco pretrain`
 SAMPLE = 128  # images whose two views are compared, of the bank
 TIMM = "timm:"
@@ -73,6 +72,7 @@ class Length:
         shown: images in a run, whatever the set's size.
         bank: images that kNN and ridge know, of those trained on, in even steps.
         queries: test images that are asked about, in even steps.
+        looks: at the weights on the way and at the end, besides that at the start.
     """
 
     model: str = "MobileNetV2"
@@ -80,6 +80,7 @@ class Length:
     shown: int = 1536
     bank: int = 400
     queries: int = 200
+    looks: int = 4
 
 
 Labelled = tuple[torch.Tensor, torch.Tensor]
@@ -254,7 +255,7 @@ def look_at_start(
 
 
 def run(cell: Cell, length: Length, seed: int, folder: Path, init: Path) -> dict[str, Any]:
-    """One run: its cell, seed, cost, and what was seen at the start and after each quarter."""
+    """One run: its cell, seed, cost, and what was seen at the start and on the way."""
     (images, labels), asked = read_set(folder)
     bank, queries = spaced((images, labels), length.bank), spaced(asked, length.queries)
     figures, near = look_at_start(length, folder, init)  # first: it draws random numbers
@@ -264,8 +265,8 @@ def run(cell: Cell, length: Length, seed: int, folder: Path, init: Path) -> dict
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], cell.lr, weight_decay=0.05
     )
-    quarter = max(length.shown // choices.batch_size // LOOKS, 1)
-    steps = LOOKS * quarter
+    part = max(length.shown // choices.batch_size // length.looks, 1)
+    steps = length.looks * part
     seen, cpu, losses = [figures], 0.0, []
     clock = time.process_time()
     for step, rows in enumerate(batches(len(images), choices.batch_size, steps, order)):
@@ -280,10 +281,10 @@ def run(cell: Cell, length: Length, seed: int, folder: Path, init: Path) -> dict
         loss.backward()
         optimizer.step()
         losses.append(terms["loss_nce"].item())
-        if (step + 1) % quarter == 0:
+        if (step + 1) % part == 0:
             cpu += time.process_time() - clock
             found = look(model, bank, queries, length.size, near)[0]
-            seen.append(found | dict(nce=float(np.mean(losses[-quarter:]))))
+            seen.append(found | dict(nce=float(np.mean(losses[-part:]))))
             clock = time.process_time()
     chosen = dict(batch=choices.batch_size, queue=choices.queue_len, steps=steps)
     rounded = [{k: round(v, 4) for k, v in figures.items()} for figures in seen]

@@ -58,7 +58,7 @@ def tables(runs: Sequence[dict]) -> str:
         return "no runs yet\n"
     sets = list(dict.fromkeys(run["set"] for run in runs))
     text = "## From the start to the last look, points\n\n"
-    text += "| set | cell | seeds | kNN: start, after each quarter | kNN | ridge | CPU s |\n"
+    text += "| set | cell | seeds | kNN: start, on the way, end | kNN | ridge | CPU s |\n"
     text += "| --- " * 7 + "|\n"
     for name in sets:
         mine = [run for run in runs if run["set"] == name]
