@@ -40,7 +40,7 @@ def cells_of(words: list[str]) -> list[Cell]:
         try:
             cell = Cell(reading, float(rate), trained or "all")
         except ValueError:
-            cell = Cell("")
+            cell = Cell(lr=0.0)
         if reading not in READINGS or not 0 < cell.lr < 1 or cell.trained not in ("all", "norms"):
             raise SystemExit(
                 f"--cells {word}: READING:RATE, or READING:RATE:norms where BatchNorm alone is "

@@ -48,7 +48,8 @@ def correlation(
     for _ in range(resamples if len(points) > 1 else 0):
         drawn = [p for i in rng.integers(len(points), size=len(points)) for p in points[i]]
         found.append(spearman(*zip(*drawn, strict=True)))
-    low, high = np.nanquantile(found, [0.025, 0.975]) if found else (-1.0, 1.0)
+    found = [value for value in found if np.isfinite(value)]
+    low, high = np.quantile(found, [0.025, 0.975]) if found else (-1.0, 1.0)
     return whole, float(low), float(high)
 
 

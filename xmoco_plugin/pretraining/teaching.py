@@ -22,6 +22,9 @@ class TeacherChooser(Chooser):
         self.choices.key_view = "strong"
         self.choices.why.pop("key_view", None)
 
+    def layout(self, grouped: bool) -> None:
+        """The usual one: a student has no option for another."""
+
     def length(self) -> None:
         """Epochs, optimizer and rate."""
         super().length()
