@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""A training step of `xmoco pretrain`: channels last and bfloat16 against the plain one, by backbone.
+"""A training step of `xmoco pretrain` by backbone, channels last and in bfloat16 against plain.
 
 The ways take turns on views that are there already; the losses of the first step, before anything
 was updated, are compared too. `NAME@2` gives a ResNet the SplitBN of two parts that it is trained

@@ -95,7 +95,7 @@ def test_the_layouts_of_a_step_begin_with_equal_losses(load, tmp_path, monkeypat
     rows = {row["way"]: row for row in json.loads((tmp_path / "layout.json").read_text())["rows"]}
     assert set(rows) == {"plain", "channels last", "plain, bf16", "channels last, bf16"}
     apart = {way: float(row["first loss differs by"]) for way, row in rows.items()}
-    assert apart["channels last"] < 1e-4 < apart["plain, bf16"] < 0.5
+    assert apart["channels last"] < 5e-3 < apart["plain, bf16"] < 1
 
 
 def test_the_growth_of_head_and_views_is_measured(tmp_path):
