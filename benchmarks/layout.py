@@ -3,11 +3,13 @@
 
 The ways take turns on views that are there already; the losses of the first step, before anything
 was updated, are compared too. `NAME@2` gives a ResNet the SplitBN of two parts that it is trained
-with.
+with. `--compiled` adds the encoders compiled. Seconds of the first step are those of the processor, of
+the compiler too.
 """
 
 import argparse
 import itertools
+import os
 from collections.abc import Callable
 
 import measure
@@ -25,7 +27,9 @@ WAYS = {
 }
 
 
-def step_of(name: str, size: int, batch: int, last: bool, half: bool) -> Callable[[], float]:
+def step_of(
+    name: str, size: int, batch: int, last: bool, half: bool, compiled: bool = False
+) -> Callable[[], float]:
     """A step of the model that is trained on a CPU; it returns its loss."""
     name, _, parts = name.partition("@")
     backbone = own.backbone_config(name, size, int(parts or 1))
@@ -40,6 +44,7 @@ def step_of(name: str, size: int, batch: int, last: bool, half: bool) -> Callabl
         feat_dim=128,
         momentum=0.01,
         channels_last=last,
+        compile_encoders=compiled,
     )
     torch.manual_seed(1)  # whatever was drawn to look at the backbone
     built = MODELS.build(model).train()
@@ -57,13 +62,25 @@ def step_of(name: str, size: int, batch: int, last: bool, half: bool) -> Callabl
     return step
 
 
+def spent() -> float:
+    """CPU seconds of this process and of the compilers that it has waited for."""
+    now = os.times()
+    return now.user + now.system + now.children_user + now.children_system
+
+
 def rows_of(name: str, args: argparse.Namespace) -> list[dict]:
     """A row for each way."""
-    steps = {way: step_of(name, args.size, args.batch, *switches) for way, switches in WAYS.items()}
-    first = {way: step() for way, step in steps.items()}
+    compiled = {"channels last, compiled": (True, False, True)} if args.compiled else {}
+    ways = WAYS | compiled
+    steps = {way: step_of(name, args.size, args.batch, *on) for way, on in ways.items()}
+    first, began = {}, {}
+    for way, step in steps.items():
+        clock = spent()
+        first[way] = step()
+        began[way] = spent() - clock
     seconds = measure.alternate(steps, args.repeats)
     rows = []
-    for way in WAYS:
+    for way in ways:
         times, spread = measure.ratio(seconds["plain"], seconds[way])
         rows.append(
             {
@@ -72,6 +89,7 @@ def rows_of(name: str, args: argparse.Namespace) -> list[dict]:
                 "ms an image": 1000 * seconds[way] / args.batch,
                 "times as fast": f"{times:.2f} ({spread})",
                 "first loss differs by": f"{abs(first[way] - first['plain']):.0e}",
+                "first step s": began[way],
             }
         )
     return rows
@@ -82,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     measure.add_arguments(parser)
     parser.add_argument("--size", type=int, default=96, help="side of the views, px")
+    parser.add_argument("--compiled", action="store_true", help="compile the encoders too")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument(
         "--models", nargs="+", default=["resnet18@2", "MobileNetV2", "EfficientNet:b0"]
