@@ -3,8 +3,8 @@
 
 The ways take turns on views that are there already; the losses of the first step, before anything
 was updated, are compared too. `NAME@2` gives a ResNet the SplitBN of two parts that it is trained
-with. `--compiled` adds the encoders compiled. Seconds of the first step are those of the processor, of
-the compiler too.
+with. `--compiled` adds the encoders compiled. The first step's seconds are those of the processor,
+the compiler's among them.
 """
 
 import argparse
