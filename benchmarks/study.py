@@ -23,7 +23,7 @@ import measure
 import study_table
 import study_teacher
 import torch
-from study_data import Sets, read_sets
+from study_data import read_sets
 from study_run import ALONE, READINGS, Cell, Length, run, scores
 
 from xmoco_plugin.checkpoint import write_text
@@ -54,36 +54,34 @@ def cells_of(args: argparse.Namespace) -> list[Cell]:
     return cells
 
 
-def digest_of(sets: Sets) -> str:
+def digest_of(*parts: tuple[torch.Tensor, torch.Tensor]) -> str:
     """Of all images and labels: the data may move, what counts is what they are."""
     digest = hashlib.sha256()
-    for part in (sets.train, sets.chosen_by, sets.test):
+    for part in parts:
         for array in part:
             digest.update(array.contiguous().numpy())
     return digest.hexdigest()[:16]
 
 
-def keep_options(args: argparse.Namespace, digest: str) -> None:
+def keep_options(out: Path, now: dict) -> None:
     """Writes what all runs of a study share.
 
     Raises:
-        SystemExit: --out holds runs that were made with other options, which are named, or runs
-            and no word of how they were made.
+        SystemExit: the folder holds runs that were made with other options, which are named, or
+            runs and no word of how they were made.
     """
-    now = {name.replace("_", "-"): getattr(args, name) for name in (*LENGTH, "held_out")}
-    now["content of --data"] = digest
-    kept = args.out / "options.json"
+    kept = out / "options.json"
     if not kept.is_file():
-        if any(args.out.glob("*/*.json")):
-            raise SystemExit(f"{args.out} holds runs, but {kept} is gone: name another --out.")
-        args.out.mkdir(parents=True, exist_ok=True)
+        if any(out.glob("*/*.json")):
+            raise SystemExit(f"{out} holds runs, but {kept} is gone: name another --out.")
+        out.mkdir(parents=True, exist_ok=True)
         write_text(kept, json.dumps(now, indent=1))
         return
     old = json.loads(kept.read_text())
     unlike = [f"{k} was {old.get(k)}, now {now[k]}" for k in now if old.get(k) != now[k]]
     if unlike:
         raise SystemExit(
-            f"{args.out} holds runs with other options: {'; '.join(unlike)}. Name another --out."
+            f"{out} holds runs with other options: {'; '.join(unlike)}. Name another --out."
         )
 
 
@@ -178,7 +176,9 @@ def work(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     sets = read_sets(args.data, args.held_out, args.images)
-    keep_options(args, digest_of(sets))
+    now = {name.replace("_", "-"): getattr(args, name) for name in (*LENGTH, "held_out")}
+    now["content of --data"] = digest_of(sets.train, sets.chosen_by, sets.test)
+    keep_options(args.out, now)
     final = args.stage == "final"
     cells = cells_of(args)
     chosen = runs_of(args.out / "choose")

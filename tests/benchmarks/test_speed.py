@@ -88,6 +88,16 @@ def test_the_loader_benchmark_times_resident_images_beside_the_ordinary_loader(
     assert rates["resident"] > 0
 
 
+def test_the_layouts_of_a_step_begin_with_equal_losses(load, tmp_path, monkeypatch):
+    words = ["layout.py", "--models", "MobileNetV2", "--size", "32", "--batch", "4"]
+    monkeypatch.setattr(sys, "argv", [*words, "--repeats", "1", "--out", str(tmp_path / "layout")])
+    load("layout").main()
+    rows = {row["way"]: row for row in json.loads((tmp_path / "layout.json").read_text())["rows"]}
+    assert set(rows) == {"plain", "channels last", "plain, bf16", "channels last, bf16"}
+    apart = {way: float(row["first loss differs by"]) for way, row in rows.items()}
+    assert apart["channels last"] < 5e-3 < apart["plain, bf16"] < 1
+
+
 def test_the_growth_of_head_and_views_is_measured(tmp_path):
     head = ["--queries", "4", "8", "--keys", "64", "128", "--fixed-queries", "4"]
     rest = ["--fixed-keys", "64", "--chunk", "16", "--sides", "16", "24", "--processes"]

@@ -18,26 +18,29 @@ from xmoco_plugin.pretraining import (
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "is_map"),
+    ("name", "channels", "is_map", "grouped"),
     [
-        ("resnet18", 512, True),
-        ("ResNet50", 2048, True),
-        ("vit-small", 384, False),
-        ("MobileNetV2", 1280, True),
-        ("convnext:atto", 320, False),
-        ("ResNetV1d:18", 512, True),
+        ("resnet18", 512, True, False),
+        ("ResNet50", 2048, True, False),
+        ("vit-small", 384, False, False),
+        ("MobileNetV2", 1280, True, True),
+        ("convnext:atto", 320, False, True),
+        ("ResNetV1d:18", 512, True, False),
     ],
 )
-def test_a_backbone_is_found_by_name_and_trains_a_step_in_xmoco(name, channels, is_map):
+def test_a_backbone_is_found_by_name_and_trains_a_step_in_xmoco(name, channels, is_map, grouped):
     config = backbone_config(name, 64, 1)
     outputs = probe(config, 64)
-    assert outputs == (channels, is_map)
-    choices = Choices(name, 64, batch_size=2, queue_len=4)
+    assert outputs == (channels, is_map, grouped)
+    choices = Choices(name, 64, batch_size=2, queue_len=4, channels_last=grouped)
     model = model_config(choices, outputs)
     for part in (model["neck"], model["head"].get("head", {}).get("predictor", {})):
         if "hid_channels" in part:
             part["hid_channels"] = 16
     model = MODELS.build(model)
+    kernels = [p for p in model.backbone.parameters() if p.ndim == 4 and p.shape[2] > 1]
+    laid = {p.is_contiguous(memory_format=torch.channels_last) for p in kernels if p.shape[1] > 1}
+    assert laid == {grouped}  # one channel, or 1 x 1, is both
     losses = model.loss([torch.randn(4, 3, 64, 64) for _ in range(2)], None)
     total = sum(value for key, value in losses.items() if "loss" in key)
     total.backward()
@@ -57,7 +60,7 @@ def test_every_architecture_that_weights_are_exchanged_of_is_a_model():
 
 
 def test_windows_larger_than_the_maps_of_small_views_are_padded_and_no_others():
-    assert probe(backbone_config("SwinTransformer:tiny", 64, 1), 64) == (768, True)
+    assert probe(backbone_config("SwinTransformer:tiny", 64, 1), 64) == (768, True, False)
     assert "pad_small_map" not in backbone_config("SwinTransformer:tiny", 224, 1)
 
 

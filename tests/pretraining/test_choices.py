@@ -15,11 +15,13 @@ def choose(
     cpus=2,
     processes=1,
     pretrained: bool = False,
+    grouped: bool = False,
     **given,
 ):
     facts = Facts(images, np.full(images, side), gpu, cpus, processes)
     chooser = Chooser(facts, given, pretrained)
     chooser.views()
+    chooser.layout(grouped)
     chooser.batch(fits, "a measurement")
     for rule in (chooser.length, chooser.queue, chooser.workers):
         rule()
@@ -104,6 +106,20 @@ def test_every_choice_has_its_reason():
         *("queue_len", "epochs", "momentum", "optimizer", "lr", "workers"),
     ]
     assert all(len(why) > 3 for _, _, why in rows)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "grouped", "model", "chosen"),
+    [
+        (False, True, "MobileNetV2", True),
+        (False, False, "resnet18", False),
+        (True, True, "MobileNetV2", False),  # not measured there
+    ],
+)
+def test_channels_lie_last_on_a_cpu_where_convolutions_are_of_groups(gpu, grouped, model, chosen):
+    found = choose(300, gpu=gpu, grouped=grouped, model=model)
+    assert found.channels_last is chosen
+    assert ("channels_last" in {name for name, _, _ in found.rows()}) is chosen
 
 
 def test_few_images_are_told_what_to_expect_and_many_are_not():

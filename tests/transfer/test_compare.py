@@ -142,6 +142,34 @@ def test_a_segmentors_rates_are_judged_on_masks_of_training_images(
     assert all(mask.is_file() and mask.parent.name == "train" for mask in masks)
 
 
+@needs_mmdet
+def test_options_of_the_fine_tunings_are_those_of_few_labels(
+    tool, data, weights, monkeypatch, tmp_path
+):
+    ran = []
+
+    def pretend(name, arguments, gpus, extra):
+        ran.append((Config.fromfile(arguments[0]), gpus))
+        Path(arguments[2]).write_text(json.dumps({"coco/bbox_mAP": 0.1}))
+
+    monkeypatch.setattr(tool.few_labels.transfer, "_run", pretend)
+    leave_unformatted(monkeypatch)
+    arguments = [
+        "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", tmp_path / "work", "--gpus", 2,
+        "--starts", f"scratch,mine={weights}", "--seeds", "1,2", "--rates", "0.5",
+        "--shares", "25,50", "--share-iters", "20,40", "--same-images",
+        "--train-images", "train", "--train-annotations", "annotations/train.json",
+        "--val-images", "val", "--val-annotations", "annotations/val.json",
+    ]  # fmt: skip
+    assert run_tool(tool, monkeypatch, *arguments) == 0
+    assert [gpus for _, gpus in ran] == [2] * 8  # one rate is taken, not tried
+    assert [cfg.train_cfg.max_iters for cfg, _ in ran] == [20, 20, 40, 40] * 2
+    parts = {Path(cfg.train_dataloader.dataset.ann_file).name for cfg, _ in ran}
+    assert parts == {"25pct_seed_1.json", "50pct_seed_1.json"}
+    base = Config.fromfile(ROOT / DETECTOR).optim_wrapper.optimizer.lr
+    assert {cfg.optim_wrapper.optimizer.lr for cfg, _ in ran} == {base / 2}
+
+
 def difference(other: str, share: float, values: list[float], low: float, high: float, learnt=True):
     return Difference(other, share, values, low, high, learnt)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmpretrain.registry import MODELS
+from torch import nn
 
 from ..export import RESNETS
 from ..export.architectures import FAMILIES
@@ -23,10 +24,12 @@ class Outputs(NamedTuple):
     Attributes:
         channels: Of its last output.
         is_map: Whether that is (N, C, H, W), to be pooled; else (N, C).
+        grouped: Whether it has convolutions of groups of channels, or of each by itself.
     """
 
     channels: int
     is_map: bool
+    grouped: bool = False
 
 
 def known_names() -> list[str]:
@@ -113,7 +116,8 @@ def probe(config: dict[str, Any], size: int) -> Outputs:
             f"{named} gives {shapes} where one map (N, C, H, W) or vector (N, C) is asked. Choose "
             "another, or write a config (configs/xmoco_r50_1xb64_folder.py is one to start from)."
         )
-    return Outputs(int(outputs[0].shape[1]), outputs[0].ndim == 4)
+    grouped = any(isinstance(part, nn.Conv2d) and part.groups > 1 for part in model.modules())
+    return Outputs(int(outputs[0].shape[1]), outputs[0].ndim == 4, grouped)
 
 
 def backbone_weights(name: str, size: int) -> dict[str, torch.Tensor]:

@@ -68,6 +68,7 @@ class Choices:
     lr: float = 0.0
     warmup: float = 0.0
     workers: int = 0
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         self.why: dict[str, str] = {}
@@ -146,6 +147,16 @@ class Chooser:
         if self.is_gentle:
             value, why = GENTLE_TEMPERATURE, "good weights: MoCo v2's (docs/lab/starts.md)"
         self._take("temperature", value, why)
+
+    def layout(self, grouped: bool) -> None:
+        """Order of a map's numbers in memory.
+
+        Args:
+            grouped: Whether the backbone has convolutions of groups of channels.
+        """
+        if grouped and not self.facts.on_gpu and not self.is_vit:
+            why = "no GPU here: convolutions of single channels or of groups are faster so"
+            self._take("channels_last", True, f"{why} (docs/lab/performance.md)")
 
     def batch(self, fits: int, kept: str) -> None:
         """Batch size.

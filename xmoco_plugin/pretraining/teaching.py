@@ -19,6 +19,9 @@ class TeacherChooser(Chooser):
     def _key_and_temperature(self) -> None:
         """Neither: the key is no view of a momentum encoder, and the relation has its own two."""
 
+    def layout(self, grouped: bool) -> None:
+        """The usual one: a student has no option for another."""
+
     def length(self) -> None:
         """Epochs, optimizer and rate."""
         super().length()
