@@ -23,7 +23,7 @@ import measure
 import study_table
 import study_teacher
 import torch
-from study_data import read_sets
+from study_data import Sets, read_sets
 from study_run import ALONE, READINGS, Cell, Length, run, scores
 
 from xmoco_plugin.checkpoint import write_text
