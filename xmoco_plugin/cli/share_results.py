@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import write_text
-from xmoco_plugin.cli import transfer
+from xmoco_plugin.cli import doubts, transfer, transfer_table
 from xmoco_plugin.cli.options.few_labels import NAME
 from xmoco_plugin.visualization import few_labels_figure, save_few_labels_figure
 
@@ -42,19 +42,20 @@ class Run(NamedTuple):
 def write_results(root: Path, runs: list[Run], args: argparse.Namespace) -> str:
     """Writes table, JSON and plot of the runs that are done; returns the table."""
     done = [run for run in runs if run.done]
-    metrics = transfer.with_zeros(
-        {
-            (run.start, run.share, run.seed): transfer.read_metrics(run.folder / transfer.METRICS)
-            for run in done
-        }
-    )
+    found = {
+        (run.start, run.share, run.seed): transfer.read_metrics(run.folder / transfer.METRICS)
+        for run in done
+    }
+    metrics = transfer_table.with_zeros(found)
     rows = []
     for start, share in dict.fromkeys((run.start, run.share) for run in runs):
         group = [run for run in done if (run.start, run.share) == (start, share)]
         if group:
-            values = transfer.columns_of(
+            values = transfer_table.columns_of(
                 args.task, [metrics[start, share, run.seed] for run in group]
             )
+            tests = [found[start, share, run.seed] for run in group]
+            whys = doubts.of_runs(args.task, values, tests, group[0].config)
             rows.append(
                 dict(
                     start=start.name,
@@ -64,6 +65,7 @@ def write_results(root: Path, runs: list[Run], args: argparse.Namespace) -> str:
                     images=len(group[0].rows),
                     iterations=group[0].config.train_cfg.max_iters,
                     seeds=[run.seed for run in group],
+                    doubts={run.seed: why for run, why in zip(group, whys, strict=True) if why},
                     metrics={
                         name: dict(
                             values=v,
@@ -93,9 +95,15 @@ def markdown(rows: list[dict]) -> str:
     for row in rows:
         cells = [row["start"], row["sha256"], f"{row['share_percent']:g}", row["images"]]
         cells += [row["iterations"], len(row["seeds"])]
-        cells += [transfer.spread(row["metrics"][name]["values"]) for name in metrics]
+        spreads = [transfer_table.spread(row["metrics"][name]["values"]) for name in metrics]
+        cells += [doubts.marked(text, bool(row.get("doubts"))) for text in spreads]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+    told = [
+        (f"{row['start']}, {row['share_percent']:g} %, seed {seed}", why)
+        for row in rows
+        for seed, why in row.get("doubts", {}).items()
+    ]
+    return "\n".join(lines) + doubts.notes(told)
 
 
 def plot(root: Path, rows: list[dict], args: argparse.Namespace) -> None:
@@ -110,7 +118,8 @@ def plot(root: Path, rows: list[dict], args: argparse.Namespace) -> None:
         {row["share_percent"]: row["images"] for row in rows},
         Path(args.config).stem,
         "Seeds vary the fine-tuning"
-        + (" alone." if args.same_images else " and which images are drawn."),
+        + (" alone." if args.same_images else " and which images are drawn.")
+        + " Some runs have no result: see the table." * any(row["doubts"] for row in rows),
     )
     for suffix in (".png", ".svg"):
         save_few_labels_figure(figure, root / f"{NAME}{suffix}")
