@@ -108,6 +108,15 @@ def unlike(first: Path, second: Path, name: str = "epoch_3.pth") -> list[str]:
     )
 
 
+def unlike_files(first: Path, second: Path) -> list[str]:
+    """Where two checkpoints differ, but for times and names."""
+    ours, theirs = (dict(_leaves(dict(read_checkpoint(file)), "")) for file in (first, second))
+    return sorted(
+        {key for key in ours.keys() & theirs.keys() if not _same(ours[key], theirs[key])}
+        | (ours.keys() ^ theirs.keys())
+    )
+
+
 def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:
     if where.split("/")[-1] in NAMES:
         return

@@ -1,11 +1,14 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What a real detector's and segmentor's training stores is read again as data."""
+"""A real detector's and segmentor's training goes on exactly, from what is read as data."""
+
+import shutil
 
 import pytest
 import torch
 
 from xmoco_plugin.weights import read_checkpoint
 
+from ..resuming import runs
 from ..tool_modules import import_tool, run_tool
 from .drawn import draw
 from .hosts import needs_mmdet, needs_mmseg
@@ -31,18 +34,22 @@ FAST = ["train_cfg.val_interval=9", "train_dataloader.batch_size=2"]
         ),
     ],
 )
-def test_a_fine_tuning_is_resumed_without_running_what_its_checkpoint_holds(
+def test_a_fine_tuning_stopped_within_an_epoch_goes_on_bit_for_bit_and_runs_nothing_of_its_file(
     config, options, tmp_path, monkeypatch
 ):
     tool, data = import_tool("train"), draw(tmp_path / "data", train=4, val=2)
 
-    def train(iters: int, *more: str) -> int:
-        changes = [*options, *FAST, f"train_cfg.max_iters={iters}"]
+    def train(work, *more: str) -> int:
+        changes = [*options, *FAST, "train_cfg.max_iters=3"]
         changes += ["default_hooks.checkpoint.interval=1"]
-        words = [ROOT / config, "--data-root", data, "--work-dir", tmp_path / "work", *more]
+        words = [ROOT / config, "--data-root", data, "--work-dir", work, *more]
         return run_tool(tool, monkeypatch, *words, "--cfg-options", *changes)
 
-    assert train(1) == 0
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert train(whole) == 0
+    cut.mkdir()  # as it stood after one step, two images of four
+    shutil.copy(whole / "iter_1.pth", cut)
+    (cut / "last_checkpoint").write_text(str(cut / "iter_1.pth"))
     loads = []
 
     def load(*arguments, real=torch.load, **settings):
@@ -50,10 +57,13 @@ def test_a_fine_tuning_is_resumed_without_running_what_its_checkpoint_holds(
         return real(*arguments, **settings)
 
     monkeypatch.setattr(torch, "load", load)
-    assert train(2, "--resume") == 0
+    assert train(cut, "--resume") == 0
     assert loads
     assert set(loads) == {True}
-    last = read_checkpoint(tmp_path / "work" / "iter_2.pth")
-    assert last["meta"]["iter"] == 2
+    last = read_checkpoint(cut / "iter_3.pth")
+    assert last["meta"]["iter"] == 3
     assert last["message_hub"]["log_scalars"]
     assert last["optimizer"]["state"]
+    # Weights, averages, optimizer, schedule, losses: all but times.
+    assert runs.unlike_files(whole / "iter_3.pth", cut / "iter_3.pth") == []
+    assert runs.unlike_files(whole / "iter_2.pth", cut / "iter_3.pth") != []

@@ -185,10 +185,16 @@ def test_the_table_has_percent_and_for_several_seeds_mean_and_std(tool):
     assert lines[0] == "| start | sha256 | config | seed | AP | AP50 |"
     assert lines[2] == "| a.pth | 12345678 | c | 1 | 10.00 | 50.00 |"
     assert lines[-1] == "| a.pth | 12345678 | c | mean ± std of 3 | 20.00 ± 10.00 | 50.00 ± 0.00 |"
+    cfg = Config(dict(train_cfg=dict(max_iters=1200)))
     found = {"coco/bbox_mAP": 0.2, "coco/bbox_mAP_50": 0.4, "coco/bbox_mAP_75": 0.1}
-    nothing = tool.table("det", "scratch", "-", "c", {0: {}, 1: found}).splitlines()
-    assert nothing[2] == "| scratch | - | c | 0 | 0.00 | 0.00 | 0.00 |"
+    nothing = tool.table("det", "scratch", "-", "c", {0: {}, 1: found}, cfg).splitlines()
+    assert nothing[2] == "| scratch | - | c | 0 | 0.00 * | 0.00 * | 0.00 * |"
     assert nothing[3] == "| scratch | - | c | 1 | 20.00 | 40.00 | 10.00 |"
+    assert nothing[4].startswith("| scratch | - | c | mean ± std of 2 | 10.00 ± 14.14 * |")
+    assert nothing[6] == (
+        "* seed 0: no box above the score threshold on any test image, after 1,200 iterations. "
+        "No result: train longer, or look at data.txt."
+    )
     assert tool.table("det", "scratch", "-", "c", {0: {}}).splitlines()[2] == nothing[2]
     voc = tool.table(
         "det", "scratch", "-", "c", {0: {"pascal_voc/mAP": 0.55, "pascal_voc/AP75": 0.6}}

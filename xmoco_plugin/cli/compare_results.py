@@ -10,8 +10,6 @@ from pathlib import Path
 from xmoco_plugin.cli.options.compare import NAME
 from xmoco_plugin.cli.share_results import (
     Run,
-    Start,
-    first_metric,
     markdown,
     result_rows,
     write_files,
@@ -30,7 +28,7 @@ class Difference:
         share: Percent of the training images.
         values: One for each seed that both have.
         low, high: 95 % interval of the mean.
-        learnt: Whether any run of the two found anything.
+        learnt: Whether any run of the two has a result.
     """
 
     other: str
@@ -46,26 +44,33 @@ class Difference:
         return statistics.mean(self.values)
 
 
-def differences(runs: Sequence[Run], task: str) -> tuple[str, str, list[Difference]]:
-    """Returns the last start's name, the metric's, and its differences from each other start."""
-    metric, values = first_metric(runs, task)
-    starts = list(dict.fromkeys(run.start for run in runs))
-    of: dict[tuple[Start, float], dict[int, float]] = {}
-    for run in runs:
-        if run.folder in values:
-            of.setdefault((run.start, run.share), {})[run.seed] = values[run.folder]
+def differences(rows: Sequence[dict]) -> tuple[str, str, list[Difference]]:
+    """Returns the last start's name, the metric's, and its differences from each other start.
+
+    Args:
+        rows: Of :func:`result_rows`, start by start.
+    """
+    metric = next(iter(rows[0]["metrics"]))
+    names = list(dict.fromkeys(row["start"] for row in rows))
+    by_place = {(row["start"], row["share_percent"]): row for row in rows}
     found = []
-    for other in starts[:-1]:
-        for share in sorted({run.share for run in runs}):
-            ours, theirs = of.get((starts[-1], share), {}), of.get((other, share), {})
-            paired = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-            if paired:
-                moved = [a - b for a, b in paired]
-                learnt = any(value > 0 for pair in paired for value in pair)
-                found.append(
-                    Difference(other.name, share, moved, *paired_interval(moved), learnt=learnt)
-                )
-    return starts[-1].name, metric, found
+    for other in names[:-1]:
+        for share in sorted({row["share_percent"] for row in rows}):
+            two = [by_place.get((name, share)) for name in (names[-1], other)]
+            ours, theirs = (_by_seed(row, metric) for row in two)
+            seeds = sorted(ours.keys() & theirs.keys())
+            if not seeds:
+                continue
+            moved = [ours[seed] - theirs[seed] for seed in seeds]
+            learnt = any(seed not in row["doubts"] for row in two if row for seed in row["seeds"])
+            found.append(Difference(other, share, moved, *paired_interval(moved), learnt=learnt))
+    return names[-1], metric, found
+
+
+def _by_seed(row: dict | None, metric: str) -> dict[int, float]:
+    if row is None:
+        return {}
+    return dict(zip(row["seeds"], row["metrics"][metric]["values"], strict=True))
 
 
 def verdicts(name: str, metric: str, found: Sequence[Difference]) -> list[str]:
@@ -125,7 +130,7 @@ def write_comparison(
     """
     rows = result_rows(runs, args.task)
     text = markdown(rows, rates=True)
-    name, metric, found = differences(runs, args.task)
+    name, metric, found = differences(rows)
     if found:
         text += f"\n\n{name} against the others, seed by seed:\n\n"
         text += differences_table(metric, found)

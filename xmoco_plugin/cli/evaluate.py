@@ -20,7 +20,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
-from xmoco_plugin.cli import backbones, common
+from xmoco_plugin.cli import backbones, common, doubts
 from xmoco_plugin.cli.earlier import refuse_other
 from xmoco_plugin.cli.results_file import dump
 from xmoco_plugin.data import NpzImages, labelled_sets, limit_pixels
@@ -196,14 +196,18 @@ def environment() -> dict[str, str]:
     }
 
 
-def markdown(facts: dict, rows: list[dict]) -> str:
-    """The table and what it was made with."""
+def markdown(facts: dict, rows: list[dict], largest: float = 0.0) -> str:
+    """The table and what it was made with; `largest` is the share of the largest class, in %."""
     lines = ["| protocol | setting | metric | % | minutes |", "| --- | --- | --- | --- | --- |"]
+    told = []
     for row in rows:
+        why = doubts.of_accuracy(row["percent"] or 0.0, largest) if row["metric"] == "top1" else ""
+        told.append((f"{row['protocol']}, {row['setting']}", why))
         percent = "" if row["percent"] is None else f"{row['percent']:.2f}"
         if row["std"] is not None:
             percent += f" ± {row['std']:.2f}"
         minutes = "" if row["minutes"] is None else f"{row['minutes']:.2f}"
+        percent = doubts.marked(percent, bool(why))
         cells = [row["protocol"], row["setting"], row["metric"], percent, minutes]
         lines.append(f"| {' | '.join(cells)} |")
     made = [
@@ -211,7 +215,7 @@ def markdown(facts: dict, rows: list[dict]) -> str:
         for key, value in {**facts, **facts["environment"]}.items()
         if key not in ("environment", "settings")
     ]
-    return "\n".join([*lines, "", "; ".join(made) + "."])
+    return "\n".join(lines) + doubts.notes(told) + "\n\n" + "; ".join(made) + "."
 
 
 def main(args: argparse.Namespace) -> None:
@@ -242,6 +246,8 @@ def main(args: argparse.Namespace) -> None:
     check_sets(sets)
     out.mkdir(parents=True, exist_ok=True)
     dim = sets.train.features.shape[1]
+    labels = sets.test.labels
+    largest = 0.0 if labels.ndim > 1 else 100 * float(labels.bincount().max()) / len(labels)
     rows = [row("features", f"{dim} dimensions", minutes=minutes_since(start))]
     for name in args.protocol:
         since = time.perf_counter()
@@ -251,8 +257,8 @@ def main(args: argparse.Namespace) -> None:
         rows += [row(*s, minutes=None if i else minutes) for i, s in enumerate(scores)]
         # After each, so that a long one that is stopped costs its own figures only.
         dump({**facts, "results": rows}, out / "evaluation.json", indent=1)
-        write_text(out / "evaluation.md", markdown(facts, rows) + "\n")
-    print(f"{markdown(facts, rows)}\n\nwritten to {out}", flush=True)
+        write_text(out / "evaluation.md", markdown(facts, rows, largest) + "\n")
+    print(f"{markdown(facts, rows, largest)}\n\nwritten to {out}", flush=True)
 
 
 def row(

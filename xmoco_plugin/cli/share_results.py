@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import write_text
-from xmoco_plugin.cli import transfer
+from xmoco_plugin.cli import doubts, transfer, transfer_table
 from xmoco_plugin.cli.options.few_labels import NAME
 from xmoco_plugin.visualization import few_labels_figure, save_few_labels_figure
 
@@ -61,31 +61,35 @@ def first_metric(runs: Sequence[Run], task: str) -> tuple[str, dict[Path, float]
         task: 'det' or 'seg'.
     """
     metrics = _metrics_of(runs)
-    name, values = next(iter(transfer.columns_of(task, list(metrics.values())).items()))
+    name, values = next(iter(transfer_table.columns_of(task, list(metrics.values())).items()))
     return name, dict(zip(metrics, values, strict=True))
 
 
 def _metrics_of(runs: Sequence[Run]) -> dict[Path, dict[str, float]]:
     """The metrics, as the hosts name them, of the runs that are done, by their folders."""
-    return transfer.with_zeros(
-        {
-            run.folder: transfer.read_metrics(run.folder / transfer.METRICS)
-            for run in runs
-            if run.done
-        }
-    )
+    return transfer_table.with_zeros(_tests_of(runs))
+
+
+def _tests_of(runs: Sequence[Run]) -> dict[Path, dict[str, float]]:
+    """What the tests have written: nothing where nothing was found."""
+    return {
+        run.folder: transfer.read_metrics(run.folder / transfer.METRICS) for run in runs if run.done
+    }
 
 
 def result_rows(runs: Sequence[Run], task: str) -> list[dict]:
     """Returns a row for each start and share of which a run is done, start by start."""
-    metrics = _metrics_of(runs)
+    tests = _tests_of(runs)
+    metrics = transfer_table.with_zeros(tests)
     rows = []
     for start in dict.fromkeys(run.start for run in runs):
         for share in dict.fromkeys(run.share for run in runs):
             group = [run for run in runs if run[:2] == (start, share) and run.done]
             if not group:
                 continue
-            values = transfer.columns_of(task, [metrics[run.folder] for run in group])
+            values = transfer_table.columns_of(task, [metrics[run.folder] for run in group])
+            found = [tests[run.folder] for run in group]
+            whys = doubts.of_runs(task, values, found, group[0].config)
             rows.append(
                 dict(
                     start=start.name,
@@ -96,6 +100,7 @@ def result_rows(runs: Sequence[Run], task: str) -> list[dict]:
                     iterations=group[0].config.train_cfg.max_iters,
                     learning_rate=group[0].config.optim_wrapper.optimizer.lr,
                     seeds=[run.seed for run in group],
+                    doubts={run.seed: why for run, why in zip(group, whys, strict=True) if why},
                     metrics={
                         name: dict(
                             values=v,
@@ -139,9 +144,15 @@ def markdown(rows: list[dict], rates: bool = False) -> str:
         cells = [row["start"], row["sha256"], f"{row['share_percent']:g}", row["images"]]
         cells += [row["iterations"], *([f"{row['learning_rate']:g}"] if rates else [])]
         cells.append(len(row["seeds"]))
-        cells += [transfer.spread(row["metrics"][name]["values"]) for name in metrics]
+        spreads = [transfer_table.spread(row["metrics"][name]["values"]) for name in metrics]
+        cells += [doubts.marked(text, bool(row.get("doubts"))) for text in spreads]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+    told = [
+        (f"{row['start']}, {row['share_percent']:g} %, seed {seed}", why)
+        for row in rows
+        for seed, why in row.get("doubts", {}).items()
+    ]
+    return "\n".join(lines) + doubts.notes(told)
 
 
 def plot(file: Path, rows: list[dict], args: argparse.Namespace) -> None:
@@ -156,7 +167,8 @@ def plot(file: Path, rows: list[dict], args: argparse.Namespace) -> None:
         {row["share_percent"]: row["images"] for row in rows},
         Path(args.config).stem,
         "Seeds vary the fine-tuning"
-        + (" alone." if args.same_images else " and which images are drawn."),
+        + (" alone." if args.same_images else " and which images are drawn.")
+        + " Some runs have no result: see the table." * any(row["doubts"] for row in rows),
     )
     for suffix in (".png", ".svg"):
         save_few_labels_figure(figure, file.with_suffix(suffix))

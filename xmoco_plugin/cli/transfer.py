@@ -4,17 +4,14 @@
 import argparse
 import copy
 import os
-import re
-import statistics
 import subprocess
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
 from xmoco_plugin.cli import common, console, data_table, exits, processes, starts
+from xmoco_plugin.cli.transfer_table import table
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
 from xmoco_plugin.findings import Finding
 from xmoco_plugin.pretraining import moved_paths
@@ -26,23 +23,9 @@ from xmoco_plugin.untrusted import (
 )
 from xmoco_plugin.weights import check_named_weights
 
-Key = TypeVar("Key")
 SCOPES = {"det": "mmdet", "seg": "mmseg"}
-# Columns of the table, and the names that the hosts' metrics give them (COCO, VOC, LVIS; mmseg).
-COLUMNS = {
-    "det": {
-        "AP": r"(coco/bbox_mAP|pascal_voc/mAP|lvis/bbox_AP)",
-        "AP50": r"(coco/bbox_mAP_50|pascal_voc/AP50|lvis/bbox_AP50)",
-        "AP75": r"(coco/bbox_mAP_75|pascal_voc/AP75|lvis/bbox_AP75)",
-        "mask AP": r"(coco/segm_mAP|lvis/segm_AP)",
-        "mask AP50": r"(coco/segm_mAP_50|lvis/segm_AP50)",
-        "mask AP75": r"(coco/segm_mAP_75|lvis/segm_AP75)",
-    },
-    "seg": {"mIoU": r"mIoU", "mAcc": r"mAcc", "aAcc": r"aAcc"},
-}
 METRICS = "metrics.json"  # in a run's folder, once it is tested
 AGAIN = "Remove it: the run is tested anew."
-NOTHING_FOUND = {"coco/bbox_mAP", "coco/bbox_mAP_50", "coco/bbox_mAP_75"}
 # Which settings of a dataset an option names, by task.
 PATHS = {
     "images": {"det": "data_prefix.img", "seg": "data_prefix.img_path"},
@@ -217,59 +200,12 @@ def read_metrics(file: Path) -> dict[str, float]:
     return metrics
 
 
-def table(task: str, label: str, digest: str, config: str, runs: dict[int, dict]) -> str:
-    """Returns the rows of the table as Markdown, in percent; several seeds end in mean and std."""
-    columns = columns_of(task, list(with_zeros(runs).values()))
-    lines = [
-        f"| start | sha256 | config | seed | {' | '.join(columns)} |",
-        "| --- " * (4 + len(columns)) + "|",
-    ]
-    for row, seed in enumerate(runs):
-        cells = [f"{values[row]:.2f}" for values in columns.values()]
-        lines.append(f"| {label} | {digest} | {config} | {seed} | {' | '.join(cells)} |")
-    if len(runs) > 1:
-        cells = [spread(values) for values in columns.values()]
-        name = f"mean ± std of {len(runs)}"
-        lines.append(f"| {label} | {digest} | {config} | {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def with_zeros(runs: Mapping[Key, dict]) -> dict[Key, dict]:
-    """Returns the metrics of runs; a detector that finds nothing has none in mmdet, its AP is 0."""
-    names = set().union(*runs.values()) or NOTHING_FOUND
-    return {key: metrics or dict.fromkeys(names, 0.0) for key, metrics in runs.items()}
-
-
-def columns_of(task: str, runs: Sequence[dict]) -> dict[str, list[float]]:
-    """Returns the values of all runs, in percent, for each column that every run has."""
-    columns: dict[str, list[float]] = {}
-    for title, pattern in COLUMNS[task].items():
-        values = [_percent(task, pattern, metrics) for metrics in runs]
-        known = [value for value in values if value is not None]
-        if known and len(known) == len(values):
-            columns[title] = known
-    return columns
-
-
-def spread(values: Sequence[float]) -> str:
-    """Returns the mean and, of several values, their standard deviation (of the sample)."""
-    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{deviation}"
-
-
 def _run(tool: str, arguments: list[str], gpus: int, extra: list[str]) -> None:
     command = processes.command(tool, [*arguments, *extra], gpus)
     environment = {**os.environ, exits.PARENT: "transfer.py"}
     status = subprocess.run(command, env=environment).returncode
     if status:
         raise SystemExit(status)
-
-
-def _percent(task: str, pattern: str, metrics: dict) -> float | None:
-    for name, value in metrics.items():
-        if re.fullmatch(pattern, name):
-            return value * (100 if task == "det" else 1)
-    return None
 
 
 def main(args: argparse.Namespace) -> None:
@@ -285,6 +221,6 @@ def main(args: argparse.Namespace) -> None:
     starts.bring(cfg, root, args.prefix)
     runs = {s: run_seed(cfg, root / f"seed_{s}", s, args.gpus, args.extra) for s in args.seeds}
     label = "scratch" if args.checkpoint == "scratch" else Path(args.checkpoint).name
-    text = table(args.task, label, digest, stem, runs)
+    text = table(args.task, label, digest, stem, runs, cfg)
     write_text(root / "table.md", text + "\n")
     print(f"\n{text}", flush=True)

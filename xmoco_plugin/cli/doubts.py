@@ -1,0 +1,107 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Figures that cannot be a result: what they say of the run, in a sentence beside them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from mmengine.config import Config
+
+LEAST = 1.0  # percent; ours: below it no object is found, or no class is told from another
+MARK = "*"  # behind such a figure in a table
+
+
+def of_fine_tuning(task: str, columns: Mapping[str, float], nothing: bool, cfg: Config) -> str:
+    """Why the figures of a fine-tuning are none; empty where they may be.
+
+    Args:
+        task: 'det' or 'seg'.
+        columns: Figures in percent by their name in the table.
+        nothing: Whether the test found no box at all, of which mmdet gives no figures.
+        cfg: Of the run.
+    """
+    if nothing:
+        what = "no box above the score threshold on any test image"
+    elif task == "det":
+        name = "AP50" if "AP50" in columns else "AP"
+        if columns.get(name, LEAST) >= LEAST:
+            return ""
+        what = f"{name} is below {LEAST:g}: hardly a box lies on an object"
+    elif is_constant(columns):
+        what = "one class for every pixel, as a constant answer has it"
+    elif columns.get("mIoU", LEAST) < LEAST:
+        what = f"mIoU is below {LEAST:g}: hardly a pixel has its class"
+    else:
+        return ""
+    return f"{what}, after {_length(cfg)}. No result: train longer, or look at data.txt"
+
+
+def of_runs(
+    task: str, columns: Mapping[str, Sequence[float]], tests: Sequence[Mapping], cfg: Config
+) -> list[str]:
+    """Why the figures of each of several runs are none; empty texts where they may be.
+
+    Args:
+        task: 'det' or 'seg'.
+        columns: Figures of the runs, in percent, by their name in the table.
+        tests: What the runs' tests have written; empty where nothing was found.
+        cfg: Of the runs.
+    """
+    return [
+        of_fine_tuning(task, {name: row[i] for name, row in columns.items()}, not test, cfg)
+        for i, test in enumerate(tests)
+    ]
+
+
+def is_constant(columns: Mapping[str, float]) -> bool:
+    """Whether a segmentor has given one class to every pixel, by its figures in percent.
+
+    Then the class has all of its pixels, the k - 1 others none: mAcc is 1 / k, mIoU is aAcc / k.
+    """
+    mean, over_all, every = (columns.get(name, 0.0) for name in ("mIoU", "mAcc", "aAcc"))
+    if not over_all > 0:
+        return False
+    classes = 100 / over_all
+    return (
+        round(classes) >= 2
+        and abs(classes - round(classes)) < 0.02
+        and abs(mean - every * over_all / 100) < 0.05
+    )
+
+
+def of_accuracy(percent: float, largest: float) -> str:
+    """Why an accuracy is none; empty where it may be.
+
+    Args:
+        percent: Of the test images that are right.
+        largest: Percent of the test images that are of the largest class.
+    """
+    if percent > largest:
+        return ""
+    return (
+        f"no more than a constant answer has, {largest:.2f} %: the features do not tell classes "
+        "apart, or the labels do not belong to the images"
+    )
+
+
+def marked(text: str, doubtful: bool) -> str:
+    """A figure as a table shows it."""
+    return f"{text} {MARK}" if doubtful else text
+
+
+def notes(doubts: Iterable[tuple[str, str]]) -> str:
+    """Lines below a table, for each run that has a doubt: its name and why; empty for none.
+
+    Args:
+        doubts: Name and reason of runs; reasons may be empty.
+    """
+    named: dict[str, list[str]] = {}
+    for name, why in doubts:
+        if why:
+            named.setdefault(why, []).append(name)
+    lines = [f"{MARK} {', '.join(names)}: {why}." for why, names in named.items()]
+    return "\n\n" + "\n".join(lines) if lines else ""
+
+
+def _length(cfg: Config) -> str:
+    training = cfg.get("train_cfg") or {}
+    iters = training.get("max_iters")
+    return f"{iters:,} iterations" if iters else f"{training.get('max_epochs')} epochs"
