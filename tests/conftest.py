@@ -27,6 +27,8 @@ LONGEST = (
     "hooks",
     "train_tool",
 )
+# Folders whose files share a run that takes a while to make: one worker has them all.
+TOGETHER = ("tests/pretrain_tool/", "tests/visualization/report/")
 MANAGERS = (
     ("mmengine.registry", "DefaultScope"),
     ("mmengine.logging", "MMLogger"),
@@ -44,6 +46,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(found, len(places))
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Hands out whole files, as pytest-xdist's loadfile, and some folders as if they were files."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByRun(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+    return ByRun(config, log)
 
 
 def managers() -> dict[str, type]:
