@@ -16,16 +16,19 @@ import pytest
 
 from . import format_once
 
-# Files and folders that take from half a minute to minutes, by that. At the end of the others, one
-# would run alone beside an idle core.
+# Files and folders that take from a quarter of a minute to minutes, by that. At the end of the
+# others, one would run alone beside an idle core.
 LONGEST = (
+    "pretrain_tool",
     "hostile/test_walk.py",
     "transfer/test_transfer_tool.py",
-    "pretrain_tool",
-    "transfer/test_few_labels.py",
+    "hooks/test_verdicts.py",
+    "visualization/report",
     "test_dist_train.py",
-    "hooks",
-    "train_tool",
+    "benchmarks/test_gpu_run.py",
+    "test_gpu_stand_in.py",
+    "test_packaging.py",
+    "test_yapf_cache.py",
 )
 # Folders whose files share a run that takes a while to make: one worker has them all.
 TOGETHER = ("tests/pretrain_tool/", "tests/visualization/report/")
