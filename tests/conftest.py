@@ -16,17 +16,22 @@ import pytest
 
 from . import format_once
 
-# Files and folders that take from half a minute to minutes, by that. At the end of the others, one
-# would run alone beside an idle core.
+# Files and folders that take from a quarter of a minute to minutes, by that. At the end of the
+# others, one would run alone beside an idle core.
 LONGEST = (
+    "pretrain_tool",
     "hostile/test_walk.py",
     "transfer/test_transfer_tool.py",
-    "pretrain_tool",
-    "transfer/test_few_labels.py",
+    "hooks/test_verdicts.py",
+    "visualization/report",
     "test_dist_train.py",
-    "hooks",
-    "train_tool",
+    "benchmarks/test_gpu_run.py",
+    "test_gpu_stand_in.py",
+    "test_packaging.py",
+    "test_yapf_cache.py",
 )
+# Folders whose files share a run that takes a while to make: one worker has them all.
+TOGETHER = ("tests/pretrain_tool/", "tests/visualization/report/")
 MANAGERS = (
     ("mmengine.registry", "DefaultScope"),
     ("mmengine.logging", "MMLogger"),
@@ -44,6 +49,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(found, len(places))
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Hands out whole files, as pytest-xdist's loadfile, and some folders as if they were files."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByRun(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+    return ByRun(config, log)
 
 
 def managers() -> dict[str, type]:

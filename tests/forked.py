@@ -146,7 +146,11 @@ def _completed(words: Sequence[Any], run: Callable[[], int]) -> subprocess.Compl
 
 def command(tool: str, *words: Any) -> subprocess.CompletedProcess:
     """Runs a tool of tools/ to its end, in a fork."""
-    program = TOOLS / f"{tool}.py"
+    return run_program(TOOLS / f"{tool}.py", *words)
+
+
+def run_program(program: Path, *words: Any) -> subprocess.CompletedProcess:
+    """Runs a program of Python to its end, in a fork."""
     return _completed(words, lambda: Forked([sys.executable, program, *words]).wait())
 
 

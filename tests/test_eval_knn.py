@@ -2,9 +2,6 @@
 """tools/eval_knn.py: the run as users start it, and the errors that they can mend."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +11,6 @@ from mmpretrain.registry import MODELS
 
 from .evaluation.toy import loader, runner_config
 from .tool_modules import import_tool, run_tool
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def write_config(folder: Path, **changes) -> Path:
@@ -53,7 +48,7 @@ def fails(tool, monkeypatch, capsys, *arguments) -> str:
     return capsys.readouterr().err
 
 
-def test_the_tool_prints_a_table_and_writes_the_same_numbers(tmp_path):
+def test_the_tool_prints_a_table_and_writes_the_same_numbers(tool, tmp_path, monkeypatch, capsys):
     config = write_config(tmp_path)
     # All filters of the saved weights are zero but for the bias: the file's weights score chance,
     # which shows that they, and not the fresh ones, were judged.
@@ -61,24 +56,15 @@ def test_the_tool_prints_a_table_and_writes_the_same_numbers(tmp_path):
         tmp_path / "constant.pth", **{"backbone.conv.weight": torch.zeros(16, 3, 3, 3)}
     )
     out = tmp_path / "knn.json"
-    done = subprocess.run(
-        [
-            *(sys.executable, str(ROOT / "tools" / "eval_knn.py"), str(config), str(constant)),
-            *("--k", "5", "1", "--temperature", "0.1", "none", "--out", str(out)),
-        ],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    words = ("--k", 5, 1, "--temperature", 0.1, "none", "--out", out)
+    assert run_tool(tool, monkeypatch, config, constant, *words) == 0
+    printed = capsys.readouterr().out
     report = json.loads(out.read_text())
     assert (report["bank"], report["queries"]) == (60, 50)
     settings = [(row["k"], row["temperature"]) for row in report["results"]]
     assert settings == [(5, 0.1), (5, None), (1, 0.1), (1, None)]
     assert all(10 < row["accuracy/top1"] < 25 for row in report["results"])
-    table = done.stdout[done.stdout.index("50 queries, bank of 60") :].splitlines()
+    table = printed[printed.index("50 queries, bank of 60") :].splitlines()
     assert table[1].split() == ["k", "temperature", "accuracy/top1", "accuracy/top3"]
     for line, row in zip(table[2:6], report["results"], strict=True):
         assert line.split()[:2] == [str(row["k"]), str(row["temperature"])]

@@ -3,8 +3,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from PIL import Image
 
 from xmoco_plugin.checkpoint import read_checkpoint
 
+from .forked import command
 from .tool_modules import import_tool, run_tool
 
 ROOT = Path(__file__).parents[1]
@@ -45,22 +44,12 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
-def test_an_own_folder_trains_with_the_readmes_command(folder, tmp_path):
+def test_an_own_folder_trains_with_the_readmes_command(folder, tmp_path, monkeypatch):
     work = tmp_path / "work"
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "tools" / "train.py"),
-            str(ROOT / "configs" / "xmoco_r50_1xb64_folder.py"),
-            *("--data-root", str(folder), "--work-dir", str(work)),
-            *("--cfg-options", *SHRUNKEN),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
+    monkeypatch.chdir(tmp_path)
+    config = ROOT / "configs" / "xmoco_r50_1xb64_folder.py"
+    words = ("--data-root", folder, "--work-dir", work, "--cfg-options", *SHRUNKEN)
+    done = command("train", config, *words)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-3000:]
     assert "13 images" in output

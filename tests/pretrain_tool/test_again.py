@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
@@ -16,7 +15,7 @@ from xmoco_plugin.pretraining import run_lock
 
 from ..forked import Forked, train_in_a_fork
 from ..pretraining.folder import draw
-from ..tool_modules import TOOLS, heed_ctrl_c, run_tool, wait_for_file
+from ..tool_modules import TOOLS, run_tool, wait_for_file
 from .command import EPOCHS, FAST, fake_training, refused
 
 
@@ -101,29 +100,25 @@ def test_a_second_start_is_refused_while_the_first_or_its_training_lives(
     draw(tmp_path / "data", 9)
     out = tmp_path / "run"
     same = ("--data", tmp_path / "data", "--out", out, *FAST)
+    begun = tmp_path / "begun"
     hangs = fake_training(
-        tmp_path / "tools", "print('training is', os.getpid(), flush=True)\ntime.sleep(600)\n"
+        tmp_path / "tools",
+        f"open('{begun}.tmp', 'w').write(str(os.getpid()))\n"
+        f"os.rename('{begun}.tmp', '{begun}')\ntime.sleep(600)\n",
     )
     # The first start: it holds the folder, starts a training that hangs, and is stopped.
-    first = f"""
+    first = tmp_path / "first.py"
+    first.write_text(f"""
 import pathlib
 from xmoco_plugin.cli import pretrain
 pretrain.processes.DOOR = pathlib.Path({str(hangs)!r})
 out = pathlib.Path({str(out)!r})
 with pretrain.own.RunLock(out) as lock:
     pretrain.train(out, 1, 1, lock)
-"""
-    holder = subprocess.Popen(
-        [sys.executable, "-c", first],
-        env=os.environ | {"PYTHONPATH": str(TOOLS.parent)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    line = ""
-    while "training is" not in line:  # the hosts print, too
-        line = holder.stdout.readline()
-        assert line
-    training = int(line.split()[-1])
+""")
+    holder = Forked([sys.executable, first])
+    wait_for_file(begun, holder, 120)
+    training = int(begun.read_text())
     try:
         both = f"{out} is being worked on by process {holder.pid} and process {training} on "
         assert both in refused(tool, monkeypatch, capsys, *same)
@@ -165,27 +160,23 @@ def command_of(data, out, epochs: int) -> list:
     return command
 
 
-def start(command: list, **options) -> subprocess.Popen:
-    """The tool in a session of its own, its two streams in pipes."""
-    return subprocess.Popen(
-        [sys.executable, str(TOOLS / "pretrain.py"), *map(str, command)],
-        env=os.environ | {"PYTHONPATH": str(TOOLS.parent), "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+def start(command: list, streams=(1, 2)) -> Forked:
+    """The tool, in a session of its own with what it starts: a training that is a fresh Python."""
+    env = os.environ | {"PYTHONPATH": str(TOOLS.parent), "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, TOOLS / "pretrain.py", *command]
+    return Forked(program, env, start_new_session=True, streams=streams)
 
 
 def test_ctrl_c_ends_both_processes_with_one_line_and_without_a_traceback(data, tmp_path):
     out = tmp_path / "run"
-    process = start(command_of(data, out, 500), preexec_fn=heed_ctrl_c)
+    files = [tmp_path / "printed", tmp_path / "said"]
+    with open(files[0], "w") as first, open(files[1], "w") as second:
+        process = start(command_of(data, out, 500), (first.fileno(), second.fileno()))
     try:
         wait_for_file(out / "last_checkpoint", process, 300)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that it started
-        printed, said = process.communicate(timeout=60)
-        assert process.returncode == 130
+        assert process.wait(60) == 130
+        printed, said = (file.read_text() for file in files)
         assert "Traceback" not in printed + said
         assert said.splitlines()[-1] == "stopped; the same command goes on"
         assert (printed + said).count("stopped") == 1
@@ -201,7 +192,7 @@ def test_a_killed_run_goes_on_with_the_same_command(
 ):
     out = tmp_path / "run"
     command = command_of(data, out, 5)
-    process = Forked([sys.executable, TOOLS / "pretrain.py", *command], start_new_session=True)
+    process = start(command)
     end = time.monotonic() + 900
     while not (out / "epoch_3.pth").is_file() and time.monotonic() < end:
         time.sleep(0.2)

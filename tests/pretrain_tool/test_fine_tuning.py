@@ -46,7 +46,10 @@ def by_the_shell(line: str, options: list) -> subprocess.CompletedProcess:
 
 def carry_out(line: str, options: list) -> subprocess.CompletedProcess:
     """Does what a printed line says without the start of Python, which the first line has."""
-    python, *module, name = (words := shlex.split(line))[:4]
+    split = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {line}"], stdout=subprocess.PIPE, text=True
+    )
+    python, *module, name = (words := split.stdout.split("\0")[:-1])[:4]
     assert (python, *module) == (sys.executable, "-m", "xmoco")
     run = transfer if name == "transfer" else partial(command, name)
     with pytest.MonkeyPatch.context() as patch:
