@@ -1,6 +1,7 @@
 # XMoCo, ResNet-50, your own unlabelled folder of images (nested folders, mixed formats), one GPU.
 # Source:   settings of MoCo v2 (arXiv 2003.04297), scaled to one GPU and a smaller set (ours)
 # Command:  python tools/train.py configs/xmoco_r50_1xb64_folder.py --data-root YOUR_FOLDER
+# Better in a small study: its sibling _weak-key (docs/lab/study.md), whose choices `xmoco pretrain` makes
 # Hardware: 1 GPU with about 12 GB. Hours and result: not yet run; both depend on the folder
 _base_ = "xmoco_r50_8xb32.py"
 

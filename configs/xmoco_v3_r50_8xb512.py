@@ -8,7 +8,7 @@ _base_ = [
     "_base_/xmoco_runtime.py",
 ]
 
-# The sum of two passes is MoCo v3's loss: a weight counts twice. No study has settled the weights.
+# The sum of two passes is MoCo v3's loss: a weight counts twice. The weights are ours.
 model = dict(
     head=dict(
         _delete_=True,

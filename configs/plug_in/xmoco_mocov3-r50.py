@@ -6,7 +6,7 @@
 _base_ = "mmpretrain::mocov3/mocov3_resnet50_8xb512-amp-coslr-300e_in1k.py"
 custom_imports = dict(imports=["xmoco_plugin"], allow_failed_imports=False)
 
-# Weights are provisional: docs/plug_in.md says what they weigh in this algorithm's total.
+# Weights are ours, untried at length: docs/plug_in.md says what they weigh in this algorithm's total.
 model = dict(
     head=dict(
         _delete_=True,
