@@ -26,11 +26,11 @@ def survey_folder(root: Path) -> list[Finding] | None:
     """
     if (root / "img_dir").is_dir() and (root / "ann_dir").is_dir():
         return _masks(root)
-    lists = _lists(root / "annotations") or [*filter(_has_images, _lists(root))]
+    lists = annotation_lists(root / "annotations") or [*filter(_has_images, annotation_lists(root))]
     return [*_boxes(root, lists)] if lists else None
 
 
-def _lists(folder: Path) -> list[Path]:
+def annotation_lists(folder: Path) -> list[Path]:
     """Files in JSON that may be annotations, that of the training first."""
     if not folder.is_dir():
         return []

@@ -28,6 +28,7 @@ COMMANDS = {
     "transfer": "transfer",
     "few-labels": "few_labels",
     "pack": "pack_images",
+    "duplicates": "duplicates",
     "views": "browse_views",
     "cifar10-to-npz": "cifar10_to_npz",
     "doctor": "doctor",
