@@ -24,7 +24,8 @@ NO_FILE = set(
     task seeds gpus max_iters shares share_iters same_images raw shorter_side quality verify number
     runs seed model images sort format queue_len momentum lr crop_scale verbose test_out max_pixels
     max_unpacked max_members plain_names keep_going config_as_data teacher_model teacher_views
-    teacher_size yes prefix bit_depth on_nan checkpoint_minutes method
+    teacher_size yes prefix bit_depth on_nan checkpoint_minutes method near
+    exact one_per_group sheet
     """.split()  # noqa: SIM905
 )
 # Options whose file comes in by a way above under another name.
@@ -41,6 +42,8 @@ COVERED = {
     "resume": "--resume",
     "imagenet": "--imagenet",
     "labelled": "--labelled",
+    "sources": "sources",
+    "against": "--against",
     "checkpoint": "checkpoint",
     "folder": "folder",
     "folders": "folders",
