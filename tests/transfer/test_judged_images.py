@@ -37,6 +37,8 @@ def test_of_coco_the_lists_beside_the_training_name_them(tmp_path):
     assert found(tmp_path) == {"val": ["val2017/b.jpg"]}
     write_coco(lists / "test.json", dict(id=1, coco_url="http://x/test/c.jpg"))
     assert found(tmp_path, lists / "test.json") == {"test": ["test/c.jpg"]}
+    draw(tmp_path, "img_dir/val/d.jpg")  # boxes and masks in one folder
+    assert found(tmp_path) == {"val": ["img_dir/val/d.jpg", "val2017/b.jpg"]}
 
 
 def test_of_masks_and_of_classes_the_folders_do(tmp_path):

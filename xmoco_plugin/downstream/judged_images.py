@@ -48,18 +48,25 @@ def _find(root: Path) -> dict[str, list[str]]:
     if root.is_file():
         return {root.stem: _of_list(root.parent.parent, root)}
     folders = folders_in(root)
+    found: dict[str, list[str]] = {}  # of all layouts: one folder may have boxes and masks
     if "img_dir" in folders:
-        return _of_folders(root / "img_dir")
+        _add(found, _of_folders(root / "img_dir"))
     if "JPEGImages" in folders and "ImageSets" in folders:
-        return _of_voc(root)
+        _add(found, _of_voc(root))
     listed = annotation_lists(root / "annotations") if "annotations" in folders else []
     judged = [file for file in listed if TRAINING not in file.stem]
-    boxes = [file for file in judged if file.stem.startswith("instances_")] or judged
-    if boxes:
-        return {_part(file.stem): _of_list(root, file) for file in boxes}
+    for file in [file for file in judged if file.stem.startswith("instances_")] or judged:
+        _add(found, {_part(file.stem): _of_list(root, file)})
+    if found:
+        return found
     if set(PARTS) & set(folders):
         return _of_folders(root)
     return {} if TRAINING in folders else {"images": _below(root)}
+
+
+def _add(found: dict[str, list[str]], more: dict[str, list[str]]) -> None:
+    for part, files in more.items():
+        found[part] = [*dict.fromkeys([*found.get(part, []), *files])]
 
 
 def _part(stem: str) -> str:
@@ -105,5 +112,5 @@ def _of_voc(root: Path) -> dict[str, list[str]]:
             lines = read_regular(file, TEXT_LIMIT).splitlines()
             names = [os.fsdecode(line.split()[0]) for line in lines if line.split()]
             paths = [os.path.join(root, "JPEGImages", f"{name}.jpg") for name in names]
-            found[part] = [*dict.fromkeys([*found.get(part, []), *paths])]
+            _add(found, {part: paths})
     return found
