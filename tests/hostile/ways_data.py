@@ -22,6 +22,14 @@ IMAGES = [
         refuses=False,
     ),
     Way(
+        "duplicates",
+        "sources",
+        kinds.IMAGE,
+        lambda s, f: [s.images, "--out", s.here / "x.csv", "--workers", 0],
+        "images/a/x.png",
+        refuses=False,
+    ),
+    Way(
         "pretrain",
         "--data",
         kinds.IMAGE,
@@ -136,6 +144,20 @@ DATA = [
         kinds.LIST,
         lambda s, f: select(s, s.weights, "--labelled", f),
         "list.txt",
+    ),
+    Way(
+        "duplicates",
+        "sources (a list)",
+        kinds.LIST,
+        lambda s, f: [f, "--workers", 0],
+        "list.txt",
+    ),
+    Way(
+        "duplicates",
+        "--against",
+        kinds.JSON,
+        lambda s, f: [s.images, "--against", s.shapes, "--workers", 0],
+        "shapes/annotations/val.json",
     ),
     *(
         Way(

@@ -9,6 +9,7 @@ from pathlib import Path
 from xmoco_plugin.cli import console, data_table, few_labels, learning_rates
 from xmoco_plugin.cli.compare_results import write_comparison
 from xmoco_plugin.cli.options.compare import NAME, SCRATCH
+from xmoco_plugin.cli.seen_before import seen_before
 from xmoco_plugin.cli.share_results import Start
 from xmoco_plugin.cli.starts import bring
 from xmoco_plugin.downstream import TrainingSet
@@ -45,6 +46,8 @@ def main(args: argparse.Namespace) -> None:
         found: list[Finding] = []
         starts = few_labels.read_starts(args, files_of(args.starts), found=found)
         check_alike(starts)
+        for start in starts:
+            found += seen_before(start.checkpoint, args.data_root)
         data_table.show(found, root)
         for configs in starts.values():
             for cfg in configs:

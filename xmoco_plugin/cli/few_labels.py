@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
 from xmoco_plugin.cli import console, data_table, transfer
+from xmoco_plugin.cli.seen_before import seen_before
 from xmoco_plugin.cli.share_results import NAME, Run, Start, write_results
 from xmoco_plugin.cli.starts import bring
 from xmoco_plugin.data.labelled_share import hash_share
@@ -214,6 +215,7 @@ def main(args: argparse.Namespace) -> None:
     with console.quiet("--verbose" in args.extra):
         found: list[Finding] = []
         starts = read_starts(args, asked_starts(args), ["imagenet"], found)
+        found += seen_before(args.checkpoint, args.data_root)
         data_table.show(found, root)
         for start, configs in starts.items():
             for cfg in configs:

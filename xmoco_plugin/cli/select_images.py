@@ -10,7 +10,6 @@ import hashlib
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,9 +17,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import write_atomic
 from xmoco_plugin.cli import backbones, common
+from xmoco_plugin.cli.duplicates import list_sources
 from xmoco_plugin.cli.embed import Files, embed
 from xmoco_plugin.data import UnreadableImageError, find_images
 from xmoco_plugin.data.decode_image import read_image_file
@@ -41,23 +40,6 @@ HEADS = {
     "k-centre": ["rank", "file", "distance", "nearest"],
     "typical": ["rank", "file", "cluster", "images", "typicality"],
 }
-
-
-def list_labelled(sources: Sequence[str]) -> list[str]:
-    """Absolute paths of the images that have labels, of folders and lists.
-
-    Raises:
-        PretrainError: A source that is not there or is of another kind; a list that names a missing
-            file.
-        FileNotFoundError: A folder without images.
-    """
-    for source in sources:
-        wrong = own.check_source(source)
-        if wrong or own.is_archive(source):
-            said = wrong or f"--data {source}: an archive is not unpacked here. Name a folder."
-            raise own.PretrainError(said.replace("--data", "--labelled", 1))
-    with tempfile.TemporaryDirectory() as nothing:  # no archive comes as far as this
-        return own.list_images(sources, Path(nothing))
 
 
 def without_labels(paths: Sequence[str], labelled: Sequence[str]) -> list[str]:
@@ -164,7 +146,7 @@ def look(args: argparse.Namespace, cfg: Config, size: int) -> tuple[Files, int, 
     paths = [os.path.join(root, name) for name in find_images(root, others=others)]
     if others:
         print(passed_over(args.folder, others), file=sys.stderr, flush=True)
-    labelled = list_labelled(args.labelled)
+    labelled = list_sources(args.labelled, "--labelled ") if args.labelled else []
     pool = without_labels(paths, labelled) if labelled else paths
     if known := len(paths) - len(pool):
         print(f"{known:,} of {len(paths):,} images of {printable(args.folder)} are labelled")

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
 from xmoco_plugin.cli import common, console, data_table, exits, processes, starts
+from xmoco_plugin.cli.seen_before import seen_before
 from xmoco_plugin.cli.transfer_table import table
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
 from xmoco_plugin.findings import Finding
@@ -213,6 +214,7 @@ def main(args: argparse.Namespace) -> None:
     with console.quiet("--verbose" in args.extra):
         found: list[Finding] = []
         cfg = resolve(args, found=found)
+    found += seen_before(args.checkpoint, args.data_root)
     stem = Path(args.config).stem
     digest = "-" if args.checkpoint == "scratch" else sha256_of(cfg.pretrained)[:8]
     start = "scratch" if args.checkpoint == "scratch" else digest

@@ -2,6 +2,7 @@
 """Fine-tuning through mmdet and mmseg: what is filled in and checked before the first iteration."""
 
 from .errors import DownstreamError
+from .judged_images import judged_images
 from .prepare import (
     SCOPES,
     from_imagenet,
@@ -20,6 +21,7 @@ __all__ = [
     "TrainingSet",
     "from_imagenet",
     "from_scratch",
+    "judged_images",
     "leaf_datasets",
     "prepare",
     "pretrained_starts",

@@ -36,7 +36,7 @@ def survey_folder(root: Path, voc: Sequence[str] = ()) -> list[Finding] | None:
         return _masks(root)
     if years := [folder for folder in (root, *_below(root)) if _is_voc(folder)]:
         return [row for year in years for row in _voc(year, voc, year.name if year != root else "")]
-    lists = _lists(root / "annotations") or [*filter(_has_images, _lists(root))]
+    lists = annotation_lists(root / "annotations") or [*filter(_has_images, annotation_lists(root))]
     return [*_boxes(root, lists)] if lists else None
 
 
@@ -78,7 +78,7 @@ def _voc(root: Path, classes: Sequence[str], year: str) -> Iterator[Finding]:
         yield Finding("note", year or "images", text, alone)
 
 
-def _lists(folder: Path) -> list[Path]:
+def annotation_lists(folder: Path) -> list[Path]:
     """Files in JSON that may be annotations, that of the training first."""
     if not folder.is_dir():
         return []

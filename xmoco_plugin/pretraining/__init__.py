@@ -6,7 +6,7 @@ from .choices import Choices, Chooser, Facts, better_start, outlook
 from .errors import PretrainError
 from .first_weights import first_weights
 from .hand_over import hand_over
-from .image_list import compare_with_list, write_list
+from .image_list import compare_with_list, trained_on, write_list
 from .interrupted import remove_temporary, set_aside
 from .memory import free_memory, measure_step
 from .numbers import check_numbers
@@ -91,6 +91,7 @@ __all__ = [
     "survey_labels",
     "survey_npz",
     "teacher_model_config",
+    "trained_on",
     "unfit_for_configs",
     "with_teacher",
     "write_list",

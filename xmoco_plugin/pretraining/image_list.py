@@ -76,6 +76,16 @@ def compare_with_list(found: Scan, folder: Path, moved_from: str | None = None) 
     )
 
 
+def trained_on(folder: Path) -> set[str]:
+    """Digests of the images that a run was pretrained on; none where its folder has none."""
+    if not (folder / DIGESTS).is_file():
+        return set()
+    try:
+        return {line for line in _lines(folder / DIGESTS) if DIGEST.fullmatch(line)}
+    except PretrainError:
+        return set()
+
+
 def _short(path: str) -> str:
     text = printable(path)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -29,6 +29,7 @@ COMMANDS = {
     "few-labels": "few_labels",
     "compare": "compare",
     "pack": "pack_images",
+    "duplicates": "duplicates",
     "views": "browse_views",
     "cifar10-to-npz": "cifar10_to_npz",
     "doctor": "doctor",
