@@ -13,8 +13,6 @@ import torch
 from PIL import Image
 
 from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint
-from xmoco_plugin.cli import options
-from xmoco_plugin.cli.start import read_config_options
 from xmoco_plugin.data import Pack, PackError, PackOptions, write_pack
 from xmoco_plugin.data.decode_image import UnreadableImageError, decode_image
 from xmoco_plugin.data.jpeg_header import plain_jpeg_size
@@ -23,12 +21,13 @@ from xmoco_plugin.downstream import coco_survey
 from xmoco_plugin.downstream.coco_annotations import check_images, read_coco
 from xmoco_plugin.downstream.errors import DownstreamError
 from xmoco_plugin.downstream.mask_survey import check_sizes, read_labels, survey
-from xmoco_plugin.downstream.voc_survey import VocList, survey_voc
-from xmoco_plugin.pretraining import PretrainError, run_settings
+from xmoco_plugin.pretraining import PretrainError
 from xmoco_plugin.pretraining.scan import describe, scan_images
 from xmoco_plugin.untrusted import FileRefusedError, image_size
 from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.stored_maps import read_maps
+
+from .texts import annotations_of_voc, configs, read_config, read_voc, read_words, words
 
 # What a reading may return, beside that it has read: it is counted.
 PLAIN, NOT_PLAIN = "header is plain", "header is not plain"
@@ -250,51 +249,6 @@ def npz(content: dict, save: Callable) -> bytes:
 def read_arrays(file: Path) -> None:
     with open(file, "rb") as opened:
         read_npz(opened, ("images", "labels"), 1 << 24)
-
-
-def configs(folder: Path) -> list[bytes]:
-    text = (
-        "work_dir = '/x'\ntrain_cfg = dict(max_epochs=3, type='EpochBasedTrainLoop')\n"
-        "model = dict(type='XMoCo', queue_len=8, momentum=0.001)\n"
-        "train_dataloader = dict(batch_size=4, dataset=dict(type='ListedImages', ann_file='f'))\n"
-        "custom_hooks = [dict(type='HealthHook', interval=2)]\n"
-        "experiment_name = 'a\\n{b}' \"c\"\n"
-        "randomness = dict(seed=-1.5e3, more=[None, True, (1,)])\n"
-    )
-    return [text.encode(), text.replace("=", " = ").encode()]
-
-
-def read_config(file: Path) -> None:
-    run_settings(file.parent)
-
-
-def words(folder: Path) -> list[bytes]:
-    return [b"a.b=1", b"a=[1,2,(3,4)]", b"model.x=1e-3", b"a=b,c,'d'", b'a="(1,2),[3]"', b"k=None"]
-
-
-def read_words(file: Path) -> None:
-    """Of --cfg-options, as the shell hands them over."""
-    args = argparse.Namespace(cfg_options=None)
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--cfg-options", nargs="+", action=options.parser.ConfigOptions)
-    text = file.read_bytes().decode("utf-8", "surrogateescape").replace("\0", "")
-    args = parser.parse_args(["--cfg-options", text])
-    read_config_options(args)
-
-
-def annotations_of_voc(folder: Path) -> list[bytes]:
-    box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>4.5</ymax></bndbox>"
-    thing = f"<object><name>cat</name><difficult>0</difficult>{box}</object>"
-    size = "<size><width>32</width><height>24</height><depth>3</depth></size>"
-    text = f"<annotation><filename>a.jpg</filename>{size}{thing}{thing}</annotation>"
-    return [text.encode(), f'<?xml version="1.0" encoding="utf-8"?>\n{text}'.encode()]
-
-
-def read_voc(file: Path) -> None:
-    (file.parent / "list.txt").write_text("a\n")
-    (file.parent / "a.jpg").touch()
-    voc = VocList(file.parent / "list.txt", file.parent, file.parent)
-    survey_voc(voc, ["cat", "dog"], "train", 8, "other")
 
 
 IMAGE = (UnreadableImageError, FileRefusedError)
