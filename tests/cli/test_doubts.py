@@ -45,6 +45,14 @@ def test_figures_of_a_segmentor_that_tells_classes_apart_are_left_alone():
     assert not doubts.is_constant(dict(aAcc=100.0, mIoU=100.0, mAcc=100.0))
 
 
+def test_an_accuracy_over_classes_below_that_of_a_constant_answer_is_no_result():
+    heads = dict(decode_head=dict(num_classes=4), auxiliary_head=[dict(num_classes=4)])
+    cfg = Config(dict(model=heads, train_cfg=dict(max_iters=2)))
+    found = {"mIoU": 2.21, "mAcc": 24.47, "aAcc": 7.0}
+    assert "constant answer has, 25.00, after 2" in doubts.of_fine_tuning("seg", found, False, cfg)
+    assert not doubts.of_fine_tuning("seg", found | {"mAcc": 25.2}, False, cfg)
+
+
 def test_a_detector_below_a_percent_has_no_result_and_one_above_has():
     low, high = {"AP": 0.2, "AP50": 0.9}, {"AP": 0.4, "AP50": 1.3}
     assert doubts.of_fine_tuning("det", low, False, CFG).startswith("AP50 is below 1: hardly a box")

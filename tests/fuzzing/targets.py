@@ -13,27 +13,21 @@ import torch
 from PIL import Image
 
 from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint
-from xmoco_plugin.cli import options
-from xmoco_plugin.cli.start import read_config_options
 from xmoco_plugin.data import Pack, PackError, PackOptions, write_pack
 from xmoco_plugin.data.decode_image import UnreadableImageError, decode_image
 from xmoco_plugin.data.jpeg_header import plain_jpeg_size
 from xmoco_plugin.data.npz_file import NPZ_DAMAGES, read_npz
+from xmoco_plugin.downstream import coco_survey
+from xmoco_plugin.downstream.coco_annotations import check_images, read_coco
 from xmoco_plugin.downstream.errors import DownstreamError
-from xmoco_plugin.pretraining import PretrainError, run_settings
+from xmoco_plugin.downstream.mask_survey import check_sizes, read_labels, survey
+from xmoco_plugin.pretraining import PretrainError
 from xmoco_plugin.pretraining.scan import describe, scan_images
 from xmoco_plugin.untrusted import FileRefusedError, image_size
 from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.stored_maps import read_maps
 
-from .label_targets import (
-    annotations,
-    annotations_of_voc,
-    masks,
-    read_annotations,
-    read_mask,
-    read_voc,
-)
+from .texts import annotations_of_voc, configs, read_config, read_voc, read_words, words
 
 # What a reading may return, beside that it has read: it is counted.
 PLAIN, NOT_PLAIN = "header is plain", "header is not plain"
@@ -181,6 +175,43 @@ def read_run(file: Path) -> None:
     WorkDir.read(file.parent)
 
 
+def annotations(folder: Path) -> list[bytes]:
+    box = dict(id=1, image_id=1, category_id=1, bbox=[1, 2, 8, 9], area=72, iscrowd=0)
+    box["segmentation"] = [[1, 2, 9, 2, 9, 11]]
+    other = dict(box, id=2, category_id=2, bbox=[0.5, 0.5, 3.0, 4.0])
+    content = dict(
+        images=[dict(id=1, file_name="0.jpg", width=20, height=24)],
+        annotations=[box, other],
+        categories=[dict(id=1, name="a"), dict(id=2, name="b")],
+    )
+    return [json.dumps(content).encode(), json.dumps(content, indent=1).encode()]
+
+
+def read_annotations(file: Path) -> None:
+    found = read_coco(file)
+    folder = file.parent / "images"
+    folder.mkdir()
+    Image.new("RGB", (20, 24)).save(folder / "0.jpg")
+    check_images(found, folder)
+    list(coco_survey.survey(found, folder, found.classes, "train"))
+    coco_survey.write_mended(found, file.parent / "mended")
+
+
+def masks(folder: Path) -> list[bytes]:
+    found = []
+    numbers = np.arange(480, dtype=np.uint8).reshape(24, 20) % 3
+    for image in (Image.fromarray(numbers), Image.fromarray(numbers).quantize(4)):
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        found.append(file.getvalue())
+    return found
+
+
+def read_mask(file: Path) -> None:
+    survey(read_labels([file]), ["a", "b", "c"], 255, 1, "train")
+    check_sizes([file], [file])
+
+
 def checkpoints(folder: Path) -> list[bytes]:
     weights = {"state_dict": {"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}}
     found = []
@@ -218,36 +249,6 @@ def npz(content: dict, save: Callable) -> bytes:
 def read_arrays(file: Path) -> None:
     with open(file, "rb") as opened:
         read_npz(opened, ("images", "labels"), 1 << 24)
-
-
-def configs(folder: Path) -> list[bytes]:
-    text = (
-        "work_dir = '/x'\ntrain_cfg = dict(max_epochs=3, type='EpochBasedTrainLoop')\n"
-        "model = dict(type='XMoCo', queue_len=8, momentum=0.001)\n"
-        "train_dataloader = dict(batch_size=4, dataset=dict(type='ListedImages', ann_file='f'))\n"
-        "custom_hooks = [dict(type='HealthHook', interval=2)]\n"
-        "experiment_name = 'a\\n{b}' \"c\"\n"
-        "randomness = dict(seed=-1.5e3, more=[None, True, (1,)])\n"
-    )
-    return [text.encode(), text.replace("=", " = ").encode()]
-
-
-def read_config(file: Path) -> None:
-    run_settings(file.parent)
-
-
-def words(folder: Path) -> list[bytes]:
-    return [b"a.b=1", b"a=[1,2,(3,4)]", b"model.x=1e-3", b"a=b,c,'d'", b'a="(1,2),[3]"', b"k=None"]
-
-
-def read_words(file: Path) -> None:
-    """Of --cfg-options, as the shell hands them over."""
-    args = argparse.Namespace(cfg_options=None)
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--cfg-options", nargs="+", action=options.parser.ConfigOptions)
-    text = file.read_bytes().decode("utf-8", "surrogateescape").replace("\0", "")
-    args = parser.parse_args(["--cfg-options", text])
-    read_config_options(args)
 
 
 IMAGE = (UnreadableImageError, FileRefusedError)

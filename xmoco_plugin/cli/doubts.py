@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mmengine.config import Config
 
+from xmoco_plugin.downstream.settings import dicts
+
 LEAST = 1.0  # percent; ours: below it no object is found, or no class is told from another
 MARK = "*"  # behind such a figure in a table
 
@@ -29,9 +31,17 @@ def of_fine_tuning(task: str, columns: Mapping[str, float], nothing: bool, cfg: 
         what = "one class for every pixel, as a constant answer has it"
     elif columns.get("mIoU", LEAST) < LEAST:
         what = f"mIoU is below {LEAST:g}: hardly a pixel has its class"
+    elif columns.get("mAcc", 100.0) <= chance(cfg):
+        what = f"mAcc is no more than a constant answer has, {chance(cfg):.2f}"
     else:
         return ""
     return f"{what}, after {_length(cfg)}. No result: train longer, or look at data.txt"
+
+
+def chance(cfg: Config) -> float:
+    """mAcc in percent of a segmentor that gives one class to every pixel; 0 where none is known."""
+    heads = [part.num_classes for part in dicts(cfg.get("model")) if part.get("num_classes")]
+    return round(100 / max(heads), 2) if heads else 0.0
 
 
 def of_runs(
