@@ -33,12 +33,13 @@ def step_of(
     """A step of the model that is trained on a CPU; it returns its loss."""
     name, _, parts = name.partition("@")
     backbone = own.backbone_config(name, size, int(parts or 1))
+    outputs = own.probe(backbone, size)
     torch.manual_seed(0)
     model = dict(
         type="XMoCo",
         backbone=backbone,
-        neck=dict(type="MoCoV2Neck", in_channels=own.probe(backbone, size).channels)
-        | dict(hid_channels=512, out_channels=128, with_avg_pool=True),
+        neck=dict(type="MoCoV2Neck", in_channels=outputs.channels)
+        | dict(hid_channels=512, out_channels=128, with_avg_pool=outputs.is_map),
         head=dict(type="XMoCoHead", consistency=dict(), uniformity=dict(loss_weight=0.1)),
         queue_len=64,
         feat_dim=128,

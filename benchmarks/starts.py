@@ -19,7 +19,7 @@ import measure
 import starts_table
 import torch
 from mmengine.registry import init_default_scope
-from starts_run import READINGS, Cell, Length, read_set, run
+from starts_run import READINGS, TRAINED, Cell, Length, read_set, run
 from study import claim, digest_of, keep_options, runs_of
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
@@ -28,7 +28,7 @@ LENGTH = tuple(field.name for field in dataclasses.fields(Length))
 
 
 def cells_of(words: list[str]) -> list[Cell]:
-    """Cells from READING:RATE[:norms].
+    """Cells from READING:RATE[:TRAINED].
 
     Raises:
         SystemExit: There is no such reading, or the rate is none.
@@ -41,10 +41,10 @@ def cells_of(words: list[str]) -> list[Cell]:
             cell = Cell(reading, float(rate), trained or "all")
         except ValueError:
             cell = Cell(lr=0.0)
-        if reading not in READINGS or not 0 < cell.lr < 1 or cell.trained not in ("all", "norms"):
+        if reading not in READINGS or not 0 < cell.lr < 1 or cell.trained not in TRAINED:
             raise SystemExit(
-                f"--cells {word}: READING:RATE, or READING:RATE:norms where BatchNorm alone is "
-                f"trained. There are {', '.join(READINGS)}; a rate is in (0, 1)."
+                f"--cells {word}: READING:RATE[:TRAINED]. There are {', '.join(READINGS)}; a rate "
+                f"is in (0, 1); trained are {', '.join(TRAINED)}."
             )
         cells += [] if cell in cells else [cell]
     return cells
@@ -93,9 +93,9 @@ def parser() -> argparse.ArgumentParser:
     add(
         *("--cells", "-c"),
         nargs="+",
-        metavar="READING:RATE[:norms]",
+        metavar="READING:RATE[:TRAINED]",
         default=["moco:3e-4", "moco:1e-4", "terms:3e-4"],
-        help=f"of {', '.join(READINGS)}",
+        help=f"of {', '.join(READINGS)}; {', '.join(TRAINED)}",
     )
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     for field in dataclasses.fields(Length):

@@ -31,6 +31,7 @@ MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 NEIGHBOURS = 20  # of kNN, as in `xmoco pretrain`
 SAMPLE = 128  # images whose two views are compared, of the bank
 TIMM = "timm:"
+TRAINED = ("all", "norms", "fixed")
 READINGS: dict[str, dict] = {
     "moco": dict(consistency=None, uniformity=None),
     "terms": dict(),  # XMoCo's, with their defaults
@@ -49,7 +50,8 @@ class Cell:
     Args:
         reading: key of ``READINGS``.
         lr: AdamW's, at its highest.
-        trained: 'all' of the backbone, or its 'norms' alone: weights and biases of BatchNorm.
+        trained: 'all' of the backbone; its 'norms' alone, weights and biases of BatchNorm; or all
+            with 'fixed' statistics of BatchNorm, those that the weights came with.
     """
 
     reading: str = "moco"
@@ -59,7 +61,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Of its files and rows."""
-        return f"{self.reading}_{self.lr:g}" + ("_norms" if self.trained == "norms" else "")
+        return f"{self.reading}_{self.lr:g}" + ("" if self.trained == "all" else f"_{self.trained}")
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def model_of(cell: Cell, length: Length, images: int) -> tuple[dict[str, Any], o
         backbone = kind | dict(features_only=True, out_indices=[-1])
     outputs = own.probe(backbone, length.size)
     model = own.model_config(chooser.choices, outputs)
-    model["backbone"] = backbone
+    model["backbone"] = backbone | (dict(norm_eval=True) if cell.trained == "fixed" else {})
     model["head"] |= READINGS[cell.reading]
     model["channels_last"] = True
     view = dict(size=length.size, crop_scale=chooser.choices.crop_scale, blur_prob=0.0)
