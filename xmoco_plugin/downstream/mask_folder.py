@@ -196,8 +196,9 @@ def paired(named: Sequence[tuple[str, Path]], masks: Path, mask_suffix: str) -> 
             f"{len(odd)} of the images and their masks in {masks} cannot be read; the first is "
             f"{printable(odd[0])}: {reasons[odd[0]]}."
         )
-    for what, at in (("image", 1), ("mask", 2)):
-        missing = [pair[at] for pair in found if pair[at] in reasons]
+    looked = {"image": [pair.image for pair in found], "mask": [pair.mask for pair in found]}
+    for what, asked in looked.items():
+        missing = [file for file in asked if file in reasons]
         if missing:
             raise DownstreamError(
                 f"{len(missing)} of {len(found)} names have no {what} in {missing[0].parent}; the "

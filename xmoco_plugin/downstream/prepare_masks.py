@@ -130,7 +130,10 @@ def survey_host_masks(stages: dict[str, list[ConfigDict]]) -> list[Finding]:
         for data in datasets:
             prefix = data.get("data_prefix") or {}
             root, kind = Path(data.get("data_root") or ""), host_dataset(data, "mmseg")
-            folders = tuple(root / (prefix.get(k) or "") for k in ("img_path", "seg_map_path"))
+            folders = (
+                root / (prefix.get("img_path") or ""),
+                root / (prefix.get("seg_map_path") or ""),
+            )
             there = "seg_map_path" in prefix and all(folder.is_dir() for folder in folders)
             if kind is None or not there:
                 continue

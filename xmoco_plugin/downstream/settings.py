@@ -92,7 +92,8 @@ def host_dataset(data: ConfigDict, scope: str) -> Any:
 def usual(kind: type, name: str, otherwise: Any) -> Any:
     """Returns what a parameter of a class is by default, its parents asked too."""
     for parent in kind.__mro__:
-        found = inspect.signature(parent.__init__).parameters.get(name)
+        made = vars(parent).get("__init__")
+        found = inspect.signature(made).parameters.get(name) if made else None
         if found is not None and found.default is not inspect.Parameter.empty:
             return found.default
     return otherwise
