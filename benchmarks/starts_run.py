@@ -160,7 +160,7 @@ def build(cell: Cell, length: Length, init: Path, images: int, seed: int) -> tup
         kept = {id(parameter) for norm in norms for parameter in norm.parameters()}
         for parameter in model.backbone.parameters():
             parameter.requires_grad_(id(parameter) in kept)
-    return model, choices
+    return model.train(), choices  # by a call: statistics are fixed in it
 
 
 def batches(images: int, batch: int, steps: int, order: torch.Generator) -> Iterator[torch.Tensor]:
