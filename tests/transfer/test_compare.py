@@ -49,7 +49,7 @@ def fine_tunings(tool, monkeypatch) -> list[Path]:
         config = Path(arguments[0])
         trained.append(config)
         start, seed = config.parents[1].name, int(config.stem[-1])
-        if config.parents[2].name == "rates":
+        if "rates" in config.parts:
             best = {"scratch": "x0.3"}.get(start, "x3")
             value = 20.0 + 5 * (config.parent.name == best)
         else:
@@ -192,6 +192,8 @@ def test_a_verdict_needs_five_seeds_an_interval_without_0_and_something_learnt()
         "anything, so nothing is known: train longer (--max-iters).",
         "mine against scratch: with 10 % of the labels 2.0 AP more in 3 seeds, which is no "
         "verdict: it takes 5.",
+        "2 comparisons at 95 % each: where nothing differs, one in 10 such tables would show a "
+        "difference by chance.",
     ]
 
 
@@ -212,6 +214,37 @@ def test_a_rate_that_teaches_nothing_is_not_chosen_in_silence(
     told = capsys.readouterr().out
     assert "mine: no rate of 0.3, 1, 3 times the config's taught it anything" in told
     assert "with all labels neither found anything, so nothing is known" in told
+    text = (tmp_path / "work/compare.json").read_text()
+    (found,) = json.loads(text, parse_constant=pytest.fail)["differences"]
+    assert (found["low"], found["high"]) == (None, None)  # of one seed
+    assert "it anything: the config's is taken" in (tmp_path / "work/compare.md").read_text()
+
+
+@needs_mmseg
+def test_a_segmentor_that_answers_one_class_has_no_say_in_its_rate_and_another_share_tries_anew(
+    tool, data, weights, monkeypatch, tmp_path, capsys
+):
+    tried = []
+
+    def pretend(name, arguments, gpus, extra):
+        config = Path(arguments[0])
+        one_class = dict(mIoU=30.0, mAcc=100 / 3, aAcc=90.0)
+        metrics = dict(mIoU=20.0, mAcc=30.0, aAcc=60.0)
+        if "rates" in config.parts:
+            tried.append(config)
+            metrics = one_class if config.parent.name == "x3" else metrics
+        Path(arguments[2]).write_text(json.dumps(metrics))
+
+    monkeypatch.setattr(tool.few_labels.transfer, "_run", pretend)
+    leave_unformatted(monkeypatch)
+    arguments = [
+        "seg", ROOT / SEGMENTOR, "--data-root", data, "--work-dir", tmp_path / "work",
+        "--starts", f"scratch,mine={weights}", "--seeds", "0", "--rates", "1,3", "--shares",
+    ]  # fmt: skip
+    assert run_tool(tool, monkeypatch, *arguments, "90") == 0
+    assert "mine: 1 times the config's rate (1: 20.0, 3: no result)" in capsys.readouterr().out
+    assert run_tool(tool, monkeypatch, *arguments, "90,100") == 0
+    assert len(set(tried)) == 8
 
 
 @needs_mmdet
@@ -222,10 +255,15 @@ def test_a_rate_that_teaches_nothing_is_not_chosen_in_silence(
         (["--starts", "scratch,mine"], "'mine' is no start: the word scratch, or NAME=FILE"),
         (["--starts", "scratch,a=P,a=P"], "a is named twice"),
         (["--starts", "scratch,a=P,b=P"], "--starts: a and b are the same weights"),
-        (["--starts", "scratch,a=absent.pth"], "a=absent.pth: there is no such file or folder"),
-        (["--starts", "scratch,a=D"], "has no backbone.pth"),
+        (["--starts", "scratch,a=absent.pth"], "a=absent.pth: there is no such file."),
+        (["--starts", "scratch,a=D"], "is a folder without backbone.pth"),
+        (["--starts", "scratch,a=https://x/y.pth"], "a file of this machine is needed"),
+        (["--starts", "a=P,b=scratch"], "'b=scratch' names no file"),
         (["--rates", "0,1"], "'0,1': numbers above 0, each once"),
-        (["--shares", "10"], "10 % are 2 images: too few to hold some out"),
+        (
+            ["--shares", "10"],
+            "10 % are 2 images, of which 1 would be held out to find a learning rate by: too few",
+        ),
     ],
 )
 def test_bad_options_are_named_before_any_training(
@@ -248,7 +286,7 @@ def test_two_starts_are_compared_by_fine_tunings_that_really_run(
         assert run_tool(import_tool(name), monkeypatch, *arguments, *extra) == 0
 
     monkeypatch.setattr(tool.few_labels.transfer, "_run", here)
-    data = draw(tmp_path / "data", train=6, val=2)
+    data = draw(tmp_path / "data", train=20, val=2)
     backbone = ResNet(depth=18, base_channels=WIDTH, stem_channels=WIDTH).state_dict()
     torch.save({f"backbone.{k}": v for k, v in backbone.items()}, tmp_path / "p.pth")
     work = tmp_path / "work"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from xmoco_plugin.cli import console, data_table, few_labels, learning_rates
+from xmoco_plugin.cli import backbones, console, data_table, few_labels, learning_rates
 from xmoco_plugin.cli.compare_results import write_comparison
 from xmoco_plugin.cli.options.compare import NAME, SCRATCH
 from xmoco_plugin.cli.seen_before import seen_before
@@ -18,24 +18,28 @@ from xmoco_plugin.untrusted import printable
 
 
 def files_of(starts: Mapping[str, str]) -> dict[str, str]:
-    """Returns the weights' files: of the folder of a run, what it has handed over."""
-    found = {}
-    for name, file in starts.items():
-        path = Path(file).expanduser()
-        found[name] = str(path / "backbone.pth") if file != SCRATCH and path.is_dir() else file
-    return found
+    """Returns the weights' files: of the folder of a run, what it has handed over.
+
+    Raises:
+        CheckpointError: A folder is no run that has ended.
+    """
+    return {
+        name: SCRATCH if name == SCRATCH else backbones.weights_of(file)
+        for name, file in starts.items()
+    }
 
 
 def check_alike(starts: Mapping[Start, object]) -> None:
     """Raises ValueError where two starts have the same weights."""
-    by_digest: dict[str, str] = {}
+    by_digest: dict[str, Start] = {}
     for start in starts:
-        if start.digest in by_digest:
+        if other := by_digest.get(start.digest):
             raise ValueError(
-                f"--starts: {by_digest[start.digest]} and {start.name} are the same weights "
-                f"({printable(start.checkpoint)}): there is nothing to compare."
+                f"--starts: {other.name} and {start.name} are the same weights "
+                f"({printable(other.checkpoint)}, {printable(start.checkpoint)}): there is nothing "
+                "to compare."
             )
-        by_digest[start.digest] = start.name
+        by_digest[start.digest] = start
 
 
 def main(args: argparse.Namespace) -> None:
@@ -54,6 +58,8 @@ def main(args: argparse.Namespace) -> None:
                 bring(cfg, root)
         data = TrainingSet.read(few_labels.training_data(next(iter(starts.values()))[0]))
         parts = few_labels.draw_all(args, data)
+        for (share, seed), rows in parts.items():
+            few_labels.check_part(few_labels.part_of(root, share, seed, data), data.part(rows))
     factors, said = dict.fromkeys(starts, args.rates[0]), []
     if len(args.rates) > 1:
         print("Finding the learning rate of each start, on training images alone.", flush=True)
@@ -64,7 +70,11 @@ def main(args: argparse.Namespace) -> None:
     for start, configs in starts.items():
         for cfg in {id(cfg): cfg for cfg in configs}.values():  # shares of one length have one
             learning_rates.scale(cfg, factors[start])
-    runs = few_labels.plan(args, root, starts, data, parts)
+    try:
+        runs = few_labels.plan(args, root, starts, data, parts)
+    except ValueError as error:
+        now = ", ".join(f"{start.name} {factor:g}" for start, factor in factors.items())
+        raise ValueError(f"{error} Its learning rate may be another (times now: {now}).") from None
     print(f"Comparing {len(starts)} starts.", flush=True)
     few_labels.run_all(data, runs, args, lambda: write_comparison(root, runs, args, said))
     text = write_comparison(root, runs, args, said)

@@ -82,6 +82,14 @@ def verdicts(name: str, metric: str, found: Sequence[Difference]) -> list[str]:
     for other in dict.fromkeys(d.other for d in found):
         clauses = [_clause(name, metric, d) for d in found if d.other == other]
         sentences.append(f"{name} against {other}: {'; '.join(clauses)}.")
+    judged = [d for d in found if d.learnt and len(d.values) >= ENOUGH]
+    if len(judged) > 1:
+        sentences.append(
+            f"{len(judged)} comparisons at 95 % each: where nothing differs, one in "
+            f"{20 / len(judged):.0f} such tables would show a difference by chance."
+            if len(judged) < 20
+            else f"{len(judged)} comparisons at 95 % each: expect one or more by chance."
+        )
     return sentences
 
 
@@ -135,6 +143,10 @@ def write_comparison(
         text += f"\n\n{name} against the others, seed by seed:\n\n"
         text += differences_table(metric, found)
         text += "\n\n" + "\n".join(verdicts(name, metric, found))
+    if args.same_images:
+        text += "\n\nAll seeds trained on the same images: nothing is known of other images."
+    if rates:
+        text += "\n\n" + "\n".join(rates)
     more = dict(
         differences=[dataclasses.asdict(d) | dict(mean=d.mean, metric=metric) for d in found],
         learning_rates=list(rates),

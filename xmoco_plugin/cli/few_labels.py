@@ -127,6 +127,20 @@ def draw_all(args: argparse.Namespace, data: TrainingSet) -> dict[tuple[float, i
     return parts
 
 
+def part_of(root: Path, share: float, seed: int, data: TrainingSet) -> Path:
+    """Returns the list of a share's images: beside the runs, never in the user's folder."""
+    return root / "images" / f"{share:g}pct_seed_{seed}{data.suffix}"
+
+
+def check_part(part: Path, text: str) -> None:
+    """Raises ValueError where a list of images that older runs had is another now."""
+    if part.exists() and part.read_text(encoding="utf-8") != text:
+        raise ValueError(
+            f"{part} lists other images or boxes than the data now give. Choose another "
+            "--work-dir, or remove it."
+        )
+
+
 def plan(
     args: argparse.Namespace,
     root: Path,
@@ -151,13 +165,8 @@ def plan(
     for seed in args.seeds:
         for i, share in enumerate(args.shares):
             rows = parts[share, drawn[seed]]
-            # Beside the runs, never in the user's folder; the whole set has its file already.
-            part = root / "images" / f"{share:g}pct_seed_{drawn[seed]}{data.suffix}"
-            if part.exists() and part.read_text(encoding="utf-8") != data.part(rows):
-                raise ValueError(
-                    f"{part} lists other images or boxes than the data now give. Choose another "
-                    "--work-dir, or remove it."
-                )
+            part = part_of(root, share, drawn[seed], data)
+            check_part(part, data.part(rows))
             for start, configs in starts.items():
                 cfg = copy.deepcopy(configs[i])
                 if len(rows) < len(data.names):

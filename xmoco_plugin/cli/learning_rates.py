@@ -17,7 +17,7 @@ from xmoco_plugin.downstream import TrainingSet, leaf_datasets
 
 FOLDER = "rates"
 HELD_OUT = 20.0  # percent of the images that a rate is judged on
-FEWEST = 5  # images that can be parted so
+FEWEST = 4  # images held out: by fewer, no rate is told from another (ours)
 
 
 def rate_runs(
@@ -33,19 +33,25 @@ def rate_runs(
     """
     seed, share = args.seeds[0], args.shares[-1]
     rows = few_labels.draw(data, share, seed)
-    if len(rows) < FEWEST:
-        raise ValueError(
-            f"{share:g} % are {len(rows)} images: too few to hold some out and find a learning "
-            "rate by them. Take a larger share, or the config's rate for all: --rates 1."
-        )
     names = [f"rate/{seed}/{data.names[row]}" for row in rows]
     held = {rows[i] for i in hash_share([0] * len(rows), names, HELD_OUT)}
     parts = {"train": [row for row in rows if row not in held], "held_out": sorted(held)}
-    files = {}
     for name, part in parts.items():
-        files[name] = (root / FOLDER / f"{name}_seed_{seed}{data.suffix}").absolute()
-        files[name].parent.mkdir(parents=True, exist_ok=True)
-        write_text(files[name], data.part(part))
+        if len(held) < FEWEST or (data.classes and not any(data.counts(part).values())):
+            raise ValueError(
+                f"{share:g} % are {len(rows)} images, of which {len(held)} would be held out to "
+                f"find a learning rate by: too few, or nothing of {', '.join(data.classes)} is on "
+                f"{'them' if name == 'held_out' else 'the others'}. Take a larger share, or the "
+                "config's rate for all: --rates 1."
+            )
+    # The share is in the names: another one is another trial.
+    place = root / FOLDER / f"{share:g}pct"
+    files = {name: (place / f"{name}_seed_{seed}{data.suffix}").absolute() for name in parts}
+    for name, file in files.items():
+        few_labels.check_part(file, data.part(parts[name]))
+    for name, file in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, data.part(parts[name]))
     runs = []
     for start, configs in starts.items():
         for factor in args.rates:
@@ -53,7 +59,7 @@ def rate_runs(
             few_labels.training_data(cfg).ann_file = str(files["train"])
             _judge_on(cfg, files["held_out"])
             scale(cfg, factor)
-            folder = root / FOLDER / start.folder / f"x{factor:g}" / f"seed_{seed}"
+            folder = place / start.folder / f"x{factor:g}" / f"seed_{seed}"
             transfer.config_of_run(cfg, folder, seed, root)
             runs.append(Run(start, share, seed, parts["train"], cfg, folder))
     return runs
@@ -86,7 +92,7 @@ def best_factors(
 ) -> tuple[dict[Start, float], list[str]]:
     """Returns each start's best factor, and what is to be said of them.
 
-    Of equal ones the factor nearest to 1 is taken, and 1 where no factor taught the start anything.
+    Of equal ones the factor nearest to 1 is taken, and 1 where no run has a result (`doubts`).
 
     Args:
         runs: Of :func:`rate_runs`, all done.
@@ -94,12 +100,14 @@ def best_factors(
         task: 'det' or 'seg'.
     """
     _, by_run = first_metric(runs, task)
-    by_start: dict[Start, list[float]] = {}
-    for run in runs:  # start by start, in the order of the factors
-        by_start.setdefault(run.start, []).append(by_run[run.folder])
+    by_start: dict[Start, dict[float, float]] = {}
+    for i, run in enumerate(runs):  # start by start, in the order of the factors
+        value = by_run.get(run.folder, math.nan)  # nan: no result, as doubts has it
+        by_start.setdefault(run.start, {})[factors[i % len(factors)]] = value
     best, said = {}, []
     for start, values in by_start.items():
-        if max(values) <= 0:
+        found = {factor: value for factor, value in values.items() if math.isfinite(value)}
+        if not found:
             best[start] = 1.0
             said.append(
                 f"warning: {start.name}: no rate of {_listed(factors)} times the config's taught "
@@ -107,9 +115,11 @@ def best_factors(
                 "(--rates)."
             )
             continue
-        order = sorted(zip(values, factors, strict=True), key=lambda v: (-v[0], _far(v[1])))
-        best[start] = order[0][1]
-        told = ", ".join(f"{f:g}: {v:.1f}" for f, v in zip(factors, values, strict=True))
+        best[start] = min(found, key=lambda factor: (-found[factor], abs(math.log(factor))))
+        told = ", ".join(
+            f"{factor:g}: " + (f"{value:.1f}" if factor in found else "no result")
+            for factor, value in values.items()
+        )
         said.append(f"{start.name}: {best[start]:g} times the config's rate ({told})")
         if best[start] in (factors[0], factors[-1]):
             end = "smallest" if best[start] == factors[0] else "largest"
@@ -118,10 +128,6 @@ def best_factors(
                 "--rates."
             )
     return best, said
-
-
-def _far(factor: float) -> float:
-    return abs(math.log(factor))
 
 
 def _listed(factors: Sequence[float]) -> str:

@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,18 +57,33 @@ def write_results(root: Path, runs: list[Run], args: argparse.Namespace) -> str:
 def first_metric(runs: Sequence[Run], task: str) -> tuple[str, dict[Path, float]]:
     """Returns the name of the first column, and its value in percent for each run by its folder.
 
+    Runs that are not done, or whose figures are no result (`doubts`), are left out.
+
     Args:
-        runs: Of which those count that are done.
+        runs: With any settings.
         task: 'det' or 'seg'.
     """
-    metrics = _metrics_of(runs)
-    name, values = next(iter(transfer_table.columns_of(task, list(metrics.values())).items()))
-    return name, dict(zip(metrics, values, strict=True))
+    tests = _tests_of(runs)
+    columns = _columns(task, list(transfer_table.with_zeros(tests).values()))
+    configs = {run.folder: run.config for run in runs}
+    name, found = next(iter(columns)), {}
+    for i, (folder, test) in enumerate(tests.items()):
+        row = {title: values[i : i + 1] for title, values in columns.items()}
+        if doubts.of_runs(task, row, [test], configs[folder]) == [""]:
+            found[folder] = columns[name][i]
+    return name, found
 
 
-def _metrics_of(runs: Sequence[Run]) -> dict[Path, dict[str, float]]:
-    """The metrics, as the hosts name them, of the runs that are done, by their folders."""
-    return transfer_table.with_zeros(_tests_of(runs))
+def _columns(task: str, metrics: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """As `columns_of`, of which there must be one."""
+    columns = transfer_table.columns_of(task, metrics)
+    if not columns:
+        names = sorted(set().union(*metrics))
+        raise ValueError(
+            f"the tests give {', '.join(names) or 'nothing'}, and none of the columns "
+            f"{', '.join(transfer_table.COLUMNS[task])} has a value in every run."
+        )
+    return columns
 
 
 def _tests_of(runs: Sequence[Run]) -> dict[Path, dict[str, float]]:
@@ -87,7 +103,7 @@ def result_rows(runs: Sequence[Run], task: str) -> list[dict]:
             group = [run for run in runs if run[:2] == (start, share) and run.done]
             if not group:
                 continue
-            values = transfer_table.columns_of(task, [metrics[run.folder] for run in group])
+            values = _columns(task, [metrics[run.folder] for run in group])
             found = [tests[run.folder] for run in group]
             whys = doubts.of_runs(task, values, found, group[0].config)
             rows.append(
@@ -130,8 +146,18 @@ def write_files(
         task=args.task, config=args.config, same_images=args.same_images, in_percent=True, rows=rows
     )
     write_text(file.with_suffix(".md"), text + "\n")
-    write_text(file.with_suffix(".json"), json.dumps(content | more, indent=1) + "\n")
+    text = json.dumps(_finite(content | more), indent=1, allow_nan=False)
+    write_text(file.with_suffix(".json"), text + "\n")
     plot(file, rows, args)
+
+
+def _finite(value: Any) -> Any:
+    """The same without infinite ends and figures that are none, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def markdown(rows: list[dict], rates: bool = False) -> str:
