@@ -116,6 +116,14 @@ def test_of_all_images_each_is_picked_once():
     assert sorted(found.row for found in picks) == list(range(51))
 
 
+def test_of_copies_there_are_fewer_clusters_and_no_library_s_warning(recwarn):
+    features = on_circle(*[0] * 8, *[90] * 6)
+    picks = typical(features, unlabelled(features), 4)
+    assert [found.images for found in picks] == [8, 6, 8, 6]
+    assert [found.cluster for found in picks] == [1, 2, 1, 2]
+    assert not [w for w in recwarn if "cluster" in str(w.message)]
+
+
 @pytest.mark.parametrize("way", [k_centre, typical])
 def test_what_cannot_be_picked_is_refused_with_the_numbers(way):
     features = on_circle(0, 10, 20)

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Which of many images to label next, by their features: farthest first, or the typical ones."""
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -75,7 +76,7 @@ def k_centre(features: torch.Tensor, labelled: torch.Tensor, count: int) -> list
         bank = torch.nonzero(labelled).flatten()
         similarity, place = knn_topk(features, features[bank], 1)
         distance, nearest = 1 - similarity[:, 0], bank[place[:, 0]]
-    picks = []
+    picks: list[Far] = []
     for _ in range(count):
         if picks or labelled.any():
             row = int(distance.masked_fill(~free, -torch.inf).argmax())
@@ -146,6 +147,7 @@ def typical(
 def cluster(features: torch.Tensor, number: int, seed: int) -> torch.Tensor:
     """The k-means cluster of each image, (n,) int64; needs scikit-learn."""
     from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     if number == 1:
         return torch.zeros(len(features), dtype=torch.int64)
@@ -153,7 +155,9 @@ def cluster(features: torch.Tensor, number: int, seed: int) -> torch.Tensor:
         means = KMeans(number, n_init=1, random_state=seed)
     else:
         means = MiniBatchKMeans(number, n_init=1, batch_size=5000, random_state=seed)
-    return torch.from_numpy(means.fit_predict(features.numpy())).long()
+    with warnings.catch_warnings():  # fewer images that differ than clusters: then there are fewer
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return torch.from_numpy(means.fit_predict(features.numpy())).long()
 
 
 def typicality(features: torch.Tensor) -> torch.Tensor:
