@@ -59,6 +59,11 @@ def by_tree(codes: np.ndarray, asked: int, near: int) -> int:
     return int(tree.query_radius(bits[:asked], near / 64 + 1e-9, count_only=True).sum()) - asked
 
 
+def keep(way: Callable[[], int]) -> Callable[[], int]:
+    """The way: it needs no preparation."""
+    return way
+
+
 def main() -> None:
     """Measures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -78,13 +83,17 @@ def main() -> None:
             args.number,
         )
     }
-    others = {"faiss": by_faiss, "cv2": by_opencv, "sklearn": by_tree}
-    for name, way in others.items():
+    others: dict[str, Callable[[np.ndarray, int, int], int]] = {
+        "faiss": by_faiss,
+        "cv2": by_opencv,
+        "sklearn": by_tree,
+    }
+    for name, find in others.items():
         if measure.installed(name):
-            ways[name] = (functools.partial(way, codes, args.asked, args.near), args.asked)
+            ways[name] = (functools.partial(find, codes, args.asked, args.near), args.asked)
     rows = []
     for name, (way, asked) in ways.items():
-        peak = measure.peak_memory(lambda way=way: way)
+        peak = measure.peak_memory(functools.partial(keep, way))
         seconds = measure.alternate({name: way}, args.repeats)[name]
         row: dict = {"way": name, "asked": asked, "found": way()}
         row["CPU s"] = float(seconds)

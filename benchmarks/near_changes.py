@@ -5,6 +5,7 @@ Beside ours, imagehash's pHash and dHash where it is installed.
 """
 
 import argparse
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ NEAR = (4, 6, 8, 10)
 def jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
     """The picture after JPEG."""
     stored = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(stored, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR))
 
 
 def cut(pixels: np.ndarray, share: float) -> np.ndarray:
@@ -59,18 +60,25 @@ def ours(pixels: np.ndarray) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bits, np.uint8))
 
 
+def theirs(name: str, pixels: np.ndarray) -> np.ndarray:
+    """Bits of a hash of imagehash."""
+    import imagehash
+    from PIL import Image
+
+    return getattr(imagehash, name)(Image.fromarray(pixels[:, :, ::-1])).hash.ravel().astype("u1")
+
+
 def ways() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Hashes by name."""
-    found = {"ours": ours}
+    found: dict[str, Callable[[np.ndarray], np.ndarray]] = {"ours": ours}
     if measure.installed("imagehash"):
-        import imagehash
-        from PIL import Image
-
-        for name in ("phash", "dhash"):
-            found[f"imagehash {name}"] = lambda p, name=name: (
-                getattr(imagehash, name)(Image.fromarray(p[:, :, ::-1])).hash.ravel().astype("u1")
-            )
+        found |= {f"imagehash {n}": functools.partial(theirs, n) for n in ("phash", "dhash")}
     return found
+
+
+def all_of(way: Callable[[np.ndarray], np.ndarray], images: list[np.ndarray]) -> list[np.ndarray]:
+    """The hash of each image."""
+    return [*map(way, images)]
 
 
 def main() -> None:
@@ -84,7 +92,7 @@ def main() -> None:
     images = [decode_image((args.folder / name).read_bytes()) for name in names]
     rows, times, codes = [], [], {}
     for name, way in ways().items():
-        seconds = measure.alternate({name: lambda way=way: [*map(way, images)]}, 1)[name]
+        seconds = measure.alternate({name: functools.partial(all_of, way, images)}, 1)[name]
         bits = codes[name] = np.stack([way(image) for image in images])
         apart = np.stack([(bits != one).sum(axis=1) for one in bits])
         pairs = apart[np.triu_indices(len(bits), 1)]

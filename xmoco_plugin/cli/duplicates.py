@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,7 +159,7 @@ def describe_leak(part: str, images: Images, found: Sequence[Match | None]) -> s
 def table(
     images: Images,
     found: Sequence[Match | None],
-    parts: dict[str, tuple[Images, Sequence[Match | None]]],
+    parts: Mapping[str, tuple[Images, Sequence[Match | None]]],
 ) -> Iterator[list[str]]:
     """Rows of the csv: groups with their kept image first, then what is in the other set too."""
     for number, (kept, rows) in enumerate(groups_of(found).items(), 1):

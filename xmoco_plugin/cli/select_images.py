@@ -35,7 +35,7 @@ from xmoco_plugin.evaluation.selection import (
 from xmoco_plugin.pretraining.sources import passed_over
 from xmoco_plugin.untrusted import for_spreadsheet, printable
 
-Picks = Sequence[Far] | Sequence[Typical]
+Picks = Sequence[Far | Typical]
 HEADS = {
     "k-centre": ["rank", "file", "distance", "nearest"],
     "typical": ["rank", "file", "cluster", "images", "typicality"],
@@ -109,11 +109,10 @@ def write(path: Path, picks: Picks, files: Files, rows: Sequence[int]) -> None:
         writer.writerow(HEADS["k-centre" if isinstance(picks[0], Far) else "typical"])
         for rank, found in enumerate(picks, 1):
             name = for_spreadsheet(files.names[rows[found.row]])
+            cells: list[int | str] = ["", ""]
             if isinstance(found, Typical):
                 cells = [found.cluster, found.images, f"{found.typicality:.6g}"]
-            elif found.distance is None or found.nearest is None:
-                cells = ["", ""]
-            else:
+            elif found.distance is not None and found.nearest is not None:
                 nearest = for_spreadsheet(files.names[rows[found.nearest]])
                 cells = [f"{found.distance:.6g}", nearest]
             writer.writerow([rank, name, *cells])
@@ -123,16 +122,15 @@ def write(path: Path, picks: Picks, files: Files, rows: Sequence[int]) -> None:
 
 def describe(picks: Picks) -> str:
     """What the picks are, in half a sentence."""
-    first, last = picks[0], picks[-1]
-    if isinstance(first, Typical):
-        sizes = {found.cluster: found.images for found in picks if isinstance(found, Typical)}
+    sizes = {found.cluster: found.images for found in picks if isinstance(found, Typical)}
+    if sizes:
         return f"from {len(sizes):,} clusters of {min(sizes.values()):,} to {max(sizes.values()):,}"
-    far = next((found.distance for found in picks if found.distance is not None), None)
-    if far is None:
+    far = [found.distance for found in picks if isinstance(found, Far)]
+    known = [distance for distance in far if distance is not None]
+    if not known:
         return "the one nearest to the mean of all"
-    return (
-        f"the farthest {far:.3f} (1 - cosine) from what was before it, the last {last.distance:.3f}"
-    )
+    ends = f"{known[0]:.3f} (1 - cosine) from what was before it, the last {known[-1]:.3f}"
+    return f"the farthest {ends}"
 
 
 def look(args: argparse.Namespace, cfg: Config, size: int) -> tuple[Files, int, list[str]]:

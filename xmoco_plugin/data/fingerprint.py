@@ -36,10 +36,10 @@ def fingerprint(pixels: np.ndarray) -> Fingerprint:
         pixels: (H, W, 3), uint8, BGR, as :func:`~xmoco_plugin.data.decode_image` gives them.
     """
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY).astype(np.float32)
     small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     if small.std() < PLAIN:
         return Fingerprint(digest.digest(), b"")
-    low = cv2.dct(small)[:KEPT, :KEPT].ravel()
+    low: np.ndarray = np.asarray(cv2.dct(small))[:KEPT, :KEPT].ravel()
     return Fingerprint(digest.digest(), np.packbits(low > np.median(low)).tobytes())
