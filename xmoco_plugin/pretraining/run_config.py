@@ -49,6 +49,8 @@ def model_config(choices: Choices, outputs: Outputs) -> dict[str, Any]:
     model["backbone"] = backbone_config(choices.model, choices.image_size, choices.splits)
     model["queue_len"] = max(choices.queue_len, 2)
     model["momentum"] = choices.momentum or 0.01
+    if choices.norm_eval:
+        model["backbone"]["norm_eval"] = True
     if choices.channels_last:
         model["channels_last"] = True
     model["neck"] |= dict(
