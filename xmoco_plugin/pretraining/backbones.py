@@ -121,7 +121,8 @@ def probe(config: dict[str, Any], size: int) -> Outputs:
         )
     grouped = any(isinstance(part, nn.Conv2d) and part.groups > 1 for part in model.modules())
     fixable = any(isinstance(part, _BatchNorm) for part in model.modules()) and any(
-        "norm_eval" in inspect.signature(kind.__init__).parameters for kind in type(model).__mro__
+        "norm_eval" in inspect.signature(kind).parameters
+        for kind in type(model).__mro__[:-1]  # but for object
     )
     return Outputs(int(outputs[0].shape[1]), outputs[0].ndim == 4, grouped, fixable)
 
