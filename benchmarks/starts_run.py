@@ -30,7 +30,6 @@ assert xmoco_plugin  # registers XMoCo, its head and its views
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 NEIGHBOURS = 20  # of kNN, as in `xmoco pretrain`
 SAMPLE = 128  # images whose two views are compared, of the bank
-TIMM = "timm:"
 TRAINED = ("all", "norms", "fixed")
 READINGS: dict[str, dict] = {
     "moco": dict(consistency=None, uniformity=None),
@@ -69,7 +68,7 @@ class Length:
     """What all runs of a study share.
 
     Args:
-        model: as ``xmoco pretrain --model`` takes it, or timm:NAME.
+        model: as ``xmoco pretrain --model`` takes it.
         size: side of views and of the images that are judged, px.
         shown: images in a run, whatever the set's size.
         bank: images that kNN and ridge know, of those trained on, in even steps.
@@ -104,19 +103,14 @@ def spaced(rows: Labelled, most: int) -> Labelled:
 
 def model_of(cell: Cell, length: Length, images: int) -> tuple[dict[str, Any], own.Choices]:
     """Config of the model, and the settings that `xmoco pretrain --init` chooses for the set."""
-    timm = length.model.startswith(TIMM)
     facts = own.Facts(images, np.array([length.size]), on_gpu=False, cpus=1)
-    name = "MobileNetV2" if timm else length.model
-    given = dict(model=name, image_size=length.size, lr=cell.lr)
+    given = dict(model=length.model, image_size=length.size, lr=cell.lr)
     chooser = own.Chooser(facts, given, pretrained=True)
     chooser.views()
     chooser.batch(fits=images, kept="")
     chooser.length()
     chooser.queue()
-    backbone = own.backbone_config(name, length.size, 1)
-    if timm:
-        kind = dict(type="TIMMBackbone", model_name=length.model.removeprefix(TIMM))
-        backbone = kind | dict(features_only=True, out_indices=[-1])
+    backbone = own.backbone_config(length.model, length.size, 1)
     outputs = own.probe(backbone, length.size)
     model = own.model_config(chooser.choices, outputs)
     model["backbone"] = backbone | (dict(norm_eval=True) if cell.trained == "fixed" else {})
@@ -138,12 +132,8 @@ def start(model: nn.Module, file: Path) -> None:
     Raises:
         SystemExit: They are of another backbone.
     """
-    like, found = model.backbone.state_dict(), read_weights(file)
-    prefix = "timm_model."
-    if all(key.startswith(prefix) for key in like):
-        state = {prefix + key: value for key, value in found.items() if prefix + key in like}
-    else:
-        state = find_backbone(found, like=like).state
+    like = model.backbone.state_dict()
+    state = find_backbone(read_weights(file), like=like).state
     if lacking := like.keys() - state.keys():
         raise SystemExit(f"--init {file} lacks {len(lacking)} keys, such as {min(lacking)}")
     model.backbone.load_state_dict({key: state[key] for key in like})

@@ -37,7 +37,7 @@ def flowers(folder: Path) -> dict[str, list[Labelled]]:
 
 def satellite(folder: Path, tile: int = 106, share: float = 0.4) -> dict[str, list[Labelled]]:
     """Tiles of scenes in mmseg's layout, of the class that covers at least ``share`` of each."""
-    parts = {}
+    parts: dict[str, list[Labelled]] = {}
     for part, split in (("train", "train"), ("test", "val")):
         parts[part] = []
         for file in sorted((folder / "img_dir" / split).iterdir()):
@@ -52,7 +52,7 @@ def satellite(folder: Path, tile: int = 106, share: float = 0.4) -> dict[str, li
 def cells(folder: Path, tile: int = 160) -> dict[str, list[Labelled]]:
     """Tiles of smears in COCO's format: with a white cell, else with a platelet, else crowded, else
     sparse."""
-    parts = {}
+    parts: dict[str, list[Labelled]] = {}
     for part, split in (("train", "train"), ("test", "val")):
         found = json.loads((folder / "annotations" / f"{split}.json").read_text())
         kinds = {category["id"]: category["name"] for category in found["categories"]}
@@ -78,7 +78,7 @@ def things(
     folder: Path, classes: int = 20, train: int = 50, test: int = 30
 ) -> dict[str, list[Labelled]]:
     """The first images of the first classes of CIFAR-100, or of a set in the same format."""
-    parts = {}
+    parts: dict[str, list[Labelled]] = {}
     for part, most in (("train", train), ("test", test)):
         images, labels = read_split(folder, part)
         rows = np.concatenate([np.flatnonzero(labels == c)[:most] for c in range(classes)])

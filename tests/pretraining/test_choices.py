@@ -16,12 +16,14 @@ def choose(
     processes=1,
     pretrained: bool = False,
     grouped: bool = False,
+    fixable: bool = False,
     **given,
 ):
     facts = Facts(images, np.full(images, side), gpu, cpus, processes)
     chooser = Chooser(facts, given, pretrained)
     chooser.views()
     chooser.layout(grouped)
+    chooser.norms(fixable)
     chooser.batch(fits, "a measurement")
     for rule in (chooser.length, chooser.queue, chooser.workers):
         rule()
@@ -120,6 +122,14 @@ def test_channels_lie_last_on_a_cpu_where_convolutions_are_of_groups(gpu, groupe
     found = choose(300, gpu=gpu, grouped=grouped, model=model)
     assert found.channels_last is chosen
     assert ("channels_last" in {name for name, _, _ in found.rows()}) is chosen
+
+
+@pytest.mark.parametrize(("pretrained", "fixable"), [(True, True), (True, False), (False, True)])
+def test_good_weights_keep_the_statistics_of_their_norms_and_need_no_parts(pretrained, fixable):
+    found = choose(300, pretrained=pretrained, fixable=fixable)
+    kept = pretrained and fixable
+    assert (found.norm_eval, found.splits) == (kept, 1 if kept else 2)
+    assert ("norm_eval" in {name for name, _, _ in found.rows()}) is kept
 
 
 def test_few_images_are_told_what_to_expect_and_many_are_not():

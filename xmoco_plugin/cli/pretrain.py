@@ -98,6 +98,7 @@ def choose(
     chooser.views()
     outputs = own.probe(own.backbone_config(chosen.model, chosen.image_size, 1), chosen.image_size)
     chooser.layout(outputs.grouped)
+    chooser.norms(outputs.fixable)
     with console.waiting("measuring a training step"):
         model = teaching.model(chosen, outputs, True) if teaching else None
         model = model or own.model_config(chosen, outputs)

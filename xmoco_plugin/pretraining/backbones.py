@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from mmpretrain.registry import MODELS
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..export import RESNETS
 from ..export.architectures import FAMILIES
@@ -25,11 +26,13 @@ class Outputs(NamedTuple):
         channels: Of its last output.
         is_map: Whether that is (N, C, H, W), to be pooled; else (N, C).
         grouped: Whether it has convolutions of groups of channels, or of each by itself.
+        fixable: Whether it has BatchNorm, and an option that keeps its statistics as they are.
     """
 
     channels: int
     is_map: bool
     grouped: bool = False
+    fixable: bool = False
 
 
 def known_names() -> list[str]:
@@ -117,7 +120,11 @@ def probe(config: dict[str, Any], size: int) -> Outputs:
             "another, or write a config (configs/xmoco_r50_1xb64_folder.py is one to start from)."
         )
     grouped = any(isinstance(part, nn.Conv2d) and part.groups > 1 for part in model.modules())
-    return Outputs(int(outputs[0].shape[1]), outputs[0].ndim == 4, grouped)
+    fixable = any(isinstance(part, _BatchNorm) for part in model.modules()) and any(
+        "norm_eval" in inspect.signature(kind).parameters
+        for kind in type(model).__mro__[:-1]  # but for object
+    )
+    return Outputs(int(outputs[0].shape[1]), outputs[0].ndim == 4, grouped, fixable)
 
 
 def backbone_weights(name: str, size: int) -> dict[str, torch.Tensor]:

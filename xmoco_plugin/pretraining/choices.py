@@ -69,6 +69,7 @@ class Choices:
     warmup: float = 0.0
     workers: int = 0
     channels_last: bool = False
+    norm_eval: bool = False
 
     def __post_init__(self) -> None:
         self.why: dict[str, str] = {}
@@ -76,6 +77,8 @@ class Choices:
     @property
     def splits(self) -> int:
         """Parts of a batch that are normalised apart; 1 for a batch with no such divisor."""
+        if self.norm_eval:  # by no statistics of a batch
+            return 1
         most = max(self.batch_size // PART, 2)
         fitting = [n for n in range(2, most + 1) if self.batch_size % n == 0]
         return fitting[-1] if fitting and self.batch_size >= 4 else 1
@@ -157,6 +160,16 @@ class Chooser:
         if grouped and not self.facts.on_gpu and not self.is_vit:
             why = "no GPU here: convolutions of single channels or of groups are faster so"
             self._take("channels_last", True, f"{why} (docs/lab/performance.md)")
+
+    def norms(self, fixable: bool) -> None:
+        """What BatchNorm normalises by.
+
+        Args:
+            fixable: Whether the backbone can keep the statistics that it came with.
+        """
+        if fixable and self.is_gentle:
+            why = "good weights: BatchNorm keeps the statistics that they came with"
+            self._take("norm_eval", True, f"{why} (docs/lab/starts.md)")
 
     def batch(self, fits: int, kept: str) -> None:
         """Batch size.

@@ -158,6 +158,7 @@ def hand_over(folder: Path) -> Path | None:
     depth = backbone.get("depth") if backbone["type"] == "ResNet" else None
     if depth and (backbone.get("norm_cfg") or {}).get("type") == "SplitBN":
         backbone.pop("norm_cfg")  # at test time it is BN
+    backbone.pop("norm_eval", None)  # of this training; what follows chooses for itself
     config = shlex.quote(str(folder / "config.py"))
     texts = dict(
         held=handed_over(folder) or HELD,

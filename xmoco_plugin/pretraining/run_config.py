@@ -51,6 +51,8 @@ def model_config(choices: Choices, outputs: Outputs) -> dict[str, Any]:
     model["momentum"] = choices.momentum or 0.01
     for part in (model["head"], model["head"]["consistency"], model["head"]["uniformity"]):
         part["temperature"] = choices.temperature
+    if choices.norm_eval:
+        model["backbone"]["norm_eval"] = True
     if choices.channels_last:
         model["channels_last"] = True
     model["neck"] |= dict(

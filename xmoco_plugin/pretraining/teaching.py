@@ -22,6 +22,9 @@ class TeacherChooser(Chooser):
     def layout(self, grouped: bool) -> None:
         """The usual one: a student has no option for another."""
 
+    def norms(self, fixable: bool) -> None:
+        """The batch's statistics: what fixed ones do to a student has not been measured."""
+
     def length(self) -> None:
         """Epochs, optimizer and rate."""
         super().length()
