@@ -30,6 +30,13 @@ def test_one_class_for_every_pixel_is_told_by_its_figures(shares):
     )
 
 
+def test_a_constant_answer_is_told_at_any_number_of_classes_by_two_decimals():
+    shares = {k: [0.9, *[0.1 / (k - 1)] * (k - 1)] for k in range(2, 151)}
+    assert [k for k in shares if not doubts.is_constant(constant(shares[k]))] == []
+    near = {"aAcc": 90.0, "mIoU": 4.15, "mAcc": 4.61}  # between 1 / 22 and 1 / 21
+    assert not doubts.is_constant(near)
+
+
 def test_figures_of_a_segmentor_that_tells_classes_apart_are_left_alone():
     random = np.random.default_rng(0)
     for _ in range(300):  # confusion matrices of three classes, of whatever quality
