@@ -83,3 +83,10 @@ def test_evaluate_says_that_an_accuracy_is_what_a_constant_answer_has():
     assert "| svm | C 1 | top1 | 60.00 |  |" in text
     assert "* knn, k 20: no more than a constant answer has, 25.00 %: the features do not" in text
     assert "*" not in evaluate.markdown({"environment": {}}, rows, largest=24.9)
+
+
+def test_an_accuracy_that_rounding_lifts_above_a_constant_answer_s_is_none():
+    shares = [(c, n) for n in (100, 300) for c in range(1, n)]
+    assert 100 * (7 / 100) > 100 * 7 / 100  # the two orders in which it is computed
+    assert all(doubts.of_accuracy(100 * (c / n), 100 * c / n) for c, n in shares)
+    assert not doubts.of_accuracy(100 * (51 / 50_000), 100 * 50 / 50_000)
