@@ -30,6 +30,13 @@ def test_one_class_for_every_pixel_is_told_by_its_figures(shares):
     )
 
 
+def test_a_constant_answer_is_told_at_any_number_of_classes_by_two_decimals():
+    shares = {k: [0.9, *[0.1 / (k - 1)] * (k - 1)] for k in range(2, 151)}
+    assert [k for k in shares if not doubts.is_constant(constant(shares[k]))] == []
+    near = {"aAcc": 90.0, "mIoU": 4.15, "mAcc": 4.61}  # between 1 / 22 and 1 / 21
+    assert not doubts.is_constant(near)
+
+
 def test_figures_of_a_segmentor_that_tells_classes_apart_are_left_alone():
     random = np.random.default_rng(0)
     for _ in range(300):  # confusion matrices of three classes, of whatever quality
@@ -76,3 +83,10 @@ def test_evaluate_says_that_an_accuracy_is_what_a_constant_answer_has():
     assert "| svm | C 1 | top1 | 60.00 |  |" in text
     assert "* knn, k 20: no more than a constant answer has, 25.00 %: the features do not" in text
     assert "*" not in evaluate.markdown({"environment": {}}, rows, largest=24.9)
+
+
+def test_an_accuracy_that_rounding_lifts_above_a_constant_answer_s_is_none():
+    shares = [(c, n) for n in (100, 300) for c in range(1, n)]
+    assert 100 * (7 / 100) > 100 * 7 / 100  # the two orders in which it is computed
+    assert all(doubts.of_accuracy(100 * (c / n), 100 * c / n) for c, n in shares)
+    assert not doubts.of_accuracy(100 * (51 / 50_000), 100 * 50 / 50_000)

@@ -147,6 +147,28 @@ def test_arrays_are_counted_by_class_and_compared_with_train(tmp_path, capsys):
     assert (status, "MEND  test" in text, "must be uint8 of shape" in text) == (1, True, True)
 
 
+def test_archives_that_are_no_images_beside_them_need_no_mending(tmp_path, capsys):
+    images = np.zeros((4, 8, 6, 3), np.uint8)
+    np.savez(tmp_path / "train.npz", images=images, labels=np.array([0, 0, 1, 1]))
+    np.savez(tmp_path / "features.npz", names=np.array(["a.jpg"]), features=np.zeros((1, 3)))
+    text, status = rows(tmp_path, capsys)
+    assert (status, "note  features" in text, "has no array 'images'" in text) == (0, True, True)
+    np.savez(tmp_path / "val.npz", features=np.zeros((1, 3)))
+    text, status = rows(tmp_path, capsys)
+    assert (status, "MEND  val" in text) == (1, True)
+
+
+def test_an_archive_is_taken_by_its_own_name(tmp_path, capsys):
+    images = np.zeros((4, 8, 6, 3), np.uint8)
+    np.savez(tmp_path / "train.npz", images=images, labels=np.array([0, 0, 1, 1]))
+    np.savez(tmp_path / "features.npz", features=np.zeros((1, 3)))
+    text, status = rows(tmp_path / "train.npz", capsys)
+    assert "ok    train    4 images of 6x8 px; 2 classes: 0 2, 1 2" in text
+    assert (status, "features" in text) == (0, False)
+    text, status = rows(tmp_path / "features.npz", capsys)
+    assert (status, "MEND  features" in text, "has no array 'images'" in text) == (1, True, True)
+
+
 def test_a_folder_of_voc_is_looked_at_as_by_transfer(tmp_path, capsys):
     text, status = rows(draw_voc(tmp_path / "VOC2007"), capsys)
     assert status == 0

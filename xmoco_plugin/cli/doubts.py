@@ -9,6 +9,7 @@ from xmoco_plugin.downstream.settings import dicts
 
 LEAST = 1.0  # percent; ours: below it no object is found, or no class is told from another
 MARK = "*"  # behind such a figure in a table
+ROUNDING = 0.0051  # percent: half of the last decimal of mmseg's figures
 
 
 def of_fine_tuning(task: str, columns: Mapping[str, float], nothing: bool, cfg: Config) -> str:
@@ -39,7 +40,10 @@ def of_fine_tuning(task: str, columns: Mapping[str, float], nothing: bool, cfg: 
 
 
 def chance(cfg: Config) -> float:
-    """mAcc in percent of a segmentor that gives one class to every pixel; 0 where none is known."""
+    """mAcc in percent of a segmentor that gives one class to every pixel; 0 where none is known.
+
+    At least: it is higher where the test images lack classes of the config.
+    """
     heads = [part.num_classes for part in dicts(cfg.get("model")) if part.get("num_classes")]
     return round(100 / max(heads), 2) if heads else 0.0
 
@@ -65,15 +69,16 @@ def is_constant(columns: Mapping[str, float]) -> bool:
     """Whether a segmentor has given one class to every pixel, by its figures in percent.
 
     Then the class has all of its pixels, the k - 1 others none: mAcc is 1 / k, mIoU is aAcc / k.
+    k is that of the classes which the test images show; mmseg rounds its figures to 0.01.
     """
     mean, over_all, every = (columns.get(name, 0.0) for name in ("mIoU", "mAcc", "aAcc"))
     if not over_all > 0:
         return False
-    classes = 100 / over_all
+    classes = round(100 / over_all)
     return (
-        round(classes) >= 2
-        and abs(classes - round(classes)) < 0.02
-        and abs(mean - every * over_all / 100) < 0.05
+        classes >= 2
+        and abs(over_all - 100 / classes) <= ROUNDING
+        and abs(mean - every / classes) < 0.05
     )
 
 
@@ -84,7 +89,8 @@ def of_accuracy(percent: float, largest: float) -> str:
         percent: Of the test images that are right.
         largest: Percent of the test images that are of the largest class.
     """
-    if percent > largest:
+    # Both come rounded, by the order they are computed in; one image of less than a million is more.
+    if percent > largest + 1e-4:
         return ""
     return (
         f"no more than a constant answer has, {largest:.2f} %: the features do not tell classes "

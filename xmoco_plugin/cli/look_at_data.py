@@ -42,6 +42,8 @@ def survey(data: str) -> list[Finding]:
         ValueError: Folders of classes that do not fit.
     """
     root = Path(data).expanduser()
+    if root.suffix == ".npz" and root.is_file():
+        return own.survey_npz(root)
     if wrong := own.check_source(data):
         raise own.PretrainError(wrong)
     if root.is_dir():

@@ -15,6 +15,7 @@ from .pixels import DARK
 from .scan import Scan, describe
 
 SHOWN = 10  # classes that a row shows
+SPLITS = ("train", "val", "test")
 
 
 def survey_labels(labels: str | Path, part: str = "labels") -> list[Finding]:
@@ -49,22 +50,29 @@ def survey_images(found: Scan, part: str = "images") -> list[Finding]:
 
 
 def survey_npz(root: str | Path) -> list[Finding]:
-    """What the numpy archives of a folder hold, as `NpzImages` reads them."""
+    """What numpy archives hold, as `NpzImages` reads them.
+
+    Args:
+        root: An archive, or a folder of them, where another than train, val and test may be no set
+            of images.
+    """
     root, rows = Path(root).expanduser(), []
+    found = [root] if root.is_file() else root.glob("*.npz")
     seen: dict[str, set[int]] = {}
-    for archive in sorted(root.glob("*.npz"), key=lambda file: (file.stem != "train", file.stem)):
+    for archive in sorted(found, key=lambda file: (file.stem != "train", file.stem)):
         part = printable(archive.stem)
+        meant = archive == root or part in SPLITS
         try:
-            images = NpzImages(str(root), archive.stem, pipeline=[])
+            images = NpzImages(str(archive.parent), archive.stem, pipeline=[])
         except (ValueError, OSError) as error:
-            rows.append(Finding("MEND", part, printable(str(error))))
+            rows.append(Finding("MEND" if meant else "note", part, printable(str(error))))
             continue
         labels = Counter(() if images.arrays[1] is None else images.arrays[1].tolist())
         rows += _npz_rows(images, labels, part)
         seen[part] = set(labels)
         if odd := sorted(seen[part] - seen.get("train", seen[part])):
             text = f"labels that train.npz has no image of: {some(odd, SHOWN)}"
-            rows.append(Finding("MEND" if part in ("val", "test") else "note", part, text))
+            rows.append(Finding("MEND" if meant else "note", part, text))
     return rows
 
 
