@@ -2,6 +2,7 @@
 """Which images are picked to be labelled: by hand, and by slow references."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -108,6 +109,15 @@ def test_an_outlier_is_no_cluster_of_its_own_unless_images_are_few():
     assert [found.images for found in typical(features, unlabelled(features), 3)] == [30, 20, 30]
     few = clouds([3, 3, 2, 2])
     assert [found.images for found in typical(few, unlabelled(few), 4)] == [3, 3, 2, 2]
+
+
+def test_copies_make_fewer_clusters_than_picks_and_no_warning_of_the_library():
+    features = on_circle(0, 0, 0, 90, 90, 90)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picks = typical(features, unlabelled(features), 4)
+    assert {found.cluster for found in picks} == {1, 2}
+    assert len({found.row for found in picks}) == 4
 
 
 def test_of_all_images_each_is_picked_once():

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Which of many images to label next, by their features: farthest first, or the typical ones."""
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -144,8 +145,12 @@ def typical(
 
 
 def cluster(features: torch.Tensor, number: int, seed: int) -> torch.Tensor:
-    """The k-means cluster of each image, (n,) int64; needs scikit-learn."""
+    """The k-means cluster of each image, (n,) int64; needs scikit-learn.
+
+    Where fewer images than ``number`` are unlike one another, so are the clusters.
+    """
     from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     if number == 1:
         return torch.zeros(len(features), dtype=torch.int64)
@@ -153,7 +158,9 @@ def cluster(features: torch.Tensor, number: int, seed: int) -> torch.Tensor:
         means = KMeans(number, n_init=1, random_state=seed)
     else:
         means = MiniBatchKMeans(number, n_init=1, batch_size=5000, random_state=seed)
-    return torch.from_numpy(means.fit_predict(features.numpy())).long()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # that copies make fewer clusters
+        return torch.from_numpy(means.fit_predict(features.numpy())).long()
 
 
 def typicality(features: torch.Tensor) -> torch.Tensor:
