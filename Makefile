@@ -28,7 +28,7 @@ HOST_FREE := $(addprefix tests/,benchmarks cli docs fuzzing losses matrix pretra
   evaluate_tool/test_earlier.py export/test_names.py hostile/test_options.py) \
   $(addprefix tests/data/,test_check_image_file.py test_decode_image.py test_decode_strips.py test_forged_packs.py test_jpeg_header.py) \
   $(addprefix tests/evaluation/,test_against_start.py test_average_precision.py test_diagnostics.py test_knn.py test_linear_probe.py \
-  test_progress.py test_retrieval.py test_same_classes.py test_step_health.py test_svm.py test_verdict.py) \
+  test_progress.py test_retrieval.py test_selection.py test_same_classes.py test_step_health.py test_svm.py test_verdict.py) \
   $(addprefix tests/momentum/,test_queue.py test_shuffle.py) \
   $(addprefix tests/pretrain_tool/,test_again.py test_before_work.py test_broken_files.py test_fine_tuning.py test_interrupted.py \
   test_moved.py test_names.py test_refusals.py test_stopped.py) \

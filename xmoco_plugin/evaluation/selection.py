@@ -76,7 +76,7 @@ def k_centre(features: torch.Tensor, labelled: torch.Tensor, count: int) -> list
         bank = torch.nonzero(labelled).flatten()
         similarity, place = knn_topk(features, features[bank], 1)
         distance, nearest = 1 - similarity[:, 0], bank[place[:, 0]]
-    picks = []
+    picks: list[Far] = []
     for _ in range(count):
         if picks or labelled.any():
             row = int(distance.masked_fill(~free, -torch.inf).argmax())
@@ -145,10 +145,7 @@ def typical(
 
 
 def cluster(features: torch.Tensor, number: int, seed: int) -> torch.Tensor:
-    """The k-means cluster of each image, (n,) int64; needs scikit-learn.
-
-    Where fewer images than ``number`` are unlike one another, so are the clusters.
-    """
+    """The k-means cluster of each image, (n,) int64; needs scikit-learn."""
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -158,8 +155,8 @@ def cluster(features: torch.Tensor, number: int, seed: int) -> torch.Tensor:
         means = KMeans(number, n_init=1, random_state=seed)
     else:
         means = MiniBatchKMeans(number, n_init=1, batch_size=5000, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # that copies make fewer clusters
+    with warnings.catch_warnings():  # fewer images that differ than clusters: then there are fewer
+        warnings.simplefilter("ignore", ConvergenceWarning)
         return torch.from_numpy(means.fit_predict(features.numpy())).long()
 
 
