@@ -34,7 +34,8 @@ TRAINED = ("all", "norms", "fixed")
 READINGS: dict[str, dict] = {
     "moco": dict(consistency=None, uniformity=None),
     "terms": dict(),  # XMoCo's, with their defaults
-    "features-kl": dict(  # a relation of the backbone's features, which good weights know
+    # Of the backbone's features, which good weights know; temperature its own: InfoNCE has 0.2.
+    "features-kl": dict(
         consistency=dict(PAIRS, space="backbone", temperature=0.1, loss_weight=4.0)
         | dict(teacher_temperature=TEACHER * 0.1),
         uniformity=None,
@@ -110,19 +111,16 @@ def model_of(cell: Cell, length: Length, images: int) -> tuple[dict[str, Any], o
     chooser.batch(fits=images, kept="")
     chooser.length()
     chooser.queue()
-    backbone = own.backbone_config(length.model, length.size, 1)
+    backbone = own.backbone_config(length.model, length.size, chooser.choices.splits)
     outputs = own.probe(backbone, length.size)
+    chooser.layout(outputs.grouped)
     model = own.model_config(chooser.choices, outputs)
     model["backbone"] = backbone | (dict(norm_eval=True) if cell.trained == "fixed" else {})
     model["head"] |= READINGS[cell.reading]
-    model["channels_last"] = True
     view = dict(size=length.size, crop_scale=chooser.choices.crop_scale, blur_prob=0.0)
-    model["data_preprocessor"] = dict(
-        type="TwoViewDataPreprocessor",
-        mean=MEAN,
-        std=STD,
-        views=dict(recipe="mocov2_weak_key", **view),
-    )
+    views = dict(recipe="mocov2_weak_key", **view)
+    kind = dict(type="TwoViewDataPreprocessor", mean=MEAN, std=STD)
+    model["data_preprocessor"] = kind | dict(views=views)
     return model, chooser.choices
 
 

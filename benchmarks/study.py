@@ -120,12 +120,16 @@ def runs_of(folder: Path) -> list[dict]:
 def finalists_of(chosen: list[dict], count: int) -> list[Cell]:
     """The best MoCo cell, and the best cells of the `count` best other readings, by their scores.
 
+    The untrained network is no reading: it takes nobody's place.
+
     Raises:
         SystemExit: no cell of MoCo has a run to choose by, or none of another reading.
     """
     scores: dict[Cell, list[float]] = {}
     for found in chosen:
         cell = Cell(**found["factors"])
+        if cell.reading == "untrained":
+            continue
         scores.setdefault(cell, []).append(study_table.score(found["chosen_by"]))
     best: dict[str, Cell] = {}
     for cell in sorted(scores, key=lambda c: statistics.mean(scores[c]), reverse=True):

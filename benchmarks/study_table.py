@@ -24,17 +24,21 @@ def differences(runs: Sequence[dict], cell: str, base: str, measure: str) -> lis
 
 
 def tables(chosen: Sequence[dict], final: Sequence[dict]) -> str:
-    """Markdown: the cells by their scores, and the finalists beside the best MoCo."""
+    """Markdown: the cells by their scores, and the finalists beside each MoCo of the final."""
     text = "## Chosen by, on held-out training images\n\n" + _cells(chosen, "chosen_by")
     if not final:
         return text
     text += "\n## Final, on the test images\n\n" + _cells(final, "test")
-    text += "\n## Difference from MoCo, seed by seed\n\n"
+    for base in [name for name in _names(final) if name.startswith("moco_")]:
+        text += _against(final, base)
+    return text
+
+
+def _against(final: Sequence[dict], base: str) -> str:
+    text = f"\n## Difference from MoCo, {base}, seed by seed\n\n"
     text += "| cell | seeds | kNN (95 % interval) | ridge (95 % interval) | CPU time |\n"
     text += "| --- " * 5 + "|\n"
-    names = _names(final)
-    base = next((name for name in names if name.startswith("moco_")), "")
-    for name in [name for name in names if base and name != base]:
+    for name in [name for name in _names(final) if name != base]:
         cells = [name, str(len(differences(final, name, base, "knn")))]
         for measure in MEASURES:
             found = differences(final, name, base, measure)

@@ -26,6 +26,8 @@ def test_the_benchmark_of_picking_judges_each_way_in_a_pool_of_each_seed(load):
     assert scores["typical"]["classes"] == 4  # one of each cluster
     assert scores["typical"]["1-NN"] > 90
     assert scores["random"]["classes"] < 4
+    assert selection.spread([2.0]) == "2.0"  # of one seed
+    assert selection.spread([1.0, 3.0]) == "2.0 ± 1.4"
 
 
 def test_the_ways_to_find_near_hashes_find_the_same(load, tmp_path):

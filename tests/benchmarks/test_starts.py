@@ -97,6 +97,14 @@ def test_of_one_seed_all_cells_see_the_same_views_and_norms_train_alone(load, da
     assert torch.equal(terms[0][1], terms[-1][1])
 
 
+def test_a_resnet_has_the_parts_and_the_layout_that_pretrain_chooses(load):
+    run = load("starts_run")
+    model, choices = run.model_of(run.Cell(), run.Length("resnet18", 32), 1000)
+    assert choices.batch_size == 64
+    assert model["backbone"]["norm_cfg"] == dict(type="SplitBN", num_splits=choices.splits)
+    assert (choices.splits, model.get("channels_last", False)) == (2, False)
+
+
 def test_every_image_is_shown_once_before_one_comes_again(load):
     rows = list(load("starts_run").batches(10, 4, 5, torch.Generator().manual_seed(0)))
     assert [len(batch) for batch in rows] == [4] * 5

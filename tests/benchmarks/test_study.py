@@ -66,6 +66,25 @@ def test_cells_are_chosen_on_held_out_images_and_the_finalists_are_compared_on_t
         study(*choose, sizes=SIZES | {"epochs": 4})
 
 
+def found_of(run, reading, level, temperature=0.1):
+    cell, values = run.Cell(reading, temperature), dict(knn=level, ridge=level)
+    return dict(cell=cell.name, factors=vars(cell), seed=0, cpu_seconds=1.0) | dict(
+        chosen_by=values, test=values
+    )
+
+
+def test_the_untrained_network_takes_no_finalists_place_and_each_moco_is_a_baseline(study, load):
+    run = load("study_run")
+    chosen = [found_of(run, "untrained", 9), found_of(run, "terms", 5), found_of(run, "moco", 7)]
+    cells = study.module.finalists_of(chosen, 1)
+    assert [cell.reading for cell in cells] == ["moco", "terms"]
+    table = load("study_table").tables(chosen, [*chosen[1:], found_of(run, "moco", 8, 0.2)])
+    for base, difference in (("moco_tau0.1_weak", "-2.00"), ("moco_tau0.2_weak", "-3.00")):
+        part = table.split(f"Difference from MoCo, {base}")[1].split("##")[0]
+        row = next(line for line in part.splitlines() if line.startswith("| terms"))
+        assert row.split(" | ")[2].startswith(difference)
+
+
 def test_a_final_needs_moco_and_another_reading_and_an_out_folder_its_options(study, tmp_path):
     with pytest.raises(SystemExit, match=r"compares MoCo with a reading.*of none"):
         study("--stage", "final")

@@ -100,6 +100,7 @@ def test_help_and_mistakes_import_nothing_that_takes_long(tmp_path):
         ),
         (["pack", "pack", "f", "o", "--quality", "101"], "101: a whole number from 1 to 100"),
         (["embed", "c", "f", "--out", "o.npz", "--workers", "-1"], "-1: a whole number from 0"),
+        (["select", "c", "f", "-n1", "--out=o.csv", f"--seed={2**32}"], "from 0 to 4,294,967,295"),
         (["evaluate", "c", "--protocol", "svn"], "The nearest is svm."),
         (["evaluate", "c", "--lr", "nan"], "nan: a number from 0"),
         (["eval-knn", "c", "c", "--temperature", "0"], '0: a number above 0, or "none"'),

@@ -156,6 +156,7 @@ def test_good_weights_get_a_gentle_recipe(gpu, given, expected):
 
 def test_the_key_is_weak_and_the_temperature_a_tenth_unless_told_otherwise():
     assert (choose(300).key_view, choose(300).temperature) == ("weak", 0.1)
+    assert all("one seed" in choose(300).why[name] for name in ("key_view", "temperature"))
     given = choose(300, key_view="strong", temperature=0.2)
     assert (given.key_view, given.temperature) == ("strong", 0.2)
     named = {name for name, _, _ in choose(300, model="vit-small").rows()}

@@ -173,8 +173,9 @@ class CrossConsistencyLoss(SimilarityTerm):
         teacher_temperature, positive, positive_share, confidence: see :func:`cross_consistency`.
         space: 'neck', the similarities of the embeddings; or 'backbone', those of the unit-norm
             means over the places of the backbone's last map, with a queue of their own.
-        loss_weight: default 1.0 is ours; in a study it did no harm (docs/lab/study.md). In a pilot
-            the 'mse' term rose to about 0.1 beside an InfoNCE of 6, and 30 stopped learning.
+        loss_weight: default 1.0 is ours, of one seed beside the uniformity's 0.1; over five seeds
+            4.0 and 0.4 could not be told from MoCo (docs/lab/study.md). In a pilot the 'mse' term
+            rose to about 0.1 beside an InfoNCE of 6, and 30 stopped learning.
     """
 
     def __init__(

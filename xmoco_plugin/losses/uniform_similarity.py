@@ -119,8 +119,9 @@ class UniformSimilarityLoss(SimilarityTerm):
     Args:
         negatives, direction, target, temperature, chunk_size: see :func:`uniform_similarity`. The
             default temperature is MoCo v2's.
-        loss_weight: default 0.1 is ours; in a study it did no harm (docs/lab/study.md). In a pilot
-            the unweighted term rose to about 1.5 beside an InfoNCE of 6.
+        loss_weight: default 0.1 is ours; over five seeds the term alone could not be told from
+            MoCo (docs/lab/study.md). In a pilot the unweighted term rose to about 1.5 beside an
+            InfoNCE of 6.
     """
 
     def __init__(

@@ -17,7 +17,8 @@ SHORT_RATE = 1e-3
 # From good weights: AdamW's for a batch of 64, warmed up over a tenth of the run. It lost 2 points
 # of kNN where SHORT_RATE lost 12 (docs/lab/starts.md).
 GENTLE_RATE, GENTLE_BATCH, GENTLE_WARMUP = 3e-4, 64, 0.1
-# Of InfoNCE, from random weights: 0.1 and a weak key were the best MoCo here (docs/lab/study.md).
+# Of InfoNCE, from random weights: with 0.1 and a weak key one seed of a small net at 16 px was the
+# best MoCo (docs/lab/study.md).
 TEMPERATURE, GENTLE_TEMPERATURE = 0.1, 0.2
 VIT_RATE = 2.4e-3 / 16  # for a batch of 256: MoCo v3's for 4096
 PRESENTATIONS = {"gpu": 20_000_000, "cpu": 30_000}  # of an image, over the run (ours)
@@ -144,9 +145,10 @@ class Chooser:
             self._key_and_temperature()
 
     def _key_and_temperature(self) -> None:
-        why = "the key's view is crop and flip only: measured (docs/lab/study.md)"
+        source = "one seed of a small net at 16 px (docs/lab/study.md)"
+        why = f"the key's view is crop and flip only: {source}"
         self._take("key_view", "weak", why)
-        value, why = TEMPERATURE, "of InfoNCE and the terms: measured (docs/lab/study.md)"
+        value, why = TEMPERATURE, f"of InfoNCE and the terms: {source}"
         if self.is_gentle:
             value, why = GENTLE_TEMPERATURE, "good weights: MoCo v2's (docs/lab/starts.md)"
         self._take("temperature", value, why)

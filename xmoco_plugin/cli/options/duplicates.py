@@ -24,7 +24,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--against",
         metavar="DATA_ROOT",
         help="labelled set whose val and test images must not be among them: COCO format, mmseg's, "
-        "VOC's, or val/ and test/; or a folder of images, a .json in COCO format, a .txt list",
+        "VOC's, or val/ and test/; or a folder of images, a .json in COCO format, a .txt list; "
+        "default: none",
     )
     add("--out", type=Path, help="FILE.csv of every group and of what --against finds")
     add(
@@ -32,9 +33,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE.txt",
         help="write a list of the images to train on, for xmoco pretrain --data: the first of each "
-        "group, and none that is like an image of --against",
+        "group, and none that is like an image of --against; default: none",
     )
-    add("--sheet", type=Path, metavar="FILE.html", help="the first groups as small pictures")
+    add(
+        "--sheet",
+        type=Path,
+        metavar="FILE.html",
+        help="the first groups as small pictures; default: none",
+    )
     add(
         "--near",
         type=whole(0, MOST),

@@ -10,6 +10,7 @@ from .shared import add_cfg_options, add_image_size, add_loading, add_model_conf
 
 ENDINGS = (".csv", ".txt")
 METHODS = ("typical", "k-centre")
+MOST_SEED = 2**32 - 1  # that scikit-learn takes
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +29,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--labelled",
         nargs="+",
         default=[],
-        metavar="FOLDER|LIST",
-        help="images that have labels: folders, or .txt files with a path a line; they are not "
-        "picked, and what is like them is not wanted; default: none",
+        metavar="FOLDER|IMAGE|LIST",
+        help="images that have labels: folders, images, or .txt and .lst files with a path a line; "
+        "they are not picked, and what is like them is not wanted; default: none",
     )
     add(
         "--method",
@@ -40,7 +41,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="typical: the densest place of each of n clusters; k-centre: each time the image that "
         "is farthest from all labelled and picked ones; default: %(default)s",
     )
-    add("--seed", type=whole(0), default=0, help="of the clusters, from 0; default: %(default)s")
+    add(
+        "--seed",
+        type=whole(0, MOST_SEED),
+        default=0,
+        help=f"of the clusters, from 0 to {MOST_SEED:,}; default: %(default)s",
+    )
     add_model_config(parser)
     add_prefix(parser)
     add_image_size(parser)
