@@ -138,7 +138,8 @@ def test_segmentation_from_scratch_and_from_a_checkpoint_gives_miou(data, pretra
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-8000:]
         row = [line for line in done.stdout.splitlines() if line.startswith("| ")][-1].split("|")
-        assert 10 < float(row[5]) <= 100
+        # So short a training may end in one class for every pixel, which is marked.
+        assert 10 < float(row[5].replace("*", "")) <= 100
         assert ("backbone weights of" in done.stdout + done.stderr) == (start != "scratch")
 
 

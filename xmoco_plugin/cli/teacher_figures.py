@@ -30,6 +30,7 @@ from xmoco_plugin.evaluation.features import (
 from xmoco_plugin.teachers.asking import teacher_pipeline
 from xmoco_plugin.teachers.judgement import LOOKED_AT
 from xmoco_plugin.untrusted import printable
+from xmoco_plugin.views import build_recipes
 
 LABELLED = (20_000, 10_000)  # images that kNN compares with and classifies, at most
 NEIGHBOURS = 20
@@ -132,7 +133,7 @@ def _view_size(cfg: Config) -> int:
     (step,) = (
         s for s in cfg.train_dataloader.dataset.pipeline if s.type in ("OneView", "TwoViews")
     )
-    return int(step.views["size"])
+    return build_recipes(step.views)[0].size  # weak keys have views of their own
 
 
 def listed(folder: Path, size: int, cfg: Config) -> Any:
