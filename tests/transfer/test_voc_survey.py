@@ -10,7 +10,7 @@ from PIL import Image
 
 from xmoco_plugin.data.labelled_sets import labelled_sets
 from xmoco_plugin.downstream import DownstreamError, prepare, survey_folder
-from xmoco_plugin.downstream.prepare_masks import survey_host_masks
+from xmoco_plugin.downstream.host_masks import survey_host_masks
 from xmoco_plugin.findings import table
 from xmoco_plugin.untrusted import FileRefusedError
 
@@ -162,6 +162,64 @@ def test_of_ade_the_check_takes_the_host_s_own_endings_and_its_reduced_labels(tm
     text = table(survey_host_masks(dict(train=[data])))
     assert "1 pairs; 150 classes: wall 25.0 %" in text
     assert "255, 25.0 % of the pixels, is ignored" in text
+
+
+def cityscapes(root: Path, *values: int, **settings) -> ConfigDict:
+    """A set of one image, whose mask has these values in equal parts."""
+    for folder in ("img", "ann"):
+        (root / folder).mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(root / "img/a_leftImg8bit.png")
+    mask = np.resize(np.array(values, np.uint8), (8, 8))
+    Image.fromarray(mask).save(root / "ann/a_gtFine_labelTrainIds.png")
+    prefix = dict(img_path="img", seg_map_path="ann")
+    return ConfigDict(type="CityscapesDataset", data_root=str(root), data_prefix=prefix, **settings)
+
+
+def seen_by_mmseg(data: ConfigDict) -> set[int]:
+    """Labels of the mask as the host loads it."""
+    from mmseg.datasets.transforms import LoadAnnotations
+    from mmseg.registry import DATASETS
+
+    info = DATASETS.build({**data, "pipeline": []}).get_data_info(0)
+    return set(np.unique(LoadAnnotations().transform(info)["gt_seg_map"]).tolist())
+
+
+@needs_mmseg
+def test_some_of_a_set_s_classes_and_another_order_are_numbered_as_mmseg_numbers_them(tmp_path):
+    some = cityscapes(tmp_path / "a", 0, 13, 18, 255, metainfo=dict(classes=("road", "car")))
+    text = table(survey_host_masks(dict(train=[some])))
+    assert "2 classes: road 25.0 %, car 25.0 %" in text
+    assert "255, 50.0 % of the pixels, is ignored" in text
+    assert seen_by_mmseg(some) == {0, 1, 255}
+    from mmseg.datasets import CityscapesDataset
+
+    names = CityscapesDataset.METAINFO["classes"]
+    turned = cityscapes(tmp_path / "b", 0, 0, 0, 18, metainfo=dict(classes=names[::-1]))
+    text = table(survey_host_masks(dict(train=[turned])))
+    assert "19 classes: bicycle 25.0 %, motorcycle 0 %" in text
+    assert seen_by_mmseg(turned) == {0, 18}
+    some.metainfo = dict(palette=[[0, 0, 0]] * 19)
+    text = table(survey_host_masks(dict(train=[some])))
+    assert "19 classes: road 25.0 %, sidewalk 0 %" in text
+    some.metainfo = dict(classes=("road", "ship"))
+    with pytest.raises(DownstreamError, match=r"\('road', 'ship'\) is not a subset .* of Citys"):
+        survey_host_masks(dict(train=[some]))
+
+
+@needs_mmseg
+def test_the_label_that_the_head_ignores_may_be_in_masks_of_a_set_that_mmseg_knows(tmp_path):
+    head = dict(num_classes=19, ignore_index=254)
+    cfg = Config(dict(model=dict(decode_head=head), val_evaluator=dict(type="IoUMetric")))
+    data = cityscapes(tmp_path, 0, 13, 254, 254)
+    text = table(survey_host_masks(dict(train=[data], val=[data]), cfg))
+    assert "254, 50.0 % of the pixels, is ignored" in text
+    assert "note  labels   training ignores label 254, the evaluator 255" in text
+    with pytest.raises(DownstreamError, match=r"has the value 254, and there are 19 classes"):
+        survey_host_masks(dict(train=[data]))
+    data.metainfo = dict(classes=("road", "sidewalk"))
+    with pytest.raises(DownstreamError, match=r"label 255, and the head ignores 254. Set model"):
+        survey_host_masks(dict(train=[data]), cfg)
+    assert survey_host_masks(dict(val=[data]), cfg)
 
 
 def test_evaluate_names_an_annotation_that_does_not_say_whether_it_is_difficult(tmp_path):

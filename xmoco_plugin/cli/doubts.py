@@ -89,7 +89,7 @@ def of_accuracy(percent: float, largest: float) -> str:
         percent: Of the test images that are right.
         largest: Percent of the test images that are of the largest class.
     """
-    # Both come rounded, by the order they are computed in; one image of less than a million is more.
+    # Both are rounded, by the order they are computed in; one image of less than a million is more.
     if percent > largest + 1e-4:
         return ""
     return (

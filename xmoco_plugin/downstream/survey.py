@@ -13,7 +13,8 @@ from . import coco_annotations as coco
 from . import mask_folder as masks
 from .coco_survey import survey as survey_coco
 from .errors import DownstreamError
-from .prepare_masks import survey_masks, survey_pairs
+from .host_masks import survey_pairs
+from .prepare_masks import survey_masks
 from .voc_survey import VocList, names_of, survey_voc
 
 STAGES = ("train", "val", "test")
