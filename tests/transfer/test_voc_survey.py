@@ -12,7 +12,7 @@ from xmoco_plugin.data.labelled_sets import labelled_sets
 from xmoco_plugin.downstream import DownstreamError, prepare, survey_folder
 from xmoco_plugin.downstream.host_masks import survey_host_masks
 from xmoco_plugin.findings import table
-from xmoco_plugin.untrusted import FileRefusedError
+from xmoco_plugin.untrusted import FileRefusedError, voc_image, voc_names
 
 from .hosts import needs_mmdet, needs_mmseg
 
@@ -43,6 +43,12 @@ def draw_voc(root: Path) -> Path:
     (root / "JPEGImages/d.jpg").write_bytes((root / "JPEGImages/a.jpg").read_bytes())
     for kind in ("Main", "Segmentation"):
         (root / f"ImageSets/{kind}/trainval.txt").write_text("a\nb\nc\n")
+    return root
+
+
+def turned(root: Path) -> Path:
+    """The set, of which one image has another ending."""
+    (root / "JPEGImages/b.jpg").rename(root / "JPEGImages/b.JPG")
     return root
 
 
@@ -96,9 +102,16 @@ def test_boxes_of_voc_are_counted_before_training_as_the_host_reads_them(tmp_pat
         ),
         (
             lambda r: (r / "Annotations/b.xml").write_text(
-                "<a><object><name>q</name></object></a>"
+                "<a><object><name>cat</name></object></a>"
             ),
             r"b\.xml: it has an object without <bndbox>",
+        ),
+        (
+            lambda r: (
+                turned(r),
+                (r / "Annotations/b.xml").write_text(f"<a>{thing('cat')}</a>"),
+            ),
+            r"b\.xml has no <size>, and for it mmdet opens b\.jpg: rename b\.JPG",
         ),
     ],
 )
@@ -107,6 +120,46 @@ def test_what_the_host_would_stop_at_in_voc_is_named_before(tmp_path, change, me
     change(root)
     with pytest.raises(DownstreamError, match=message):
         prepare(boxes(root))
+
+
+@needs_mmdet
+def test_objects_that_are_not_learnt_need_no_box_as_the_host_passes_them_over(tmp_path):
+    from mmdet.registry import DATASETS
+
+    root = draw_voc(tmp_path / "VOC2007")
+    things = "<object><name>q</name></object>" + thing("ox", "x") + thing("cat")
+    size = "<size><width>32</width><height>24</height></size>"
+    (root / "Annotations/b.xml").write_text(f"<annotation>{size}{things}</annotation>")
+    cfg = boxes(root)
+    text = table(prepare(cfg))
+    assert "cat 2, dog 1, cow 0" in text
+    assert "note  train    2 boxes are of classes that are not learnt: q 1, ox 1" in text
+    data = DATASETS.build({**cfg.train_dataloader.dataset, "pipeline": []})
+    assert len(data.get_data_info(1)["instances"]) == 1
+    listed = root / "ImageSets/Main/trainval.txt"
+    with pytest.raises(FileRefusedError, match=r"b\.xml: object 2: could not convert"):
+        [voc_image(root / f"Annotations/{name}.xml") for name in voc_names(listed)]
+    labelled_sets(root)  # evaluate's reader passes them over, too
+
+
+@needs_mmdet
+@needs_mmseg
+def test_images_of_voc_with_endings_of_another_case_are_said_and_read_by_every_reader(tmp_path):
+    from mmpretrain.registry import DATASETS
+
+    root = turned(draw_voc(tmp_path / "VOC2007"))
+    said = "1 of 3 images' names end in '.jpg' in another case: they are used: b.JPG"
+    text = table(survey_folder(root, CLASSES) or [])
+    assert f"note  trainval {said}" in text
+    assert f"note  trainval masks {said}" in text
+    assert f"note  train    {said}" in table(prepare(boxes(root)))
+    prefix = dict(img_path="JPEGImages", seg_map_path="SegmentationClass")
+    data = dict(type="PascalVOCDataset", data_root=str(root), data_prefix=prefix)
+    data |= dict(ann_file="ImageSets/Segmentation/trainval.txt", pipeline=[])
+    assert f"note  val      {said}" in table(survey_host_masks(dict(val=[ConfigDict(data)])))
+    train = DATASETS.build(labelled_sets(root, 8).train)
+    assert Path(train[1]["data_samples"].img_path).name == "b.JPG"
+    assert train[1]["inputs"].shape == (3, 8, 8)
 
 
 @needs_mmdet

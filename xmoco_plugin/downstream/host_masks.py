@@ -20,6 +20,7 @@ from .prepare_masks import (
     judged_otherwise,
 )
 from .settings import host_classes, host_dataset, usual
+from .voc_survey import in_another_case
 
 # Pairs of a set of the hosts that are opened (ours): they are large, and seldom wrong.
 MOST = 1000
@@ -67,6 +68,7 @@ def survey_host_masks(
             left: list[Finding] = []
             if data.get("ann_file"):
                 pairs = masks.listed_pairs(root / data.ann_file, *folders, *endings)
+                left += in_another_case((pair.image for pair in pairs), endings[0], stage)
             else:
                 pairs = masks.pairs(*folders, *endings)
                 left += look.partnerless(*folders, pairs, endings[0], stage)

@@ -21,6 +21,7 @@ from ..untrusted import (
 from ..untrusted.image_file import FILE_LIMIT
 from .errors import DownstreamError
 from .mask_folder import Pair
+from .voc_survey import in_another_case
 
 SHOWN = 10  # classes whose share a row shows
 
@@ -132,14 +133,7 @@ def partnerless(
             f"names do not end in {suffix!r}, or another file has the name already ({endings})",
             tuple(map(printable, passed)),
         )
-    if odd := [printable(file.name) for file in sorted(used) if not file.name.endswith(suffix)]:
-        yield Finding(
-            "note",
-            part,
-            f"{len(odd):,} of {len(used):,} images' names end in {suffix!r} in another case: they "
-            "are used",
-            tuple(odd),
-        )
+    yield from in_another_case(used, suffix, part)
     wanted = {pair.mask for pair in pairs}
     if alone := [name for name in masked if masks / name not in wanted]:
         yield Finding(
