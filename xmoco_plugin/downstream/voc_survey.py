@@ -71,11 +71,11 @@ def survey_voc(
     for file, image in zip(notes, read, strict=True):
         if any(box.corners is None for box in image.boxes if box.name in classes):
             raise DownstreamError(f"{printable(file)}: it has an object without <bndbox>.")
-    for wanted, there, file, image in zip(asked, files, notes, read, strict=True):
-        if there != wanted and image.size is None:  # mmdet opens the name that it has made
+    for wanted, found, file, image in zip(asked, files, notes, read, strict=True):
+        if found != wanted and image.size is None:  # mmdet opens the name that it has made
             raise DownstreamError(
                 f"{printable(file)} has no <size>, and for it mmdet opens "
-                f"{printable(wanted.name)}: rename {printable(there.name)} to that."
+                f"{printable(wanted.name)}: rename {printable(found.name)} to that."
             )
     every = Counter(box.name for image in read for box in image.boxes)
     learnt = Counter({name: every[name] for name in classes})
