@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from PIL import Image
 
 from xmoco_plugin.data.labelled_sets import labelled_sets
-from xmoco_plugin.downstream import DownstreamError, prepare, survey_folder
+from xmoco_plugin.downstream import DownstreamError, TrainingSet, prepare, survey_folder
 from xmoco_plugin.downstream.host_masks import survey_host_masks
 from xmoco_plugin.findings import table
 from xmoco_plugin.untrusted import FileRefusedError, voc_image, voc_names
@@ -244,6 +244,9 @@ def test_some_of_a_set_s_classes_and_another_order_are_numbered_as_mmseg_numbers
     assert "2 classes: road 25.0 %, car 25.0 %" in text
     assert "255, 50.0 % of the pixels, is ignored" in text
     assert seen_by_mmseg(some) == {0, 1, 255}
+    endings = dict(img_suffix="_leftImg8bit.png", seg_map_suffix="_gtFine_labelTrainIds.png")
+    held = TrainingSet.read(ConfigDict({**some, **endings}))
+    assert held.counts([0]) == dict(road=1, car=1)
     from mmseg.datasets import CityscapesDataset
 
     names = CityscapesDataset.METAINFO["classes"]
