@@ -29,14 +29,14 @@ def write_coco(file: Path, *images: dict) -> None:
 
 
 def test_of_coco_the_lists_beside_the_training_name_them(tmp_path):
-    draw(tmp_path, "train2017/a.jpg", "val2017/b.jpg", "val2017/unlisted.jpg", "test/c.jpg")
+    draw(tmp_path, "train2017/a.jpg", "val2017/b.jpg", "val2017/unlisted.jpg", "test/c.JPG")
     lists = tmp_path / "annotations"
     write_coco(lists / "instances_train2017.json", dict(id=1, file_name="a.jpg"))
     write_coco(lists / "instances_val2017.json", dict(id=2, file_name="b.jpg"))
     write_coco(lists / "captions_val2017.json", dict(id=2, file_name="other.jpg"))
     assert found(tmp_path) == {"val": ["val2017/b.jpg"]}
     write_coco(lists / "test.json", dict(id=1, coco_url="http://x/test/c.jpg"))
-    assert found(tmp_path, lists / "test.json") == {"test": ["test/c.jpg"]}
+    assert found(tmp_path, lists / "test.json") == {"test": ["test/c.JPG"]}
     draw(tmp_path, "img_dir/val/d.jpg")  # boxes and masks in one folder
     assert found(tmp_path) == {"val": ["img_dir/val/d.jpg", "val2017/b.jpg"]}
 
@@ -50,7 +50,7 @@ def test_of_masks_and_of_classes_the_folders_do(tmp_path):
 
 
 def test_of_voc_the_lists_of_every_task_do(tmp_path):
-    draw(tmp_path, "JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg")
+    draw(tmp_path, "JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.JPG")
     for name, text in (
         ("Main/trainval", "a\n"),
         ("Main/test", "b 1\n\n"),
@@ -59,7 +59,7 @@ def test_of_voc_the_lists_of_every_task_do(tmp_path):
         file = tmp_path / "ImageSets" / f"{name}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    assert found(tmp_path) == {"test": ["JPEGImages/b.jpg", "JPEGImages/c.jpg"]}
+    assert found(tmp_path) == {"test": ["JPEGImages/b.jpg", "JPEGImages/c.JPG"]}
 
 
 def test_a_folder_without_parts_is_judged_by_whole_and_one_of_training_alone_is_refused(tmp_path):

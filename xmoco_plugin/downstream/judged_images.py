@@ -8,6 +8,7 @@ from ..untrusted import (
     FileRefusedError,
     FolderError,
     folders_in,
+    in_other_case,
     printable,
     read_regular,
     walk_images,
@@ -98,8 +99,9 @@ def _of_list(root: Path, file: Path) -> list[str]:
         names.append(name)
     stem = file.stem.removeprefix("instances_")
     places = [root / stem, root / "images" / stem, root / "images", root, file.parent]
-    folder = next((place for place in places if (place / names[0]).exists()), places[0])
-    return [os.path.join(folder, name) for name in names]
+    folder = next((place for place in places if in_other_case(place / names[0])), places[0])
+    paths = [os.path.join(folder, name) for name in names]
+    return [str(in_other_case(path) or path) for path in paths]
 
 
 def _of_voc(root: Path) -> dict[str, list[str]]:
@@ -111,6 +113,6 @@ def _of_voc(root: Path) -> dict[str, list[str]]:
                 continue
             lines = read_regular(file, TEXT_LIMIT).splitlines()
             names = [os.fsdecode(line.split()[0]) for line in lines if line.split()]
-            paths = [os.path.join(root, "JPEGImages", f"{name}.jpg") for name in names]
-            _add(found, {part: paths})
+            paths = [root / "JPEGImages" / f"{name}.jpg" for name in names]
+            _add(found, {part: [str(in_other_case(path) or path) for path in paths]})
     return found

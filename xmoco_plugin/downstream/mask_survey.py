@@ -2,7 +2,7 @@
 """What a folder of images and one of masks hold, as mmseg will see it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ..untrusted import (
 from ..untrusted.image_file import FILE_LIMIT
 from .errors import DownstreamError
 from .mask_folder import Pair
+from .voc_survey import in_another_case
 
 SHOWN = 10  # classes whose share a row shows
 
@@ -43,12 +44,15 @@ class Labels:
         self.first = other.first | self.first
 
 
-def read_labels(files: Sequence[Path], reduce_zero: bool = False) -> Labels:
+def read_labels(
+    files: Sequence[Path], reduce_zero: bool = False, numbers: Mapping[int, int] | None = None
+) -> Labels:
     """Counts the labels of masks.
 
     Args:
         files: Of the masks.
         reduce_zero: As mmseg's ``reduce_zero_label``: 0 becomes 255, every other label one less.
+        numbers: As mmseg's ``label_map``: what labels become after that; others stay.
 
     Raises:
         DownstreamError: A mask is a picture in colours, or cannot be read.
@@ -76,6 +80,7 @@ def read_labels(files: Sequence[Path], reduce_zero: bool = False) -> Labels:
             values, counts = np.unique(mask, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             label = _reduced(int(value)) if reduce_zero else int(value)
+            label = (numbers or {}).get(label, label)
             found.pixels[label] += count
             found.first.setdefault(label, file)
     return found
@@ -128,14 +133,7 @@ def partnerless(
             f"names do not end in {suffix!r}, or another file has the name already ({endings})",
             tuple(map(printable, passed)),
         )
-    if odd := [printable(file.name) for file in sorted(used) if not file.name.endswith(suffix)]:
-        yield Finding(
-            "note",
-            part,
-            f"{len(odd):,} of {len(used):,} images' names end in {suffix!r} in another case: they "
-            "are used",
-            tuple(odd),
-        )
+    yield from in_another_case(used, suffix, part)
     wanted = {pair.mask for pair in pairs}
     if alone := [name for name in masked if masks / name not in wanted]:
         yield Finding(

@@ -13,8 +13,9 @@ from ..weights import check_checkpoint
 from . import coco_annotations as coco
 from .coco_survey import survey, write_mended
 from .errors import DownstreamError
+from .host_masks import survey_host_masks
 from .pixels import reader_of
-from .prepare_masks import prepare_masks, survey_host_masks
+from .prepare_masks import prepare_masks
 from .settings import (
     class_names,
     dicts,
@@ -85,7 +86,9 @@ def prepare(cfg: Config) -> list[Finding]:
     if scope == "mmdet":
         return _prepare_detection(cfg, stages)
     if scope == "mmseg":
-        return prepare_masks(cfg, stages) if "class_names" in cfg else survey_host_masks(stages)
+        if "class_names" in cfg:
+            return prepare_masks(cfg, stages)
+        return survey_host_masks(stages, cfg)
     return []
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Fills in what a segmentor's config leaves to a folder of masks, and checks the folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -11,20 +11,16 @@ from ..untrusted import printable
 from . import mask_folder as masks
 from . import mask_survey as look
 from .errors import DownstreamError
-from .pixels import CHECKED, reader_of, spread, survey_pixels
+from .pixels import reader_of, spread, survey_pixels
 from .settings import (
     class_names,
     dicts,
-    host_dataset,
     mended_folder,
     set_num_classes,
     trained_meta,
-    usual,
 )
 
-IGNORED = 255  # that the sets of the hosts do not learn
-# Pairs of a set of the hosts that are opened (ours): they are large, and seldom wrong.
-MOST = 1000
+IGNORED = 255  # by the hosts' heads and evaluators, where they are not told another label
 
 
 def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Finding]:
@@ -40,7 +36,7 @@ def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Find
     Raises:
         DownstreamError: The data are not fit to start.
     """
-    ignored = _ignored(cfg)
+    ignored = ignored_label(cfg)
     asked = class_names(cfg)
     trained = {} if asked else trained_meta(cfg)
     known = asked or trained.get("classes")
@@ -49,23 +45,14 @@ def prepare_masks(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list[Find
     for data in [data for datasets in stages.values() for data in datasets]:
         data.metainfo = {key: list(value) for key, value in meta.items()}
     set_num_classes(cfg, len(meta["classes"]), fill=True)
-    judged = {e.get("ignore_index", 255) for e in _evaluators(cfg)} - {ignored}
-    if judged:
-        rows.append(
-            Finding(
-                "note",
-                "labels",
-                f"training ignores label {ignored}, the evaluator {min(judged)}: set "
-                "model.decode_head.ignore_index and val_evaluator.ignore_index to the same",
-            )
-        )
+    rows += judged_otherwise(cfg)
     return rows
 
 
 def survey_masks(
     stages: dict[str, list[ConfigDict]],
     names: list[str] | None = None,
-    ignored: int = 255,
+    ignored: int = IGNORED,
     lists: Path | None = None,
 ) -> tuple[dict, list[Finding]]:
     """Reads folders of images and masks.
@@ -111,77 +98,13 @@ def survey_masks(
     return meta, every.rows(meta["classes"], ignored)
 
 
-def survey_host_masks(stages: dict[str, list[ConfigDict]]) -> list[Finding]:
-    """Looks at the data of a segmentor whose datasets bring their classes: VOC, Cityscapes, ADE20K.
-
-    Args:
-        stages: Its datasets by stage; those that read no folders of images and masks are passed
-            over, and so is what is not there, which the host names.
-
-    Returns:
-        Rows of the table.
-
-    Raises:
-        DownstreamError: The data are not fit to start.
-    """
-    rows: list[Finding] = []
-    done: set[tuple] = set()
-    for stage, datasets in stages.items():
-        for data in datasets:
-            prefix = data.get("data_prefix") or {}
-            root, kind = Path(data.get("data_root") or ""), host_dataset(data, "mmseg")
-            folders = (
-                root / (prefix.get("img_path") or ""),
-                root / (prefix.get("seg_map_path") or ""),
-            )
-            there = "seg_map_path" in prefix and all(folder.is_dir() for folder in folders)
-            if kind is None or not there:
-                continue
-            settings = {k: data.get(k, usual(kind, k, v)) for k, v in masks.LAYOUT.items()}
-            endings = settings["img_suffix"], settings["seg_map_suffix"]
-            key = (*folders, data.get("ann_file"))
-            if key in done:
-                continue
-            done.add(key)
-            left: list[Finding] = []
-            if data.get("ann_file"):
-                pairs = masks.listed_pairs(root / data.ann_file, *folders, *endings)
-            else:
-                pairs = masks.pairs(*folders, *endings)
-                left += look.partnerless(*folders, pairs, endings[0], stage)
-            meta = data.get("metainfo") or kind.METAINFO
-            names = [str(name) for name in meta.get("classes") or ()]
-            zero = settings["reduce_zero_label"]
-            rows += survey_pairs(pairs, names, stage, zero, reader_of(data), left)
-    return rows
-
-
-def survey_pairs(
-    pairs: Sequence[masks.Pair],
-    classes: list[str],
-    stage: str,
-    reduce_zero: bool = False,
-    reader: str = CHECKED,
-    left: Sequence[Finding] = (),
-) -> list[Finding]:
-    """Looks at pairs of a set that brings its classes; the arguments are those of ``add``.
-
-    Raises:
-        DownstreamError: Sizes, masks or labels that cannot be used.
-    """
-    part = Labelled()
-    part.add((stage,), stage, pairs, reduce_zero, reader, left, MOST)
-    check_values(part.labels, classes, IGNORED)
-    return part.rows(classes, IGNORED)
-
-
-def check_values(labels: look.Labels, classes: list[str], ignored: int) -> None:
-    """Checks that the masks have labels of the classes only.
+def check_values(labels: look.Labels, classes: list[str], *ignored: int) -> None:
+    """Checks that the masks have labels of the classes, and such as are passed over, only.
 
     Raises:
         DownstreamError: With the value that is none, and a mask that has it.
     """
-    values = {value: file for value, file in labels.first.items() if value != ignored}
+    values = {value: file for value, file in labels.first.items() if value not in ignored}
     if any(value >= len(classes) or value < 0 for value in values):
         value = max(values, key=abs)
         raise DownstreamError(
@@ -243,6 +166,7 @@ class Labelled:
         reader: str,
         left: Sequence[Finding] = (),
         most: int | None = None,
+        numbers: Mapping[int, int] | None = None,
     ) -> None:
         """Reads pairs.
 
@@ -254,6 +178,7 @@ class Labelled:
             reader: Of :func:`~.pixels.reader_of`.
             left: Rows that are known already.
             most: Pairs that are opened, spread over all; None for all.
+            numbers: As mmseg's ``label_map``.
 
         Raises:
             DownstreamError: Sizes or masks that cannot be used.
@@ -261,7 +186,7 @@ class Labelled:
         looked = pairs if most is None else spread(pairs, most)
         images, files = [pair.image for pair in looked], [pair.mask for pair in looked]
         look.check_sizes(images, files)
-        labels = look.read_labels(files, reduce_zero)
+        labels = look.read_labels(files, reduce_zero, numbers)
         rows = [*survey_pixels(images, stage, reader), *left]
         if len(looked) < len(pairs):
             rows.append(Finding("note", stage, f"{len(looked):,} of the pairs were opened"))
@@ -276,12 +201,25 @@ class Labelled:
         return found
 
 
-def _ignored(cfg: Config) -> int:
-    """The label that the heads do not learn."""
-    heads = [part for part in dicts(cfg.model) if "num_classes" in part]
-    return next((part.ignore_index for part in heads if "ignore_index" in part), 255)
+def ignored_label(cfg: Config) -> int:
+    """The label that the heads do not learn; mmseg reads no ``ignore_index`` of a dataset."""
+    heads = [part for part in dicts(cfg.get("model")) if "num_classes" in part]
+    return next((part.ignore_index for part in heads if "ignore_index" in part), IGNORED)
 
 
-def _evaluators(cfg: Config) -> list[ConfigDict]:
+def judged_labels(cfg: Config) -> set[int]:
+    """The labels that the evaluators of the validation pass over."""
     found = cfg.get("val_evaluator") or []
-    return [found] if isinstance(found, dict) else list(found)
+    evaluators = [found] if isinstance(found, dict) else list(found)
+    return {evaluator.get("ignore_index", IGNORED) for evaluator in evaluators}
+
+
+def judged_otherwise(cfg: Config) -> Iterator[Finding]:
+    """A row, where training and evaluators pass over other labels."""
+    if judged := judged_labels(cfg) - {ignored := ignored_label(cfg)}:
+        yield Finding(
+            "note",
+            "labels",
+            f"training ignores label {ignored}, the evaluator {min(judged)}: set "
+            "model.decode_head.ignore_index and val_evaluator.ignore_index to the same",
+        )

@@ -99,6 +99,28 @@ def usual(kind: type, name: str, otherwise: Any) -> Any:
     return otherwise
 
 
+def host_classes(kind: Any, metainfo: Any) -> tuple[list[str], dict[int, int] | None]:
+    """Returns the classes of a set of mmseg, and what its labels become where they are others.
+
+    Args:
+        kind: The dataset's class, whose masks have the numbers of its ``METAINFO``.
+        metainfo: Of its settings, or None.
+
+    Raises:
+        DownstreamError: Classes that the set does not have.
+    """
+    names = kind._load_metainfo(metainfo).get("classes")
+    # A class method in mmseg's own sets, which that of DSDL's format is not.
+    mapped = getattr(kind, "get_label_map", None)
+    try:
+        numbers = mapped(names) if inspect.ismethod(mapped) else None
+    except ValueError as error:
+        raise DownstreamError(
+            f"the class lists differ: {error} Name classes of {kind.__name__}."
+        ) from error
+    return [str(name) for name in names or ()], numbers
+
+
 def set_num_classes(cfg: Config, count: int, fill: bool) -> None:
     """Sets every head to so many classes, or checks that it is.
 

@@ -13,8 +13,9 @@ from . import coco_annotations as coco
 from . import mask_folder as masks
 from .coco_survey import survey as survey_coco
 from .errors import DownstreamError
-from .prepare_masks import survey_masks, survey_pairs
-from .voc_survey import VocList, names_of, survey_voc
+from .host_masks import survey_pairs
+from .prepare_masks import survey_masks
+from .voc_survey import VocList, in_another_case, names_of, survey_voc
 
 STAGES = ("train", "val", "test")
 VOC_LISTS = ("train", "val", "trainval", "test", "aug")
@@ -66,6 +67,7 @@ def _voc(root: Path, classes: Sequence[str], year: str) -> Iterator[Finding]:
                 else:
                     pairs = masks.listed_pairs(file, images, masks_of, ".jpg", ".png")
                     yield from survey_pairs(pairs, ["background", *classes], part)
+                    yield from in_another_case((pair.image for pair in pairs), ".jpg", part)
             except DownstreamError as error:
                 yield Finding("MEND", part, str(error))
     if not listed:

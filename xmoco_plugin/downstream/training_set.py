@@ -12,6 +12,7 @@ from . import coco_annotations as coco
 from . import mask_folder as masks
 from .errors import DownstreamError
 from .mask_survey import read_labels
+from .settings import host_classes, host_dataset
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,13 @@ class TrainingSet:
         else:
             found = masks.pairs(images, folder, *suffixes)
             names = [pair.name for pair in found]
+        kind = host_dataset(data, "mmseg") if classes else None
+        numbers = host_classes(kind, data.metainfo)[1] if kind else None
         known = dict(enumerate(classes))
         held = []
         for name in names if classes else ():
             mask, reduce_zero = folder / (name + suffixes[1]), bool(data.get("reduce_zero_label"))
-            labels = read_labels([in_other_case(mask) or mask], reduce_zero).pixels
+            labels = read_labels([in_other_case(mask) or mask], reduce_zero, numbers).pixels
             held.append(Counter(known[label] for label in labels if label in known))
         return cls(names, classes, held or [Counter() for _ in names])
 

@@ -2,7 +2,7 @@
 """What a set in VOC's format holds, as the hosts will see it: lists, boxes, images without them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,17 +60,23 @@ def survey_voc(
             or no box of the classes.
     """
     names, files = names_of(voc.listed, voc.images, ".jpg")
-    files = [in_other_case(file) or file for file in files]
+    asked, files = files, [in_other_case(file) or file for file in files]
     notes = [voc.annotations / f"{name}.xml" for name in names]
     require(notes, f"of the {len(names):,} names in {printable(voc.listed)} have no annotation")
     require(files, f"of the {len(names):,} names in {printable(voc.listed)} have no image")
     try:
-        read = [voc_image(file) for file in notes]
+        read = [voc_image(file, classes) for file in notes]
     except FileRefusedError as error:
         raise DownstreamError(f"{error}.") from error
     for file, image in zip(notes, read, strict=True):
-        if any(box.corners is None for box in image.boxes):
+        if any(box.corners is None for box in image.boxes if box.name in classes):
             raise DownstreamError(f"{printable(file)}: it has an object without <bndbox>.")
+    for wanted, found, file, image in zip(asked, files, notes, read, strict=True):
+        if found != wanted and image.size is None:  # mmdet opens the name that it has made
+            raise DownstreamError(
+                f"{printable(file)} has no <size>, and for it mmdet opens "
+                f"{printable(wanted.name)}: rename {printable(found.name)} to that."
+            )
     every = Counter(box.name for image in read for box in image.boxes)
     learnt = Counter({name: every[name] for name in classes})
     if not learnt.total():
@@ -89,7 +95,7 @@ def survey_voc(
             f"{len(names):,} images, {learnt.total():,} boxes; {len(classes)} classes: {counts}",
         )
     ]
-    rows += survey_pixels(files, part, reader)
+    rows += [*survey_pixels(files, part, reader), *in_another_case(files, ".jpg", part)]
     return [*rows, *_left_out(read, names, classes, part, smallest)]
 
 
@@ -106,6 +112,19 @@ def names_of(listed: Path, folder: Path, suffix: str) -> tuple[list[str], list[P
     if not names:
         raise DownstreamError(f"the list {printable(listed)} is empty.")
     return names, [folder / f"{name.strip()}{suffix}" for name in names]
+
+
+def in_another_case(files: Iterable[Path], suffix: str, part: str) -> Iterator[Finding]:
+    """A row for images whose ending is written in another case than the host looks for."""
+    used = sorted({*files})
+    if odd := tuple(printable(file.name) for file in used if not file.name.endswith(suffix)):
+        yield Finding(
+            "note",
+            part,
+            f"{len(odd):,} of {len(used):,} images' names end in {suffix!r} in another case: they "
+            "are used",
+            odd,
+        )
 
 
 def require(files: Sequence[Path], without: str) -> None:

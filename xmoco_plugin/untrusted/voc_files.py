@@ -4,7 +4,7 @@
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -66,8 +66,13 @@ def voc_names(list_file: str | Path) -> list[str]:
     return [os.fsdecode(line) for line in _read(Path(list_file), TEXT_LIMIT).splitlines()]
 
 
-def voc_image(file: Path) -> VocImage:
+def voc_image(file: Path, learnt: Container[str] | None = None) -> VocImage:
     """Reads an annotation.
+
+    Args:
+        file: In XML.
+        learnt: Classes; of objects of others, which the hosts pass over by their names, nothing
+            else is read. None for all.
 
     Raises:
         FileRefusedError: As :func:`check_voc`, or it is no XML, or lacks what the hosts ask for;
@@ -82,21 +87,25 @@ def voc_image(file: Path) -> VocImage:
     size = root.find("size")
     try:
         sides = None if size is None else tuple(int(_text(size, s)) for s in ("width", "height"))
-        return VocImage(sides, [*_boxes(root)])  # type: ignore[arg-type]
+        return VocImage(sides, [*_boxes(root, learnt)])  # type: ignore[arg-type]
     except ValueError as error:
         raise FileRefusedError(f"{printable(file)}: {printable(str(error))}") from None
 
 
-def _boxes(root: ElementTree.Element) -> Iterator[VocBox]:
+def _boxes(root: ElementTree.Element, learnt: Container[str] | None) -> Iterator[VocBox]:
     for number, part in enumerate(root.findall("object"), 1):
         try:
+            name = _text(part, "name")
+            if learnt is not None and name not in learnt:
+                yield VocBox(name, None, None)
+                continue
             box = part.find("bndbox")
             corners = None if box is None else tuple(float(_text(box, key)) for key in CORNERS)
             if corners and not all(map(math.isfinite, corners)):
                 raise ValueError(f"its corners are no numbers: {corners}")
             difficult = part.find("difficult")
             hard = None if difficult is None else bool(int(_text(part, "difficult")))
-            yield VocBox(_text(part, "name"), hard, corners)  # type: ignore[arg-type]
+            yield VocBox(name, hard, corners)  # type: ignore[arg-type]
         except ValueError as error:
             raise ValueError(f"object {number}: {error}") from None
 
