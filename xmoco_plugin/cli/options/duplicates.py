@@ -18,7 +18,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="+",
         metavar="FOLDER",
-        help="of images, in any depth; or a .txt file with a path a line; one or several",
+        help="of images, in any depth; or images, or .txt or .lst files with a path a line; one "
+        "or several",
     )
     add(
         "--against",
