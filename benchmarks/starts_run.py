@@ -119,8 +119,8 @@ def model_of(cell: Cell, length: Length, images: int) -> tuple[dict[str, Any], o
     model["head"] |= READINGS[cell.reading]
     view = dict(size=length.size, crop_scale=chooser.choices.crop_scale, blur_prob=0.0)
     views = dict(recipe="mocov2_weak_key", **view)
-    kind = dict(type="TwoViewDataPreprocessor", mean=MEAN, std=STD)
-    model["data_preprocessor"] = kind | dict(views=views)
+    maker: dict[str, Any] = dict(type="TwoViewDataPreprocessor", mean=MEAN, std=STD)
+    model["data_preprocessor"] = maker | dict(views=views)
     return model, chooser.choices
 
 
