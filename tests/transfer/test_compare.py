@@ -10,8 +10,6 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.models import ResNet
 
-from xmoco_plugin.cli.compare_results import Difference, verdicts
-
 from ..format_once import leave_unformatted
 from ..tool_modules import import_tool, run_tool
 from .drawn import draw
@@ -168,33 +166,6 @@ def test_options_of_the_fine_tunings_are_those_of_few_labels(
     assert parts == {"25pct_seed_1.json", "50pct_seed_1.json"}
     base = Config.fromfile(ROOT / DETECTOR).optim_wrapper.optimizer.lr
     assert {cfg.optim_wrapper.optimizer.lr for cfg, _ in ran} == {base / 2}
-
-
-def difference(other: str, share: float, values: list[float], low: float, high: float, learnt=True):
-    return Difference(other, share, values, low, high, learnt)
-
-
-def test_a_verdict_needs_five_seeds_an_interval_without_0_and_something_learnt():
-    five = [1.0] * 5
-    told = verdicts(
-        "mine",
-        "AP",
-        [
-            difference("coco", 5, [-2.0] * 5, -3.0, -1.0),
-            difference("coco", 10, five, -0.5, 2.5),
-            difference("coco", 100, [0.0] * 5, 0.0, 0.0, learnt=False),
-            difference("scratch", 10, [1.0, 3.0, 2.0], 1.0, 3.0),
-        ],
-    )
-    assert told == [
-        "mine against coco: with 5 % of the labels mine is worse by 2.0 AP (1.0 to 3.0); with 10 % "
-        "of the labels no difference is shown (-0.5 to +2.5 AP); with all labels neither found "
-        "anything, so nothing is known: train longer (--max-iters).",
-        "mine against scratch: with 10 % of the labels 2.0 AP more in 3 seeds, which is no "
-        "verdict: it takes 5.",
-        "2 comparisons at 95 % each: where nothing differs, one in 10 such tables would show a "
-        "difference by chance.",
-    ]
 
 
 @needs_mmdet

@@ -56,13 +56,13 @@ def test_the_table_before_the_first_iteration_has_the_row(tool, run, tmp_path, m
     (run / "backbone.pth").write_bytes(b"weights")
     cfg = Config(dict(pretrained=str(run / "backbone.pth")))
     monkeypatch.setattr(transfer, "resolve", lambda args, found: cfg)
-    monkeypatch.setattr(few_labels, "read_starts", lambda args, iters, found: {})
+    monkeypatch.setattr(few_labels, "read_starts", lambda args, asked, torchvisions, found: {})
     monkeypatch.setattr(tool.data_table, "show", show)
     args = argparse.Namespace(
         checkpoint=str(run / "backbone.pth"), data_root=str(tmp_path / "data"), config="c.py"
     )
     args.work_dir, args.extra, args.share_iters, args.shares = str(tmp_path / "w"), [], None, [1]
-    args.max_iters = 1
+    args.max_iters, args.imagenet = 1, None
     with pytest.raises(ShownError) as shown:
-        tool.main(args) if tool is transfer else tool.plan(args, tmp_path)
+        tool.main(args)
     assert shown.value.args == (["val"],)

@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> None:
         parts = few_labels.draw_all(args, data)
         for (share, seed), rows in parts.items():
             few_labels.check_part(few_labels.part_of(root, share, seed, data), data.part(rows))
-    factors, said = dict.fromkeys(starts, args.rates[0]), []
+    factors, said = dict.fromkeys(starts, args.rates[0]), list[str]()
     if len(args.rates) > 1:
         print("Finding the learning rate of each start, on training images alone.", flush=True)
         tried = learning_rates.rate_runs(args, root, starts, data)

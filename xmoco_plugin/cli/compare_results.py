@@ -82,13 +82,12 @@ def verdicts(name: str, metric: str, found: Sequence[Difference]) -> list[str]:
     for other in dict.fromkeys(d.other for d in found):
         clauses = [_clause(name, metric, d) for d in found if d.other == other]
         sentences.append(f"{name} against {other}: {'; '.join(clauses)}.")
-    judged = [d for d in found if d.learnt and len(d.values) >= ENOUGH]
-    if len(judged) > 1:
+    judged = sum(d.learnt and len(d.values) >= ENOUGH for d in found)
+    if judged > 1:
+        chance = 100 * (1 - 0.95**judged)
         sentences.append(
-            f"{len(judged)} comparisons at 95 % each: where nothing differs, one in "
-            f"{20 / len(judged):.0f} such tables would show a difference by chance."
-            if len(judged) < 20
-            else f"{len(judged)} comparisons at 95 % each: expect one or more by chance."
+            f"{judged} comparisons at 95 % each: where nothing differs, some difference would be "
+            f"shown by chance in up to {chance:.0f} of 100 such tables."
         )
     return sentences
 

@@ -26,7 +26,7 @@ def seen_before(checkpoint: str, root: str | None) -> list[Finding]:
         root: Folder of the labelled set.
     """
     folder = Path(checkpoint).expanduser().parent
-    if root is None or not (digests := own.trained_on(folder)):
+    if root is None or checkpoint == "scratch" or not (digests := own.trained_on(folder)):
         return []
     try:
         parts = judged_images(Path(root).expanduser())

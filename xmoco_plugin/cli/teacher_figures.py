@@ -133,7 +133,7 @@ def _view_size(cfg: Config) -> int:
     (step,) = (
         s for s in cfg.train_dataloader.dataset.pipeline if s.type in ("OneView", "TwoViews")
     )
-    return build_recipes(step.views)[0].size  # weak keys have views of their own
+    return build_recipes(step.views)[0].shape[0]  # weak keys have views of their own
 
 
 def listed(folder: Path, size: int, cfg: Config) -> Any:

@@ -146,8 +146,8 @@ class Chooser:
 
     def _key_and_temperature(self) -> None:
         source = "one seed of a small net at 16 px (docs/lab/study.md)"
-        why = f"the key's view is crop and flip only: {source}"
-        self._take("key_view", "weak", why)
+        why = "good weights: what was tried (docs/lab/starts.md)" if self.is_gentle else source
+        self._take("key_view", "weak", f"the key's view is crop and flip only: {why}")
         value, why = TEMPERATURE, f"of InfoNCE and the terms: {source}"
         if self.is_gentle:
             value, why = GENTLE_TEMPERATURE, "good weights: MoCo v2's (docs/lab/starts.md)"
