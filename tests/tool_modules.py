@@ -11,6 +11,8 @@ from typing import Any
 
 from xmoco_plugin.cli import options, start
 
+from .conftest import instances_restored
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "tools"
 
@@ -21,12 +23,17 @@ def import_tool(name: str) -> ModuleType:
 
 
 def run_tool(tool: ModuleType, monkeypatch, *arguments) -> int:
-    """Runs a tool as its command line does; returns the exit status."""
+    """Runs a tool as its command line does; returns the exit status.
+
+    As if in a process of its own: of two runs that begin in one second, and so have one name, the
+    second would find the first one's logger and message hub.
+    """
     try:
         args = parse(tool, *arguments)
     except SystemExit as end:
         return end.code
-    return start.run(tool, args)
+    with instances_restored():
+        return start.run(tool, args)
 
 
 def parse(tool: ModuleType, *arguments) -> argparse.Namespace:
