@@ -12,6 +12,7 @@ from PIL import Image
 from xmoco_plugin.downstream import DownstreamError, TrainingSet
 
 from .drawn import CLASSES, draw, edit
+from .hosts import needs_mmseg
 
 
 def boxes(root: Path, **settings) -> TrainingSet:
@@ -69,6 +70,7 @@ def test_classes_are_counted_in_boxes_with_an_area_that_are_no_crowd(data):
     assert boxes(data, metainfo=dict(classes=["disc"])).counts([0]) == {"disc": 1}
 
 
+@needs_mmseg
 def test_a_part_of_a_mask_folder_is_a_list_of_names_without_their_endings(data):
     found = masks(data)
     assert found.part([0, 3]) == "000\n003\n"
@@ -79,6 +81,7 @@ def test_a_part_of_a_mask_folder_is_a_list_of_names_without_their_endings(data):
     }
 
 
+@needs_mmseg
 def test_a_list_of_mmseg_says_which_images_there_are(data):
     (data / "list.txt").write_text("004\n001\n\n")
     found = masks(data, ann_file="list.txt")
@@ -86,6 +89,7 @@ def test_a_list_of_mmseg_says_which_images_there_are(data):
     assert found.part([1]) == "001\n"
 
 
+@needs_mmseg
 def test_nested_folders_and_a_label_0_that_is_left_out(data):
     for kind, suffix in (("img_dir", "jpg"), ("ann_dir", "png")):
         (data / kind / "train/a").mkdir()

@@ -101,7 +101,7 @@ def cross_consistency(
             teacher = k @ gather_rows(q).T  # (n, N): S_ji
         else:
             teacher = (k @ k_all.T).detach()  # (n, N)
-    count = student.shape[1] - (own is not None)
+    count = student.shape[1] - (1 if own is not None else 0)  # a sum with a bool is not compiled
 
     if divergence == "mse":
         difference = student - teacher

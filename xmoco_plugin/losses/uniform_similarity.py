@@ -69,7 +69,7 @@ def uniform_similarity(
     else:
         similarity = q @ gather_rows(k).T  # (n, N): S_ij
         own = own_pairs(similarity)
-    count = similarity.shape[1] - (own is not None)
+    count = similarity.shape[1] - (1 if own is not None else 0)  # a sum with a bool is not compiled
 
     if target == "simplex":
         excess = similarity + 1 / count
