@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Run by torchrun: a tiny training of which the second process signals the launcher once."""
 
+import gc
 import os
 import signal
 import sys
@@ -41,7 +42,12 @@ def main(folder: Path) -> None:
     timed = timed_checkpoints(runner)
     with heeded(timed):
         runner.train()
-    print(f"rank {get_rank()}: {runner.iter} steps, {Path(str(timed.written)).name}", flush=True)
+    # In one write: of two prints the ends of the lines may come last.
+    line = f"rank {get_rank()}: {runner.iter} steps, {Path(str(timed.written)).name}\n"
+    sys.stdout.flush()
+    os.write(sys.stdout.fileno(), line.encode())
+    del runner, timed
+    gc.collect()  # as in cli/exits.py: or gloo's threads outlive the group
     dist.destroy_process_group()
 
 

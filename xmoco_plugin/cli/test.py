@@ -2,6 +2,7 @@
 """Runs the test loop of a config on a checkpoint, or its validation loop where it has no other."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -53,8 +54,10 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
     cfg.train_cfg = cfg.train_dataloader = cfg.optim_wrapper = cfg.param_scheduler = None
     loader_defaults = dict(pin_memory=True, collate_fn=dict(type="default_collate"))
     common.merge_common(cfg, common.for_parts_left(args, cfg, moved), loader_defaults, SUBFOLDER)
+    # By the name of one that there is, of a training in this process and second, the host hands out
+    # that: its logger, its visualizer.
+    cfg.experiment_name = f"{cfg.get('experiment_name') or Path(args.config).stem}_test"
     if cfg.get("visualizer"):
-        # By the name of one that there is, of a training in this process, the host hands out that.
         cfg.visualizer.name = f"{cfg.visualizer.get('name', 'visualizer')}_test"
 
 
