@@ -153,11 +153,11 @@ def test_a_fine_tuning_from_wrapped_weights_with_folders_that_are_named(tmp_path
     walks.xmoco("transfer", tmp_path / "wrapped.pth", *common, "--work-dir", work, *options)
     assert "| wrapped.pth |" in (work / "table.md").read_text()
     moved = work.rename(tmp_path / "moved")
-    before = [file.stat().st_mtime_ns for file in sorted(moved.rglob("*.pth"))]
+    before = [file.stat().st_mtime_ns for file in sorted(moved.rglob("iter_*.pth"))]
     assert before
     walks.xmoco("transfer", tmp_path / "wrapped.pth", *common, "--work-dir", moved, *options)
     # Nothing is trained again.
-    assert [file.stat().st_mtime_ns for file in sorted(moved.rglob("*.pth"))] == before
+    assert [file.stat().st_mtime_ns for file in sorted(moved.rglob("iter_*.pth"))] == before
     walks.xmoco(
         *("few-labels", tmp_path / "wrapped.pth", *common, "--shares", "100", "--work-dir"),
         *(tmp_path / "few", *options),
