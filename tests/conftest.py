@@ -76,12 +76,14 @@ def managers() -> dict[str, type]:
 @contextmanager
 def instances_restored() -> Iterator[None]:
     before = {name: manager._instance_dict.copy() for name, manager in managers().items()}
-    yield
-    if distributed := sys.modules.get("xmoco_plugin.distributed"):
-        distributed.seed_of_run(None)  # of a run that was left in the middle
-    for name, manager in managers().items():
-        kept = manager._instance_dict
-        manager._instance_dict = before[name] if name in before else type(kept)()
+    try:
+        yield
+    finally:
+        if distributed := sys.modules.get("xmoco_plugin.distributed"):
+            distributed.seed_of_run(None)  # of a run that was left in the middle
+        for name, manager in managers().items():
+            kept = manager._instance_dict
+            manager._instance_dict = before[name] if name in before else type(kept)()
 
 
 def leave_out_of_collections() -> None:

@@ -90,3 +90,11 @@ def test_an_accuracy_that_rounding_lifts_above_a_constant_answer_s_is_none():
     assert 100 * (7 / 100) > 100 * 7 / 100  # the two orders in which it is computed
     assert all(doubts.of_accuracy(100 * (c / n), 100 * c / n) for c, n in shares)
     assert not doubts.of_accuracy(100 * (51 / 50_000), 100 * 50 / 50_000)
+
+
+def test_a_figure_that_is_no_number_is_marked_and_of_two_runs_too():
+    runs = {0: dict(mIoU=float("nan"), mAcc=50.0), 1: dict(mIoU=30.0, mAcc=50.0)}
+    text = transfer_table.table("seg", "scratch", "-", "c", runs)
+    assert "| 0 | nan * | 50.00 * |" in text
+    assert "nan ± nan *" in text
+    assert "seed 0: a figure is no number" in text

@@ -230,6 +230,8 @@ def test_a_segmentor_that_answers_one_class_has_no_say_in_its_rate_and_another_s
         (["--starts", "scratch,a=D"], "is a folder without backbone.pth"),
         (["--starts", "scratch,a=https://x/y.pth"], "a file of this machine is needed"),
         (["--starts", "a=P,b=scratch"], "'b=scratch' names no file"),
+        (["--starts", "scratch,a=~nobody_here/x.pth"], "there is no such file"),
+        (["--starts", f"scratch,a={'x' * 300}"], "there is no such file"),
         (["--rates", "0,1"], "'0,1': numbers above 0, each once"),
         (
             ["--shares", "10"],

@@ -71,3 +71,35 @@ def test_a_folder_without_parts_is_judged_by_whole_and_one_of_training_alone_is_
     write_coco(tmp_path / "bad.json", dict(id=1))
     with pytest.raises(DownstreamError, match="an image without file_name or coco_url"):
         judged_images(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize(
+    ("files", "judged"),
+    [
+        (
+            ("leftImg8bit/train/x/a.png", "leftImg8bit/val/x/b.png", "gtFine/val/x/b.png"),
+            "val/x/b.png",
+        ),
+        (("images/training/a.jpg", "images/validation/b.jpg"), "validation/b.jpg"),
+    ],
+    ids=["cityscapes", "ade20k"],
+)
+def test_of_the_hosts_own_folders_no_training_image_and_no_mask_is_one(tmp_path, files, judged):
+    draw(tmp_path, *files)
+    ((paths),) = found(tmp_path).values()
+    assert [path.split("/", 1)[1] for path in paths] == [judged]
+
+
+def test_of_several_years_of_voc_the_lists_count_and_training_folders_alone_are_refused(tmp_path):
+    year = tmp_path / "kit" / "VOC2007"
+    draw(year, "JPEGImages/a.jpg", "JPEGImages/b.jpg", "SegmentationClass/b.png")
+    (year / "ImageSets/Main").mkdir(parents=True)
+    (year / "ImageSets/Main/val.txt").write_text("b\n")
+    assert found(year, tmp_path / "kit") == {"val": ["JPEGImages/b.jpg"]}
+    draw(tmp_path / "lists", "images/a.jpg", "images/b.jpg")
+    for part, name in (("train", "a.jpg"), ("val", "b.jpg")):
+        write_coco(tmp_path / "lists" / f"{part}.json", dict(id=1, file_name=name))
+    assert found(tmp_path / "lists") == {"val": ["images/b.jpg"]}
+    draw(tmp_path / "alone", "shot/training/a.jpg")
+    with pytest.raises(DownstreamError, match="no images of val or test"):
+        judged_images(tmp_path / "alone")

@@ -2,6 +2,7 @@
 """What the tools that judge or use a backbone share: its config, its weights, an option."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,8 @@ def weights_of(run: str) -> str:
     Raises:
         CheckpointError: The folder has no such file.
     """
-    folder = Path(run).expanduser()
-    if not folder.is_dir():
+    folder = Path(os.path.expanduser(run))
+    if not os.path.isdir(folder):
         return run
     file = folder / HANDED_ON
     if not file.is_file():

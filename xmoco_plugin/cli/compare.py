@@ -50,8 +50,9 @@ def main(args: argparse.Namespace) -> None:
         found: list[Finding] = []
         starts = few_labels.read_starts(args, files_of(args.starts), found=found)
         check_alike(starts)
-        for start in starts:
-            found += seen_before(start.checkpoint, args.data_root)
+        # Of several files of one run once.
+        for file in {Path(s.checkpoint).expanduser().parent: s.checkpoint for s in starts}.values():
+            found += seen_before(file, args.data_root)
         data_table.show(found, root)
         for configs in starts.values():
             for cfg in configs:

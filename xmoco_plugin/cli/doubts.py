@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Figures that cannot be a result: what they say of the run, in a sentence beside them."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from mmengine.config import Config
@@ -21,7 +22,9 @@ def of_fine_tuning(task: str, columns: Mapping[str, float], nothing: bool, cfg: 
         nothing: Whether the test found no box at all, of which mmdet gives no figures.
         cfg: Of the run.
     """
-    if nothing:
+    if not all(map(math.isfinite, columns.values())):
+        what = "a figure is no number: no pixel or box was judged"
+    elif nothing:
         what = "no box above the score threshold on any test image"
     elif task == "det":
         name = "AP50" if "AP50" in columns else "AP"
@@ -45,7 +48,7 @@ def chance(cfg: Config) -> float:
     At least: it is higher where the test images lack classes of the config.
     """
     heads = [part.num_classes for part in dicts(cfg.get("model")) if part.get("num_classes")]
-    return round(100 / max(heads), 2) if heads else 0.0
+    return round(100 / max(heads), 2) if heads and max(heads) > 1 else 0.0
 
 
 def of_runs(

@@ -73,7 +73,8 @@ def _judge_on(cfg: Config, listed: Path) -> None:
             data.ann_file = str(listed)
             data.data_root = trained.get("data_root")
             data.data_prefix = copy.deepcopy(trained.data_prefix)
-            for key in ("img_suffix", "seg_map_suffix"):
+            for key in ("img_suffix", "seg_map_suffix", "reduce_zero_label"):
+                data.pop(key, None)
                 if key in trained:
                     data[key] = trained[key]
         evaluators = cfg[f"{stage}_evaluator"]

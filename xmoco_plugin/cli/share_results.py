@@ -121,7 +121,7 @@ def result_rows(runs: Sequence[Run], task: str) -> list[dict]:
                         name: dict(
                             values=v,
                             mean=statistics.mean(v),
-                            std=statistics.stdev(v) if len(v) > 1 else None,
+                            std=transfer_table.deviation_of(v) if len(v) > 1 else None,
                         )
                         for name, v in values.items()
                     },

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """The figures of fine-tunings as rows of a table, in percent."""
 
+import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -73,9 +74,14 @@ def columns_of(task: str, runs: Sequence[dict]) -> dict[str, list[float]]:
     return columns
 
 
+def deviation_of(values: Sequence[float]) -> float:
+    """Returns the standard deviation of a sample of two or more; nan where a value is no number."""
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
+
+
 def spread(values: Sequence[float]) -> str:
     """Returns the mean and, of several values, their standard deviation (of the sample)."""
-    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    deviation = f" ± {deviation_of(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.2f}{deviation}"
 
 

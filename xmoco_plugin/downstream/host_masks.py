@@ -19,7 +19,7 @@ from .prepare_masks import (
     judged_labels,
     judged_otherwise,
 )
-from .settings import host_classes, host_dataset, usual
+from .settings import host_classes, host_dataset
 from .voc_survey import in_another_case
 
 # Pairs of a set of the hosts that are opened (ours): they are large, and seldom wrong.
@@ -57,7 +57,7 @@ def survey_host_masks(
             there = "seg_map_path" in prefix and all(folder.is_dir() for folder in folders)
             if kind is None or not there:
                 continue
-            settings = {k: data.get(k, usual(kind, k, v)) for k, v in masks.LAYOUT.items()}
+            settings = masks.layout_of(data, kind)
             endings = settings["img_suffix"], settings["seg_map_suffix"]
             zero = settings["reduce_zero_label"]
             names, numbers = host_classes(kind, data.get("metainfo"))

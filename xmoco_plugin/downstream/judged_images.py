@@ -16,7 +16,7 @@ from ..untrusted import (
 from ..untrusted.files import TEXT_LIMIT
 from . import coco_annotations as coco
 from .errors import DownstreamError
-from .survey import annotation_lists
+from .survey import lists_of, voc_years
 
 PARTS = ("val", "valid", "validation", "test")
 TRAINING = "train"  # in the name of what is not judged by
@@ -26,8 +26,9 @@ def judged_images(root: Path) -> dict[str, list[str]]:
     """Paths of the images of val and test, by part; of a folder without parts, of all.
 
     Known are sets as a fine-tuning takes them: JSON lists in ``annotations/`` or beside the images,
-    or one named itself (COCO); ``img_dir/val`` (mmseg); ``ImageSets`` (PASCAL VOC); folders
-    ``val/`` and ``test/``, with or without classes.
+    or one named itself (COCO); ``img_dir/val`` (mmseg); ``ImageSets`` (PASCAL VOC), of one year or
+    of several; ``val/`` and ``test/``, with or without classes, there or in ``images/`` or
+    ``leftImg8bit/`` (ADE20K, Cityscapes).
 
     Raises:
         DownstreamError: There are training images alone, a list that cannot be read, or no images.
@@ -52,17 +53,20 @@ def _find(root: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}  # of all layouts: one folder may have boxes and masks
     if "img_dir" in folders:
         _add(found, _of_folders(root / "img_dir"))
-    if "JPEGImages" in folders and "ImageSets" in folders:
-        _add(found, _of_voc(root))
-    listed = annotation_lists(root / "annotations") if "annotations" in folders else []
-    judged = [file for file in listed if TRAINING not in file.stem]
+    for year in voc_years(root):
+        _add(found, _of_voc(year))
+    judged = [file for file in lists_of(root) if TRAINING not in file.stem]
     for file in [file for file in judged if file.stem.startswith("instances_")] or judged:
         _add(found, {_part(file.stem): _of_list(root, file)})
+    for name in {"leftImg8bit", "images"} & set(folders) if not found else ():
+        _add(found, _of_folders(root / name))
     if found:
         return found
     if set(PARTS) & set(folders):
         return _of_folders(root)
-    return {} if TRAINING in folders else {"images": _below(root)}
+    files = _below(root)
+    trained = any(TRAINING in part for file in files for part in Path(file).relative_to(root).parts)
+    return {} if trained else {"images": files}
 
 
 def _add(found: dict[str, list[str]], more: dict[str, list[str]]) -> None:

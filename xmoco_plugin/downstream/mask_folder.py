@@ -2,7 +2,7 @@
 """A folder of images and a folder of masks, as mmseg lays them out: class names and checks."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from ..untrusted import (
 )
 from ..untrusted.image_file import FILE_LIMIT
 from .errors import DownstreamError
-from .settings import write_hashed
+from .settings import usual, write_hashed
 from .voc_survey import names_of
 
 CLASSES_FILE = "classes.json"
@@ -29,6 +29,11 @@ LAYOUT: dict[str, Any] = {
     "reduce_zero_label": False,
 }
 CLASSES_LIMIT = 16 << 20  # bytes; ours: a hundred thousand classes with colours have a fifth of it
+
+
+def layout_of(data: Mapping[str, Any], kind: type | None) -> dict[str, Any]:
+    """Returns what a dataset's settings, else the parameters of its class, say of ``LAYOUT``."""
+    return {k: data.get(k, usual(kind, k, v) if kind else v) for k, v in LAYOUT.items()}
 
 
 def read_classes(root: Path) -> dict | None:

@@ -35,10 +35,20 @@ def survey_folder(root: Path, voc: Sequence[str] = ()) -> list[Finding] | None:
     """
     if (root / "img_dir").is_dir() and (root / "ann_dir").is_dir():
         return _masks(root)
-    if years := [folder for folder in (root, *_below(root)) if _is_voc(folder)]:
+    if years := voc_years(root):
         return [row for year in years for row in _voc(year, voc, year.name if year != root else "")]
-    lists = annotation_lists(root / "annotations") or [*filter(_has_images, annotation_lists(root))]
+    lists = lists_of(root)
     return [*_boxes(root, lists)] if lists else None
+
+
+def voc_years(root: Path) -> list[Path]:
+    """Folders in VOC's format: of one year, or those of the folder of the years."""
+    return [folder for folder in (root, *_below(root)) if _is_voc(folder)]
+
+
+def lists_of(root: Path) -> list[Path]:
+    """Lists in COCO's format of a set: in annotations/, or beside the images."""
+    return annotation_lists(root / "annotations") or [*filter(_has_images, annotation_lists(root))]
 
 
 def _below(root: Path) -> list[Path]:

@@ -54,7 +54,9 @@ class TrainingSet:
                 "format (.json), or of a folder of masks in mmseg's layout."
             )
         images, folder = (root / (prefix.get(key) or "") for key in ("img_path", "seg_map_path"))
-        suffixes = data.get("img_suffix", ".jpg"), data.get("seg_map_suffix", ".png")
+        kind = host_dataset(data, "mmseg")
+        layout = masks.layout_of(data, kind)
+        suffixes = layout["img_suffix"], layout["seg_map_suffix"]
         if listed is not None:
             try:
                 lines = read_text(listed).splitlines()
@@ -64,12 +66,11 @@ class TrainingSet:
         else:
             found = masks.pairs(images, folder, *suffixes)
             names = [pair.name for pair in found]
-        kind = host_dataset(data, "mmseg") if classes else None
-        numbers = host_classes(kind, data.metainfo)[1] if kind else None
+        numbers = host_classes(kind, data.metainfo)[1] if kind and classes else None
         known = dict(enumerate(classes))
         held = []
         for name in names if classes else ():
-            mask, reduce_zero = folder / (name + suffixes[1]), bool(data.get("reduce_zero_label"))
+            mask, reduce_zero = folder / (name + suffixes[1]), bool(layout["reduce_zero_label"])
             labels = read_labels([in_other_case(mask) or mask], reduce_zero, numbers).pixels
             held.append(Counter(known[label] for label in labels if label in known))
         return cls(names, classes, held or [Counter() for _ in names])

@@ -7,8 +7,8 @@ that is best for it on a part of the training images. The last start is compared
 
 import argparse
 import math
+import os
 import re
-from pathlib import Path
 
 from . import few_labels, transfer
 from .shared import refuse
@@ -44,7 +44,7 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Ends with what is wrong between the options, files that are not there, or unknown words."""
     few_labels.check(args, parser)
     for name, file in args.starts.items():
-        if name != SCRATCH and not Path(file).expanduser().exists():
+        if name != SCRATCH and not os.path.exists(os.path.expanduser(file)):
             what = "a file of this machine is needed" if "://" in file else "there is no such file"
             refuse(parser, f"--starts {name}={file}: {what}.")
 
