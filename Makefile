@@ -80,7 +80,7 @@ coverage: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the
 	$(VENV)/bin/python -m coverage combine -q
 	$(VENV)/bin/python -m coverage report --show-missing
 
-test-matrix: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## walk every documented way that takes minutes: 35 on one core (PYTEST_ARGS="-k vit-small" for one)
+test-matrix: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## walk every documented way that takes minutes: 25 on one core (PYTEST_ARGS="-k vit-small" for one)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m matrix tests/matrix $(PYTEST_ARGS)
 
 fuzz: setup-test ## feed 10,000 changed files to each reader: 15 minutes on one core (FUZZ_ARGS="image --seed 7")
