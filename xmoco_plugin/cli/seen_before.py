@@ -1,13 +1,11 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Whether the images that a fine-tuning is judged by were in its pretraining."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from xmoco_plugin import pretraining as own
-from xmoco_plugin.data import UnreadableImageError
-from xmoco_plugin.data.decode_image import read_image_file
+from xmoco_plugin.data.decode_image import file_digest
 from xmoco_plugin.downstream import DownstreamError, judged_images
 from xmoco_plugin.findings import Finding
 from xmoco_plugin.untrusted import printable
@@ -37,7 +35,7 @@ def seen_before(checkpoint: str, root: str | None) -> list[Finding]:
 
 def _row(part: str, files: Sequence[str], digests: set[str], folder: Path) -> list[Finding]:
     looked = files[:LOOKED_AT]
-    seen = tuple(printable(file) for file in looked if _digest(file) in digests)
+    seen = tuple(printable(file) for file in looked if file_digest(file) in digests)
     if not seen:
         return []
     share = f"{len(seen):,} of {len(looked):,} images ({100 * len(seen) / len(looked):.0f} %)"
@@ -46,10 +44,3 @@ def _row(part: str, files: Sequence[str], digests: set[str], folder: Path) -> li
         "`xmoco duplicates --against` also finds near copies"
     )
     return [Finding("note", part, text, seen)]
-
-
-def _digest(file: str) -> str | None:
-    try:
-        return hashlib.blake2b(read_image_file(file), digest_size=16).hexdigest()
-    except UnreadableImageError:
-        return None

@@ -6,7 +6,6 @@ In a csv, names are printed as `embed` prints them; a txt holds paths as they ar
 
 import argparse
 import csv
-import hashlib
 import io
 import os
 import sys
@@ -21,8 +20,8 @@ from xmoco_plugin.checkpoint import write_atomic
 from xmoco_plugin.cli import backbones, common
 from xmoco_plugin.cli.duplicates import list_sources
 from xmoco_plugin.cli.embed import Files, embed
-from xmoco_plugin.data import UnreadableImageError, find_images
-from xmoco_plugin.data.decode_image import read_image_file
+from xmoco_plugin.data import find_images
+from xmoco_plugin.data.decode_image import file_digest
 from xmoco_plugin.data.labelled_sets import training_bit_depth
 from xmoco_plugin.evaluation.selection import (
     Far,
@@ -51,8 +50,8 @@ def without_labels(paths: Sequence[str], labelled: Sequence[str]) -> list[str]:
     alike = [path for path in rest if _size(path) in sizes]
     if not alike:
         return rest
-    digests = {_digest(path) for path in labelled} - {None}
-    same = {path for path in alike if _digest(path) in digests}
+    digests = {file_digest(path) for path in labelled} - {None}
+    same = {path for path in alike if file_digest(path) in digests}
     return [path for path in rest if path not in same]
 
 
@@ -61,13 +60,6 @@ def _size(path: str) -> int | None:
         return os.stat(path).st_size
     except OSError:
         return None
-
-
-def _digest(path: str) -> bytes | None:
-    try:
-        return hashlib.blake2b(read_image_file(path), digest_size=16).digest()
-    except UnreadableImageError:
-        return None  # said when it is embedded
 
 
 def pick(args: argparse.Namespace, features: torch.Tensor, labelled: torch.Tensor) -> Picks:

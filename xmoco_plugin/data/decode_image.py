@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Bytes of an image file in, 8-bit BGR array out; every other outcome is one named error."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def read_image_file(path: str | Path, limit: int = FILE_LIMIT) -> bytes:
         return read_regular(path, limit)
     except FileRefusedError as error:
         raise UnreadableImageError(str(error)) from None
+
+
+def content_digest(content: bytes) -> str:
+    """What tells the content of a file from every other: a run's list of images has it."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def file_digest(path: str | Path) -> str | None:
+    """:func:`content_digest` of an image file; None where it cannot be read."""
+    try:
+        return content_digest(read_image_file(path))
+    except UnreadableImageError:
+        return None
 
 
 def _decode(
