@@ -11,8 +11,8 @@ with one --out share the work. One thread a run. docs/lab/starts.md says how to 
 import argparse
 import dataclasses
 import itertools
-import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import measure
@@ -20,7 +20,7 @@ import starts_table
 import torch
 from mmengine.registry import init_default_scope
 from starts_run import READINGS, TRAINED, Cell, Length, read_set, run
-from study import claim, digest_of, keep_options, runs_of
+from study import digest_of, keep_options, make_missing, runs_of
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
 
@@ -67,15 +67,8 @@ def work(args: argparse.Namespace) -> None:
     facts = measure.environment()
     # Seed by seed: what is there when it is stopped can be compared.
     for seed, folder, cell in itertools.product(args.seeds, folders, cells):
-        file = args.out / folder.name / f"{cell.name}_{seed}.json"
-        if not claim(file):
-            continue
-        try:
-            found = run(cell, length, seed, folder, args.init)
-            write_text(file, json.dumps(found | dict(environment=facts), indent=1))
-            print(json.dumps(found), flush=True)
-        finally:
-            file.with_suffix(".claim").unlink()
+        make = partial(run, cell, length, seed, folder, args.init)
+        make_missing(args.out / folder.name / f"{cell.name}_{seed}.json", make, facts)
     runs = [found for folder in folders for found in runs_of(args.out / folder.name)]
     text = starts_table.tables(runs)
     write_text(args.out / "table.md", text)

@@ -17,6 +17,8 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import measure
@@ -112,6 +114,24 @@ def _alive(mark: Path) -> bool:
     return True
 
 
+def make_missing(file: Path, make: Callable[[], dict], facts: dict) -> None:
+    """Makes a run that is not there and that nobody works at; writes and prints it.
+
+    Args:
+        file: Of the run.
+        make: Makes it.
+        facts: Of the machine, written beside it.
+    """
+    if not claim(file):
+        return
+    try:
+        found = make()
+        write_text(file, json.dumps(found | dict(environment=facts), indent=1))
+        print(json.dumps(found), flush=True)
+    finally:
+        file.with_suffix(".claim").unlink()
+
+
 def runs_of(folder: Path) -> list[dict]:
     """Results that are there."""
     return [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
@@ -203,15 +223,8 @@ def work(args: argparse.Namespace) -> None:
     facts = measure.environment(device)
     # Seed by seed: what is there when it is stopped can be compared.
     for seed, cell in itertools.product(args.seeds, cells):
-        file = folder / f"{cell.name}_{seed}.json"
-        if not claim(file):
-            continue
-        try:
-            found = run(cell, length, seed, sets, final, device, teaching)
-            write_text(file, json.dumps(found | dict(environment=facts), indent=1))
-            print(json.dumps(found), flush=True)
-        finally:
-            file.with_suffix(".claim").unlink()
+        make = partial(run, cell, length, seed, sets, final, device, teaching)
+        make_missing(folder / f"{cell.name}_{seed}.json", make, facts)
     if final and teacher is not None:
         judge_teacher(args, teacher, sets)
     text = study_table.tables(runs_of(args.out / "choose"), runs_of(args.out / "final"))

@@ -168,8 +168,12 @@ def write_parquet(names: list[str], features: np.ndarray, file: Any) -> None:
 WRITERS: dict[str, Callable] = {".npz": write_npz, ".csv": write_csv, ".parquet": write_parquet}
 
 
-def main(args: argparse.Namespace) -> None:
-    """Extracts and writes."""
+def begin(args: argparse.Namespace) -> tuple[Config, int]:
+    """Returns the config of the weights and the size that images are seen at, which is said.
+
+    Raises:
+        FileNotFoundError: There are no weights, or no folder to write to.
+    """
     common.check_checkpoint(args.checkpoint)
     if not args.out.parent.is_dir():
         raise FileNotFoundError(f"--out {args.out}: there is no folder {args.out.parent}")
@@ -177,6 +181,12 @@ def main(args: argparse.Namespace) -> None:
     cfg = backbones.load_config(args)
     size, why = backbones.image_size(args, cfg)
     print(f"image size {size} px: {why}", file=sys.stderr, flush=True)
+    return cfg, size
+
+
+def main(args: argparse.Namespace) -> None:
+    """Extracts and writes."""
+    cfg, size = begin(args)
     images = Images(args.folder, size, args.max_pixels, training_bit_depth(cfg))
     if images.others:
         print(passed_over(args.folder, images.others), file=sys.stderr, flush=True)

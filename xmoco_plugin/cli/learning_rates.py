@@ -100,7 +100,7 @@ def best_factors(
         factors: As they were tried.
         task: 'det' or 'seg'.
     """
-    _, by_run = first_metric(runs, task)
+    by_run = first_metric(runs, task)
     by_start: dict[Start, dict[float, float]] = {}
     for i, run in enumerate(runs):  # start by start, in the order of the factors
         value = by_run.get(run.folder, math.nan)  # nan: no result, as doubts has it

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from xmoco_plugin.checkpoint import write_atomic
-from xmoco_plugin.cli import backbones, common
+from xmoco_plugin.cli import backbones
 from xmoco_plugin.cli.duplicates import list_sources
-from xmoco_plugin.cli.embed import Files, embed
+from xmoco_plugin.cli.embed import Files, begin, embed
 from xmoco_plugin.data import find_images
 from xmoco_plugin.data.decode_image import file_digest
 from xmoco_plugin.data.labelled_sets import training_bit_depth
@@ -155,13 +154,7 @@ def look(args: argparse.Namespace, cfg: Config, size: int) -> tuple[Files, int, 
 def main(args: argparse.Namespace) -> None:
     """Embeds, picks and writes."""
     args.checkpoint = backbones.weights_of(args.checkpoint)
-    common.check_checkpoint(args.checkpoint)
-    if not args.out.parent.is_dir():
-        raise FileNotFoundError(f"--out {args.out}: there is no folder {args.out.parent}")
-    init_default_scope("mmpretrain")
-    cfg = backbones.load_config(args)
-    size, why = backbones.image_size(args, cfg)
-    print(f"image size {size} px: {why}", file=sys.stderr, flush=True)
+    cfg, size = begin(args)
     files, pool, bad = look(args, cfg, size)
     rows, found, unreadable = embed(args, cfg, files, unit=True)
     bad += unreadable

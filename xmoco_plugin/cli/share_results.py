@@ -54,24 +54,20 @@ def write_results(root: Path, runs: list[Run], args: argparse.Namespace) -> str:
     return text
 
 
-def first_metric(runs: Sequence[Run], task: str) -> tuple[str, dict[Path, float]]:
-    """Returns the name of the first column, and its value in percent for each run by its folder.
+def first_metric(runs: Sequence[Run], task: str) -> dict[Path, float]:
+    """Returns the value of the first column, in percent, for each run by its folder.
 
     Runs that are not done, or whose figures are no result (`doubts`), are left out.
 
     Args:
-        runs: With any settings.
+        runs: Of one length, whose configs differ in what no doubt asks for.
         task: 'det' or 'seg'.
     """
     tests = _tests_of(runs)
     columns = _columns(task, list(transfer_table.with_zeros(tests).values()))
-    configs = {run.folder: run.config for run in runs}
-    name, found = next(iter(columns)), {}
-    for i, (folder, test) in enumerate(tests.items()):
-        row = {title: values[i : i + 1] for title, values in columns.items()}
-        if doubts.of_runs(task, row, [test], configs[folder]) == [""]:
-            found[folder] = columns[name][i]
-    return name, found
+    whys = doubts.of_runs(task, columns, list(tests.values()), runs[0].config)
+    values = next(iter(columns.values()))
+    return {f: value for f, value, why in zip(tests, values, whys, strict=True) if not why}
 
 
 def _columns(task: str, metrics: Sequence[dict[str, float]]) -> dict[str, list[float]]:
