@@ -62,6 +62,23 @@ class TestPooling:
         assert pool_feature((tokens,), class_token=True).tolist() == [[6, 0]]
         assert pool_feature((tokens,), class_token=False).tolist() == [[2, 2]]
 
+    def test_maps_of_timm_with_channels_last_are_pooled_over_their_places(self):
+        class Last(nn.Module):
+            output_fmt = "NHWC"
+
+            def forward(self, x):
+                return (x.permute(0, 2, 3, 1),)
+
+        model = nn.Module()
+        model.backbone = nn.Module()
+        model.backbone.timm_model = Last()
+        model.extract_feat = model.backbone.timm_model
+        model.data_preprocessor = lambda batch, _: batch
+        pixels = torch.rand(2, 3, 4, 5)
+        batch = {"inputs": pixels, "data_samples": []}
+        features, _ = ModelEmbedder(model, unit=False)(batch)
+        torch.testing.assert_close(features, pixels.mean(dim=(2, 3)))
+
     def test_other_shapes_are_refused_with_the_shape(self):
         with pytest.raises(ValueError, match=r"output \(3,\) is neither"):
             pool_feature(torch.ones(3))

@@ -31,6 +31,25 @@ def test_a_bare_resnet_is_known_by_its_layers(torchvision_file):
         torch.testing.assert_close(ours, theirs(image), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        ("mobilenet_v2", dict(type="MobileNetV2", widen_factor=1.0)),
+        ("efficientnet_b0", dict(type="EfficientNet", arch="b0")),
+    ],
+)
+def test_a_bare_file_of_a_known_family_is_known_by_its_layers(tmp_path, make, settings):
+    torch.manual_seed(0)
+    theirs = getattr(torchvision.models, make)().eval()
+    torch.save(theirs.state_dict(), tmp_path / "bare.pth")
+    found = open_file(tmp_path / "bare.pth")
+    assert {key: found.settings.get(key) for key in settings} == settings
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        ours, expected = found.backbone(image)[-1], theirs.features(image)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_our_checkpoint_says_its_network_and_normalisation(tmp_path):
     backbone = own_file(tmp_path / "c.pth", RESNET | dict(norm_cfg=dict(type="SplitBN")))
     found = open_file(tmp_path / "c.pth")

@@ -67,8 +67,19 @@ class ModelEmbedder:
                 output = self.model.extract_feat(data["inputs"])
             else:
                 output = self.model(data["inputs"], mode="tensor")
+        output = channels_first(output, getattr(self.model, "backbone", self.model))
         feature = pool_feature(output, self.class_token)
         return unit_norm(feature) if self.unit else feature, data["data_samples"]
+
+
+def channels_first(output: Any, backbone: nn.Module) -> Any:
+    """What a backbone gave; of timm's whose maps are (n, h, w, E), the last as (n, E, h, w)."""
+    inner = getattr(backbone, "timm_model", backbone)
+    if getattr(inner, "output_fmt", None) != "NHWC":
+        return output
+    while isinstance(output, tuple | list):
+        output = output[-1]
+    return output.permute(0, 3, 1, 2) if output.ndim == 4 else output
 
 
 def pool_feature(output: Any, class_token: bool = False) -> torch.Tensor:

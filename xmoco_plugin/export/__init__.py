@@ -21,6 +21,7 @@ from .targets import (
     architecture,
     check_architecture,
     convert,
+    known_config,
     write_backbone,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "convert",
     "find_backbone",
     "heads_of",
+    "known_config",
     "make_record",
     "meta_of",
     "name_in",

@@ -73,6 +73,18 @@ def architecture(state: Mapping[str, torch.Tensor]) -> str:
     return _resnet_name(state) if family(state) == "resnet" else "unknown"
 
 
+def known_config(state: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+    """A backbone's config in mmpretrain by its layers and shapes alone; None where they do not say.
+
+    Args:
+        state: In mmpretrain's names, without prefix.
+    """
+    if family(state) == "resnet" and (known := RESNETS.get(_resnet_name(state))):
+        return dict(type="ResNet", depth=known[0])
+    row = None if family(state) == "vit" else identify(state)
+    return row[0].config if row is not None else None
+
+
 def check_architecture(state: Mapping[str, torch.Tensor]) -> None:
     """Compare keys and shapes with the model that torchvision builds, without building weights.
 

@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from ..distributed import unwrapped
 from ..evaluation import evaluation_mode
 from ..evaluation.diagnostics import alignment, effective_rank
-from ..evaluation.features import pool_feature
+from ..evaluation.features import channels_first, pool_feature
 from ..visualization import choose_images, fixed_views
 
 NEIGHBOURS = 5
@@ -69,10 +69,13 @@ class FixedLook:
         views = fixed_views(loader, model, choose_images(loader.dataset, count)[0], self.seed)
         if views is None:
             return {}
+
+        def feature(images: torch.Tensor) -> torch.Tensor:
+            return pool_feature(channels_first(model.backbone(images), model.backbone))
+
         with evaluation_mode(model):
             one, two = (
-                F.normalize(torch.cat([pool_feature(model.backbone(p)) for p in v.split(32)]))
-                for v in views
+                F.normalize(torch.cat([feature(part) for part in view.split(32)])) for view in views
             )
         found = nearest(one).cpu()
         if self.first is None or self.first.shape != found.shape:

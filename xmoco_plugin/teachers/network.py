@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..evaluation.features import pool_feature
+from ..evaluation.features import channels_first, pool_feature
 from .errors import TeacherError
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of RGB in 0..255
@@ -139,16 +139,6 @@ def as_pixels(views: torch.Tensor, preprocessor: Any) -> torch.Tensor:
     if getattr(preprocessor, "_enable_normalize", False):
         views = views * preprocessor.std + preprocessor.mean
     return views if getattr(preprocessor, "_channel_conversion", False) else views.flip(1)
-
-
-def channels_first(output: Any, backbone: nn.Module) -> Any:
-    """What a backbone gave; of timm's whose maps are (n, h, w, E), the last as (n, E, h, w)."""
-    inner = getattr(backbone, "timm_model", backbone)
-    if getattr(inner, "output_fmt", None) != "NHWC":
-        return output
-    while isinstance(output, tuple | list):
-        output = output[-1]
-    return output.permute(0, 3, 1, 2) if output.ndim == 4 else output
 
 
 def places_of(output: Any, prefix: int) -> torch.Tensor:

@@ -18,7 +18,7 @@ from ..checkpoint import (
     read_checkpoint,
     state_dict_of,
 )
-from ..export import RESNETS, architecture, find_backbone, stored_settings
+from ..export import architecture, find_backbone, known_config, stored_settings
 from ..untrusted import check_model_settings, printable
 from ..weights import check_kinds
 from .errors import TeacherError
@@ -58,7 +58,7 @@ def open_file(
     Args:
         path: A checkpoint of ours, of mmpretrain, torchvision or timm.
         settings: Config of the backbone; default: what the file, or ``config.py`` beside an
-            export, says; of a bare ResNet, its layers.
+            export, says, else what its layers show.
         mean, std: Of its training; default: what the file says, else ImageNet's.
         name: For messages; default: the file's.
 
@@ -72,7 +72,7 @@ def open_file(
     pixels = stored.get("data_preprocessor") or stored["model"].get("data_preprocessor") or {}
     chosen = dict(settings) if settings is not None else stored["model"].get("backbone")
     if not chosen:
-        chosen = _bare_resnet(checkpoint, path)
+        chosen = _by_its_layers(checkpoint, path)
     chosen = check_model_settings(chosen, path)
     if (chosen.get("norm_cfg") or {}).get("type") == "SplitBN":
         chosen.pop("norm_cfg")  # at test time it is BN
@@ -99,18 +99,19 @@ def _stored(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return check_model_settings(built, source)
 
 
-def _bare_resnet(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _by_its_layers(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     way = (
         f"{printable(path)} does not say which network its weights belong to: name it, "
         "--teacher-model NAME of mmpretrain or timm"
     )
     try:
-        known = architecture(find_backbone(checkpoint).state)
+        state = find_backbone(checkpoint).state
     except (CheckpointError, KeyError) as error:
         raise TeacherError(f"{way} ({printable(str(error))})") from None
-    if known not in RESNETS:
-        raise TeacherError(f"{way} (it is a {known})")
-    return dict(type="ResNet", depth=RESNETS[known][0])
+    known = known_config(state)
+    if known is None:
+        raise TeacherError(f"{way} (it is a {architecture(state)})")
+    return known
 
 
 def _build(settings: dict[str, Any], path: Path) -> nn.Module:
