@@ -135,4 +135,5 @@ def test_a_model_without_a_teacher_is_refused(tmp_path, teacher):
 
 def test_the_way_from_the_start_to_the_teacher_is_a_share():
     assert "40% of the way" in way_gone(30.0, 10.0, 60.0)
+    assert way_gone(9.0, 10.0, 60.0).endswith("60.0 %: none of the way")
     assert "not ahead of the start" in way_gone(30.0, 60.0, 60.5)

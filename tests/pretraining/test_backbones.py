@@ -121,3 +121,17 @@ def test_a_real_step_costs_in_proportion_to_the_area():
     small, large = (measure_step(model, size, torch.device("cpu"), 4) for size in (32, 64))
     assert large.per_image / small.per_image == pytest.approx(4, rel=0.1)
     assert large.fixed == small.fixed
+
+
+@pytest.mark.parametrize(
+    ("name", "slow"), [("MobileNetV3:small_050", 0.01), ("resnet18", None), ("MobileNetV2", None)]
+)
+def test_averages_of_norms_that_follow_slowly_are_set_and_nothing_else_of_the_norm(name, slow):
+    outputs = probe(backbone_config(name, 64, 1), 64)
+    assert outputs.slow == slow
+    if slow is None:
+        return
+    choices = Choices(name, 64, batch_size=4, queue_len=4, norm_momentum=0.1)
+    built = MODELS.build(model_config(choices, outputs))
+    norms = [m for m in built.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(norm.momentum, norm.eps) for norm in norms} == {(0.1, 0.001)}

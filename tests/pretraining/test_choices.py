@@ -17,6 +17,7 @@ def choose(
     pretrained: bool = False,
     grouped: bool = False,
     fixable: bool = False,
+    slow: float | None = None,
     **given,
 ):
     facts = Facts(images, np.full(images, side), gpu, cpus, processes)
@@ -25,7 +26,9 @@ def choose(
     chooser.layout(grouped)
     chooser.norms(fixable)
     chooser.batch(fits, "a measurement")
-    for rule in (chooser.length, chooser.queue, chooser.workers):
+    chooser.length()
+    chooser.averages(slow)
+    for rule in (chooser.queue, chooser.workers):
         rule()
     return chooser.choices
 
@@ -172,3 +175,14 @@ def test_good_weights_are_recommended_below_50_000_images():
 def test_a_short_run_is_warmed_up_over_three_steps_or_not_at_all(epochs, share):
     # 4 steps an epoch. The host does not rise within one step: the rate would stay a hundredth.
     assert choose(16, pretrained=True, batch_size=4, epochs=epochs).warmup == share
+
+
+def test_averages_that_lag_behind_a_short_run_are_hastened_with_the_reason():
+    found = choose(475, slow=0.01)
+    assert found.norm_momentum == 0.1
+    assert found.why["norm_momentum"] == (
+        "BatchNorm's averages: the network's own 0.01 lags 100 of 882 steps (docs/lab/results.md)"
+    )
+    assert choose(10**6, gpu=True, slow=0.01).norm_momentum == 0  # 78,125 steps
+    assert choose(475, slow=None).norm_momentum == 0
+    assert choose(475, slow=0.01, pretrained=True, fixable=True).norm_momentum == 0  # they stay

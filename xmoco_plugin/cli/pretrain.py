@@ -113,6 +113,7 @@ def choose(
             "Choose a smaller --batch-size, --image-size or --model."
         )
     chooser.length()
+    chooser.averages(outputs.slow)
     chooser.queue()
     chooser.workers()
     lengths = dict(batch_size=chosen.batch_size, queue_len=chosen.queue_len)

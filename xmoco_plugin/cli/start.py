@@ -2,6 +2,7 @@
 """Runs a command whose line is parsed, once the hosts are there."""
 
 import argparse
+import warnings
 from functools import partial
 from types import ModuleType
 
@@ -16,6 +17,8 @@ def run(module: ModuleType, args: argparse.Namespace) -> int:
 
 
 def _main(module: ModuleType, args: argparse.Namespace) -> None:
+    # mmcv's notice to those who used its Hsigmoid of years ago.
+    warnings.filterwarnings("ignore", "In MMCV v1.4.4, we modified the default")
     read_config_options(args)
     module.main(args)
 

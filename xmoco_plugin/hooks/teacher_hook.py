@@ -160,6 +160,8 @@ def way_gone(now: float, start: float, teacher: float) -> str:
     said = f"kNN {now:.1f} %, {start:.1f} % before training, the teacher's {teacher:.1f} %"
     if teacher - start < 1:
         return f"{said}: the teacher is not ahead of the start"
+    if now <= start:
+        return f"{said}: none of the way"
     return f"{said}: {(now - start) / (teacher - start):.0%} of the way"
 
 

@@ -2,7 +2,7 @@
 """From a folder of images to a run: sources, scan, choices, config, and what a run hands on."""
 
 from .backbones import VIT_SMALL, backbone_config, backbone_weights, is_mocov3_vit, probe
-from .choices import Choices, Chooser, Facts, better_start, outlook
+from .choices import Choices, Chooser, Facts
 from .errors import PretrainError
 from .first_weights import first_weights
 from .hand_over import hand_over
@@ -10,6 +10,7 @@ from .image_list import compare_with_list, trained_on, write_list
 from .interrupted import remove_temporary, set_aside
 from .memory import free_memory, measure_step
 from .numbers import check_numbers
+from .outlook import better_start, outlook
 from .run_config import (
     RUNNER_KEYS,
     base_config,

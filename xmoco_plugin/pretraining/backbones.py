@@ -17,6 +17,7 @@ from .errors import PretrainError
 
 VIT_SMALL = "vit-small"
 ROOM = "mmpretrain.models.backbones"
+AVERAGES = 0.1  # share of a batch in BatchNorm's running averages: torch's own
 
 
 class Outputs(NamedTuple):
@@ -27,12 +28,15 @@ class Outputs(NamedTuple):
         is_map: Whether that is (N, C, H, W), to be pooled; else (N, C).
         grouped: Whether it has convolutions of groups of channels, or of each by itself.
         fixable: Whether it has BatchNorm, and an option that keeps its statistics as they are.
+        slow: The smallest share of a batch in BatchNorm's running averages, where that is below
+            ``AVERAGES`` and can be set; else None.
     """
 
     channels: int
     is_map: bool
     grouped: bool = False
     fixable: bool = False
+    slow: float | None = None
 
 
 def known_names() -> list[str]:
@@ -124,7 +128,16 @@ def probe(config: dict[str, Any], size: int) -> Outputs:
         "norm_eval" in inspect.signature(kind).parameters
         for kind in type(model).__mro__[:-1]  # but for object
     )
-    return Outputs(int(outputs[0].shape[1]), outputs[0].ndim == 4, grouped, fixable)
+    shares = [part.momentum for part in model.modules() if isinstance(part, _BatchNorm)]
+    slow = min((share for share in shares if share is not None), default=AVERAGES)
+    slow = slow if slow < AVERAGES and _norm_of(config["type"]) else None
+    return Outputs(int(outputs[0].shape[1]), outputs[0].ndim == 4, grouped, fixable, slow)
+
+
+def with_averages(config: dict[str, Any], share: float) -> dict[str, Any]:
+    """A backbone's config, with another share of a batch in BatchNorm's running averages."""
+    norm = config.get("norm_cfg") or _norm_of(config["type"])
+    return config | dict(norm_cfg=dict(norm) | dict(momentum=share))
 
 
 def backbone_weights(name: str, size: int) -> dict[str, torch.Tensor]:
@@ -139,6 +152,15 @@ def backbone_weights(name: str, size: int) -> dict[str, torch.Tensor]:
     """
     config = backbone_config(name, size, 1)
     return _build(config).state_dict()
+
+
+def _norm_of(kind: str) -> dict[str, Any] | None:
+    """The norm that a class of backbones takes by default; None where it has no such option."""
+    for part in MODELS.get(kind).__mro__[:-1]:  # but for object
+        taken = inspect.signature(part).parameters.get("norm_cfg")
+        if taken is not None:
+            return taken.default if isinstance(taken.default, dict) else None
+    return None
 
 
 def _architecture(kind: str, named: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .backbones import is_mocov3_vit
+from .backbones import AVERAGES, is_mocov3_vit
 
 LONG = 20_000  # steps from which a run is taken as long: MoCo v2's own settings (ours)
 LONG_RATE = 0.03  # SGD's for a batch of 256: MoCo v2's
@@ -30,8 +30,6 @@ MAX_QUEUE = 65_536  # MoCo's
 PART = 32  # images that are normalised together: MoCo's batch on one GPU
 SHARE = 0.8  # of the free memory
 MIN_IMAGES = 8  # two batches of 4: fewer are no run
-FEW = 500
-SMALL = 50_000  # images, below which good weights are recommended to begin with (ours)
 
 
 class Facts(NamedTuple):
@@ -71,6 +69,7 @@ class Choices:
     workers: int = 0
     channels_last: bool = False
     norm_eval: bool = False
+    norm_momentum: float = 0.0
 
     def __post_init__(self) -> None:
         self.why: dict[str, str] = {}
@@ -248,6 +247,21 @@ class Chooser:
         share = round(max(GENTLE_WARMUP, 3 / steps), 4) if steps >= 6 else 0.0
         self._take("warmup", share, "share of the run: the neck begins at random")
 
+    def averages(self, slow: float | None) -> None:
+        """How fast BatchNorm's running averages follow; after :meth:`length`.
+
+        Args:
+            slow: The backbone's own share of a batch in them, where it is small.
+        """
+        chosen = self.choices
+        steps = chosen.epochs * max(
+            self.facts.images // (chosen.batch_size * self.facts.processes), 1
+        )
+        if slow is None or chosen.norm_eval or steps >= LONG:
+            return
+        why = f"BatchNorm's averages: the network's own {slow:g} lags {1 / slow:.0f} of "
+        self._take("norm_momentum", AVERAGES, f"{why}{steps:,} steps (docs/lab/results.md)")
+
     def queue(self) -> None:
         """Length of the queue, where there is one."""
         if self.is_vit:
@@ -261,30 +275,6 @@ class Chooser:
         """Processes that load images."""
         workers = min(max(self.facts.cpus // self.facts.processes - (not self.facts.on_gpu), 1), 16)
         self._take("workers", workers, f"{self.facts.cpus} CPUs")
-
-
-def better_start(images: int) -> str | None:
-    """What good weights would give, for a run that has none; None where the images are many."""
-    if images >= SMALL:
-        return None
-    return (
-        f"no --init: the network begins with random weights, and {images:,} images teach it little "
-        "of what good weights know. On small photographs of 10 kinds ImageNet's weights had a kNN "
-        "of 65 % before any training, random ones 28 % (docs/lab/starts.md). --init FILE begins "
-        "with such weights, and where there are --labels to tell, never hands over worse ones."
-    )
-
-
-def outlook(images: int) -> str | None:
-    """What so few images can give, in a sentence; None where they are many."""
-    if images >= FEW:
-        return None
-    return (
-        f"{images:,} images are few: the network learns their colours and textures, hardly shapes. "
-        "Expect at most a slightly better start than random weights, and compare with ImageNet "
-        "weights (docs/lab/results.md has measurements). Unlabelled images of the same kind, even "
-        "thousands of poor ones, help more than any setting."
-    )
 
 
 def _power_of_two(number: int) -> int:

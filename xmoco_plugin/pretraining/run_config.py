@@ -14,7 +14,7 @@ from .._config_scope import config_path
 from ..data import labelled_sets, limit_pixels
 from ..data.labelled_sets import file_pipeline, set_bit_depth, split_classes, test_folder
 from ..untrusted import FolderError, folders_in, printable
-from .backbones import Outputs, backbone_config, is_mocov3_vit
+from .backbones import Outputs, backbone_config, is_mocov3_vit, with_averages
 from .choices import Choices
 from .errors import PretrainError
 from .start import add_start_hooks
@@ -46,13 +46,11 @@ def model_config(choices: Choices, outputs: Outputs) -> dict[str, Any]:
     if is_mocov3_vit(choices.model):
         model["backbone"] |= {"img_size": choices.image_size}
         return model
-    model["backbone"] = backbone_config(choices.model, choices.image_size, choices.splits)
+    model["backbone"] = chosen_backbone(choices, choices.splits)
     model["queue_len"] = max(choices.queue_len, 2)
     model["momentum"] = choices.momentum or 0.01
     for part in (model["head"], model["head"]["consistency"], model["head"]["uniformity"]):
         part["temperature"] = choices.temperature
-    if choices.norm_eval:
-        model["backbone"]["norm_eval"] = True
     if choices.channels_last:
         model["channels_last"] = True
     model["neck"] |= dict(
@@ -61,6 +59,16 @@ def model_config(choices: Choices, outputs: Outputs) -> dict[str, Any]:
         with_avg_pool=outputs.is_map,
     )
     return model
+
+
+def chosen_backbone(choices: Choices, splits: int) -> dict[str, Any]:
+    """The config of a run's backbone, whose norm has so many parts."""
+    backbone = backbone_config(choices.model, choices.image_size, splits)
+    if choices.norm_eval:
+        backbone["norm_eval"] = True
+    if choices.norm_momentum:
+        backbone = with_averages(backbone, choices.norm_momentum)
+    return backbone
 
 
 def run_config(

@@ -5,10 +5,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .backbones import Outputs, backbone_config
+from .backbones import Outputs
 from .choices import Choices, Chooser
 from .errors import PretrainError
-from .run_config import RUNNER_KEYS, model_config
+from .run_config import RUNNER_KEYS, chosen_backbone, model_config
 
 KEYS = 4096  # of other images that a step compares with: measured here (docs/lab/teacher.md)
 
@@ -68,7 +68,7 @@ def teacher_model_config(
     """
     base = model_config(choices, outputs)
     # Nothing tells an image's own key by its batch's statistics here, so that BN needs no parts.
-    backbone = backbone_config(choices.model, choices.image_size, 1)
+    backbone = chosen_backbone(choices, 1)
     neck = dict(
         type="MoCoV2Neck",
         in_channels=outputs.channels,
