@@ -28,9 +28,15 @@ WAYS = {
 
 
 def step_of(
-    name: str, size: int, batch: int, last: bool, half: bool, compiled: bool = False
+    name: str,
+    size: int,
+    batch: int,
+    last: bool,
+    half: bool,
+    compiled: bool = False,
+    taught: bool = False,
 ) -> Callable[[], float]:
-    """A step of the model that is trained on a CPU; it returns its loss."""
+    """A step of the model that is trained on a CPU, or of a student; it returns its loss."""
     name, _, parts = name.partition("@")
     backbone = own.backbone_config(name, size, int(parts or 1))
     outputs = own.probe(backbone, size)
@@ -47,6 +53,10 @@ def step_of(
         channels_last=last,
         compile_encoders=compiled,
     )
+    if taught:
+        kept = {k: model[k] for k in ("backbone", "neck", "channels_last")}
+        head = dict(type="TeacherHead")
+        model = kept | dict(type="TeacherContrast", head=head, feat_dim=128, stand_in=True)
     torch.manual_seed(1)  # whatever was drawn to look at the backbone
     built = MODELS.build(model).train()
     optimizer = torch.optim.AdamW(built.parameters(), lr=3e-4)
@@ -73,10 +83,12 @@ def rows_of(name: str, args: argparse.Namespace) -> list[dict]:
     """A row for each way."""
     compiled = {"channels last, compiled": (True, False, True)} if args.compiled else {}
     ways = WAYS | compiled
-    steps = {way: step_of(name, args.size, args.batch, *on) for way, on in ways.items()}
+    sizes = (name, args.size, args.batch)
+    steps = {way: step_of(*sizes, *on, taught=args.taught) for way, on in ways.items()}
     first, began = {}, {}
     for way, step in steps.items():
         clock = spent()
+        torch.manual_seed(2)  # of a student's noise
         first[way] = step()
         began[way] = spent() - clock
     seconds = measure.alternate(steps, args.repeats)
@@ -102,11 +114,14 @@ def main() -> None:
     measure.add_arguments(parser)
     parser.add_argument("--size", type=int, default=96, help="side of the views, px")
     parser.add_argument("--compiled", action="store_true", help="compile the encoders too")
+    parser.add_argument("--taught", action="store_true", help="a student of stored features")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument(
         "--models", nargs="+", default=["resnet18@2", "MobileNetV2", "EfficientNet:b0"]
     )
     args = parser.parse_args()
+    if args.taught and args.compiled:
+        parser.error("--taught: a student's encoder is not compiled")
     torch.set_num_threads(args.threads)
     init_default_scope("mmpretrain")
     rows = [row for name in args.models for row in rows_of(name, args)]

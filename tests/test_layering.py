@@ -15,6 +15,7 @@ SHARED = {"distributed", "precision"}
 MAY_IMPORT = {
     "distributed": set(),
     "precision": set(),
+    "cpu_amp": set(),
     "outputs": set(),
     "log_detail": set(),
     "version": set(),
@@ -53,7 +54,7 @@ MAY_IMPORT = {
         *("checkpoint", "data", "distributed", "downstream", "evaluation", "export", "hooks"),
         *("json_lines", "pretraining", "version", "views", "visualization", "_config_scope"),
         "findings",
-        *("teachers",),
+        *("teachers", "cpu_amp"),
     },
     "heads": {"losses", "outputs", "precision"},
     "algorithms": {"momentum", "outputs"} | SHARED,

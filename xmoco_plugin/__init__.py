@@ -14,6 +14,7 @@ with without_unasked(), warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
     from . import (
         algorithms,
+        cpu_amp,
         data,
         downstream,
         evaluation,
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "algorithms",
     "config_path",
+    "cpu_amp",
     "data",
     "downstream",
     "evaluation",

@@ -225,3 +225,15 @@ def test_two_processes_have_the_losses_and_gradients_of_one():
     (whole,), halves = [gradients(0, 1)], run_processes(gradients, 2)
     for one, two in zip(whole, zip(*halves, strict=True), strict=True):
         torch.testing.assert_close(sum(two) / 2, one, rtol=1e-6, atol=1e-9)
+
+
+def test_channels_last_lays_the_weights_otherwise_and_changes_no_loss():
+    losses = []
+    for last in (False, True):
+        model = build(channels_last=last)
+        model.bank = bank()
+        kernels = [p for p in model.backbone.parameters() if p.ndim == 4 and p.shape[1] > 1]
+        laid = {p.is_contiguous(memory_format=torch.channels_last) for p in kernels}
+        assert laid == {last}
+        losses.append(sum(model.loss(*batch()).values()))
+    torch.testing.assert_close(*losses)

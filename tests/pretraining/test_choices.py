@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from xmoco_plugin.pretraining import Chooser, Facts, better_start, outlook
+from xmoco_plugin.pretraining import Chooser, Facts, better_start, is_resnet, outlook
 
 
 def choose(
@@ -18,12 +18,14 @@ def choose(
     grouped: bool = False,
     fixable: bool = False,
     slow: float | None = None,
+    bfloat16: bool = False,
     **given,
 ):
-    facts = Facts(images, np.full(images, side), gpu, cpus, processes)
+    facts = Facts(images, np.full(images, side), gpu, cpus, processes, bfloat16)
     chooser = Chooser(facts, given, pretrained)
     chooser.views()
     chooser.layout(grouped)
+    chooser.number_format(is_resnet(chooser.choices.model))
     chooser.norms(fixable)
     chooser.batch(fits, "a measurement")
     chooser.length()
@@ -186,3 +188,19 @@ def test_averages_that_lag_behind_a_short_run_are_hastened_with_the_reason():
     assert choose(10**6, gpu=True, slow=0.01).norm_momentum == 0  # 78,125 steps
     assert choose(475, slow=None).norm_momentum == 0
     assert choose(475, slow=0.01, pretrained=True, fixable=True).norm_momentum == 0  # they stay
+
+
+@pytest.mark.parametrize(
+    ("expected", "facts"),
+    [
+        ("bfloat16", dict(bfloat16=True)),
+        ("float32", dict(bfloat16=False)),
+        ("float32", dict(bfloat16=True, gpu=True)),  # where AmpOptimWrapper does it
+        ("float32", dict(bfloat16=True, pretrained=True)),
+        ("float32", dict(bfloat16=True, model="MobileNetV2")),
+    ],
+)
+def test_resnets_are_computed_in_bfloat16_where_the_cpu_multiplies_in_it(expected, facts):
+    chosen = choose(300, **facts)
+    assert chosen.precision == expected
+    assert ("precision" in chosen.why) == (expected == "bfloat16")

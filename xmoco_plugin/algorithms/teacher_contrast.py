@@ -24,6 +24,7 @@ class TeacherContrast(Taught):
         num_keys: other images' keys that a step compares with.
         own_crop: the teacher sees the student's crops, not stored once.
         stand_in: keys are noise; only to measure what a step costs.
+        channels_last: weights laid out as tensor cores read them. Same values up to rounding.
     """
 
     def __init__(
@@ -35,12 +36,15 @@ class TeacherContrast(Taught):
         num_keys: int = 4096,
         own_crop: bool = False,
         stand_in: bool = False,
+        channels_last: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(backbone, neck, head, **kwargs)
         self.expect_teacher(self.head, feat_dim, num_keys, own_crop, stand_in)
         if own_crop:
             self.queue_len = num_keys  # what HealthHook reads the age of the keys by
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
 
     def loss(self, inputs: Sequence[torch.Tensor] | torch.Tensor, data_samples=None, **kwargs):
         """Terms of one batch.

@@ -69,6 +69,8 @@ def _judge_on(cfg: Config, listed: Path) -> None:
     """Lets a config validate and test on images of the training set."""
     trained = few_labels.training_data(cfg)
     for stage in ("val", "test"):
+        if cfg.get(f"{stage}_dataloader") is None:  # --cfg-options val_dataloader=None
+            continue
         for data in leaf_datasets(cfg[f"{stage}_dataloader"].dataset):
             data.ann_file = str(listed)
             data.data_root = trained.get("data_root")

@@ -27,6 +27,7 @@ from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
 from xmoco_plugin.cli import pretrain_teacher as teacher
 from xmoco_plugin.cli.pretrain_data import compare_labels, look
+from xmoco_plugin.cpu_amp import multiplies_bfloat16
 from xmoco_plugin.pretraining import choices as rules
 from xmoco_plugin.untrusted import printable
 from xmoco_plugin.visualization.report.config_diff import differences, host_config
@@ -89,7 +90,10 @@ def choose(
     # Before a step is measured.
     alone = teacher.alone(args)
     options.check_numbers_of(given, len(found.good), alone)
-    facts = own.Facts(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1))
+    facts = own.Facts(
+        *(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1)),
+        bfloat16=multiplies_bfloat16(),
+    )
     if "crop_scale" in given:
         given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
     kind = own.TeacherChooser if alone else own.Chooser
@@ -98,6 +102,7 @@ def choose(
     chooser.views()
     outputs = own.probe(own.backbone_config(chosen.model, chosen.image_size, 1), chosen.image_size)
     chooser.layout(outputs.grouped)
+    chooser.number_format(own.is_resnet(chosen.model))
     chooser.norms(outputs.fixable)
     with console.waiting("measuring a training step"):
         model = teaching.model(chosen, outputs, True) if teaching else None

@@ -37,7 +37,10 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         if get_device() == "cpu":
-            raise ValueError("--amp needs an accelerator and this machine has none: leave it out.")
+            raise ValueError(
+                "--amp needs an accelerator and this machine has none: leave it out. In bfloat16 a "
+                "CPU trains with --cfg-options optim_wrapper.type=CpuAmpOptimWrapper."
+            )
         cfg.optim_wrapper.type = "AmpOptimWrapper"
         cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
     if args.resume is not None:
@@ -60,14 +63,14 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
         ),
     )
     kind = str((cfg.get("optim_wrapper") or {}).get("type", "")).split(".")[-1]
-    if kind == "OptimWrapper":
+    if kind in ("OptimWrapper", "CpuAmpOptimWrapper"):
         for name in ("loss_scale", "dtype"):  # of the type in whose place it was put
             cfg.optim_wrapper.pop(name, None)
-    elif "Amp" in kind and get_device() == "cpu":
+    elif kind != "CpuAmpOptimWrapper" and "Amp" in kind and get_device() == "cpu":
         raise ValueError(
             f"{args.config} computes in mixed precision ({kind}), which needs an accelerator, and "
             "this machine has none: --cfg-options optim_wrapper.type=OptimWrapper computes in "
-            "float32."
+            "float32, optim_wrapper.type=CpuAmpOptimWrapper in bfloat16 on the CPU."
         )
     if args.no_persistent_workers:
         for loader in common.dataloaders(cfg):

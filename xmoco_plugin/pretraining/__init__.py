@@ -1,7 +1,14 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """From a folder of images to a run: sources, scan, choices, config, and what a run hands on."""
 
-from .backbones import VIT_SMALL, backbone_config, backbone_weights, is_mocov3_vit, probe
+from .backbones import (
+    VIT_SMALL,
+    backbone_config,
+    backbone_weights,
+    is_mocov3_vit,
+    is_resnet,
+    probe,
+)
 from .choices import Choices, Chooser, Facts
 from .errors import PretrainError
 from .first_weights import first_weights
@@ -71,6 +78,7 @@ __all__ = [
     "handed_over",
     "is_archive",
     "is_mocov3_vit",
+    "is_resnet",
     "judged",
     "knn_sets",
     "last_verdict",

@@ -49,6 +49,11 @@ def is_mocov3_vit(name: str | None) -> bool:
     return (name or "").lower() == VIT_SMALL
 
 
+def is_resnet(name: str) -> bool:
+    """Whether a model's name stands for one of the usual ResNets."""
+    return name.lower() in RESNETS
+
+
 def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
     """Config of a backbone.
 

@@ -41,6 +41,7 @@ class Facts(NamedTuple):
         on_gpu: Whether there is an accelerator.
         cpus: That this process may use.
         processes: That train together, a batch each.
+        bfloat16: Whether the CPU has instructions to multiply in it.
     """
 
     images: int
@@ -48,6 +49,7 @@ class Facts(NamedTuple):
     on_gpu: bool
     cpus: int
     processes: int = 1
+    bfloat16: bool = False
 
 
 @dataclass
@@ -70,6 +72,7 @@ class Choices:
     channels_last: bool = False
     norm_eval: bool = False
     norm_momentum: float = 0.0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         self.why: dict[str, str] = {}
@@ -161,6 +164,16 @@ class Chooser:
         if grouped and not self.facts.on_gpu and not self.is_vit:
             why = "no GPU here: convolutions of single channels or of groups are faster so"
             self._take("channels_last", True, f"{why} (docs/lab/performance.md)")
+
+    def number_format(self, usual: bool) -> None:
+        """What a CPU computes the networks in.
+
+        Args:
+            usual: Whether the backbone is one of the ResNets that have a short name.
+        """
+        if usual and self.facts.bfloat16 and not self.facts.on_gpu and not self.pretrained:
+            why = "this CPU multiplies in it, half as fast again (docs/lab/performance.md)"
+            self._take("precision", "bfloat16", f"{why}; weights and losses stay float32")
 
     def norms(self, fixable: bool) -> None:
         """What BatchNorm normalises by.

@@ -93,7 +93,7 @@ def run_config(
         folder: Of the run; holds ``files.txt``.
         labels: Folder of labelled images to run kNN on, see :func:`knn_sets`.
         seed: Of all that is drawn.
-        amp: Whether to compute in bfloat16.
+        amp: Whether an accelerator computes in bfloat16.
         processes: That train together.
         load_from: Checkpoint of the first weights.
         max_pixels: Of an image that is read; None for the usual limit.
@@ -128,7 +128,9 @@ def run_config(
     cfg.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=choices.epochs)
     _set_schedule(cfg, choices)
     cfg.auto_scale_lr = dict(base_batch_size=choices.batch_size * processes)
-    if amp:
+    if choices.precision == "bfloat16":
+        cfg.optim_wrapper |= dict(type="CpuAmpOptimWrapper")
+    elif amp:
         # The range of float32, so that nothing has to be scaled.
         cfg.optim_wrapper |= dict(
             type="AmpOptimWrapper", dtype="bfloat16", loss_scale=dict(enabled=False)

@@ -19,8 +19,8 @@ class TeacherChooser(Chooser):
     def _key_and_temperature(self) -> None:
         """Neither: the key is no view of a momentum encoder, and the relation has its own two."""
 
-    def layout(self, grouped: bool) -> None:
-        """The usual one: a student has no option for another."""
+    def number_format(self, usual: bool) -> None:
+        """The usual one: what a student learns in another has not been measured."""
 
     def norms(self, fixable: bool) -> None:
         """The batch's statistics: what fixed ones do to a student has not been measured."""
@@ -88,6 +88,7 @@ def teacher_model_config(
         head=dict(type="TeacherHead"),
         feat_dim=dims,
         num_keys=choices.queue_len or KEYS,
+        channels_last=choices.channels_last,
         data_preprocessor=base["data_preprocessor"],
         **asked,
     )
