@@ -1,9 +1,17 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """From a folder of images to a run: sources, scan, choices, config, and what a run hands on."""
 
-from .backbones import VIT_SMALL, backbone_config, backbone_weights, is_mocov3_vit, probe
+from .backbones import (
+    VIT_SMALL,
+    backbone_config,
+    backbone_weights,
+    check_image_size,
+    is_mocov3_vit,
+    probe,
+)
 from .choices import Choices, Chooser, Facts, better_start, outlook
 from .errors import PretrainError
+from .families import reasons
 from .first_weights import first_weights
 from .hand_over import hand_over
 from .image_list import compare_with_list, trained_on, write_list
@@ -56,6 +64,7 @@ __all__ = [
     "base_config",
     "better_start",
     "check_files",
+    "check_image_size",
     "check_labels",
     "check_number",
     "check_numbers",
@@ -81,6 +90,7 @@ __all__ = [
     "outlook",
     "overlap",
     "probe",
+    "reasons",
     "remove_temporary",
     "run_config",
     "run_settings",
