@@ -7,15 +7,23 @@ from typing import Any, NamedTuple
 
 from .errors import PretrainError
 
-# RTMDet's and YOLOX's: (depth, width) as shares of the largest but one.
+# RTMDet's and YOLOX's: (depth, width) as shares of size l's.
 _CSP = {
-    **{"nano": (0.33, 0.25), "tiny": (0.167, 0.375), "s": (0.33, 0.5), "m": (0.67, 0.75)},
-    **{"l": (1.0, 1.0), "x": (1.33, 1.25)},
+    "nano": (0.33, 0.25),
+    "tiny": (0.167, 0.375),
+    "s": (0.33, 0.5),
+    "m": (0.67, 0.75),
+    "l": (1.0, 1.0),
+    "x": (1.33, 1.25),
 }
 # SegFormer's: width of the first stage, layers of each.
 _MIT = {
-    **{"b0": (32, [2, 2, 2, 2]), "b1": (64, [2, 2, 2, 2]), "b2": (64, [3, 4, 6, 3])},
-    **{"b3": (64, [3, 4, 18, 3]), "b4": (64, [3, 8, 27, 3]), "b5": (64, [3, 6, 40, 3])},
+    "b0": (32, [2, 2, 2, 2]),
+    "b1": (64, [2, 2, 2, 2]),
+    "b2": (64, [3, 4, 6, 3]),
+    "b3": (64, [3, 4, 18, 3]),
+    "b4": (64, [3, 8, 27, 3]),
+    "b5": (64, [3, 6, 40, 3]),
 }
 
 
