@@ -18,12 +18,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from measure import environment
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -56,13 +57,17 @@ def ready_configs() -> dict[str, str]:
     return found
 
 
-def built(settings: dict[str, Any], scope: str) -> nn.Module:
+def built(settings: Mapping[str, Any], scope: str) -> nn.Module:
     """A backbone by its settings, in evaluation mode."""
     registry = __import__(f"{scope}.registry", fromlist=["MODELS"]).MODELS
     __import__(f"{scope}.models")
+    log = MMLogger.get_current_instance()
+    level = log.level
+    log.setLevel("WARNING")  # or each weight that is loaded is a line
     with DefaultScope.overwrite_default_scope(scope):
-        model = registry.build(settings)
+        model = registry.build(ConfigDict(settings))
     model.init_weights()
+    log.setLevel(level)
     model.eval()  # which returns None in many of them
     return model
 
@@ -76,31 +81,45 @@ def last_output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def difference(config: str, run: Path, weights: Path, folder: Path, size: int) -> float:
-    """The largest difference of features between a pretraining and a host, as a share of the scale.
+def brought(config: str, weights: Path, folder: Path) -> Config:
+    """A fine-tuning's config with the start that a command of ours gives it.
 
     Args:
-        config: Of the fine-tuning.
-        run: Folder of the pretraining.
-        weights: That the host's backbone starts from, as a command of ours has it.
+        config: Of the fine-tuning, below configs/.
+        weights: That its backbone starts from.
         folder: For what has to be brought into the host's names.
-        size: Side of the input, in pixels.
     """
     cfg = Config.fromfile(str(CONFIGS / config))
     cfg.pretrained = cfg.model.backbone.init_cfg.checkpoint = str(weights)
     starts.bring(cfg, folder)
+    return cfg
+
+
+def compared(cfg: Config, ours: Mapping[str, Any], own: Path, size: int) -> tuple[float, nn.Module]:
+    """The features of a pretraining's backbone and of a host's, of the same input.
+
+    Args:
+        cfg: Of the fine-tuning, as from :func:`brought`.
+        ours: Config of the pretraining's backbone.
+        own: Its weights.
+        size: Side of the input, in pixels.
+
+    Returns:
+        Their largest difference, as a share of the largest, and the host's backbone.
+    """
     host = cfg.model.backbone.to_dict()
     host |= LIKE_PRETRAINING.get(host["type"], {})
-    ours = Config.fromfile(str(run / "config.py")).model.backbone.to_dict()
+    settings: dict[str, Any] = dict(ours)
+    settings["init_cfg"] = dict(type="Pretrained", checkpoint=str(own), prefix="backbone.")
     if host["type"] == "MobileNetV2":  # mmseg's lacks the last convolution
-        ours["out_indices"] = (6,)
-    own = dict(type="Pretrained", checkpoint=str(run / "backbone.pth"), prefix="backbone.")
+        settings["out_indices"] = (6,)
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    expected = last_output(built({**ours, "init_cfg": own}, "mmpretrain"), images)
-    found = last_output(built(host, str(cfg.default_scope)), images)
+    expected = last_output(built(settings, "mmpretrain"), images)
+    theirs = built(host, str(cfg.default_scope))
+    found = last_output(theirs, images)
     if expected.shape != found.shape or float(expected.std()) < 1e-6:
-        raise SystemExit(f"{config}: {tuple(found.shape)} beside {tuple(expected.shape)}")
-    return float((found - expected).abs().max() / expected.abs().max())
+        raise SystemExit(f"{host['type']}: {tuple(found.shape)} beside {tuple(expected.shape)}")
+    return float((found - expected).abs().max() / expected.abs().max()), theirs
 
 
 def walk(config: str, model: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -128,13 +147,17 @@ def walk(config: str, model: str, args: argparse.Namespace) -> dict[str, Any]:
     )
     metrics = json.loads((work / "seed_0" / "metrics.json").read_text())
     sides = max(args.image_size, 256)  # larger than a window of the last stage
-    files = run / "backbone.pth", exported
+    own = run / "backbone.pth"
+    settings = Config.fromfile(str(run / "config.py")).model.backbone.to_dict()
     return dict(
         config=config,
         model=model,
         arrived=int(ARRIVED.findall(said)[0]),
         metrics=metrics,
-        differences=[difference(config, run, file, work / "brought", sides) for file in files],
+        differences=[
+            compared(brought(config, file, work / "brought"), settings, own, sides)[0]
+            for file in (own, exported)
+        ],
         seconds=round(time.time() - began),
     )
 
@@ -197,7 +220,6 @@ def main() -> None:
     args = parser.parse_args()
     args.out = args.out.resolve()
     args.out.mkdir(parents=True, exist_ok=True)
-    MMLogger.get_current_instance().setLevel("WARNING")  # or each weight that is loaded is a line
     rows = []
     for config, model in ready_configs().items():
         given = vars(args)[TASKS[config.split("/")[0]]]

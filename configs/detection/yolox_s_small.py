@@ -53,7 +53,7 @@ train_dataloader = dict(
         data_root=data_root,
         ann_file="annotations/train.json",
         data_prefix=dict(img="train/"),
-        filter_cfg=dict(min_size=16),
+        filter_cfg=dict(filter_empty_gt=True, min_size=16),
         pipeline=train_pipeline,
     ),
 )
