@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What single families of backbones need in a pretraining: their sizes, settings, and why."""
 
+import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -184,4 +185,6 @@ def check_arch(kind: str, cls: type, setting: str, value: Any) -> None:
 
 
 def _no_size(kind: str, named: str, sizes: list[str]) -> str:
-    return f"--model {kind}:{named}: there is no such {kind}, but {', '.join(sizes)}."
+    near = difflib.get_close_matches(named.lower(), sizes, n=1, cutoff=0.6)
+    hint = f" Nearest: {near[0]}." if near else ""
+    return f"--model {kind}:{named}: {kind} has no {named}.{hint} There are {', '.join(sizes)}."
