@@ -11,6 +11,7 @@ from mmpretrain.registry import MODELS
 from xmoco_plugin.checkpoint import CheckpointError
 from xmoco_plugin.cli import starts
 from xmoco_plugin.cli.host_backbone import HostBackbone
+from xmoco_plugin.export import prepare_file, read_weights
 from xmoco_plugin.export.arrival import read_backbone
 from xmoco_plugin.pretraining import backbone_config
 
@@ -58,6 +59,8 @@ def test_a_detector_of_another_backbone_is_refused_with_both_names_before_traini
 @needs_mmdet
 def test_another_size_of_one_family_is_refused_too(tmp_path):
     weights = saved(tmp_path, backbone_config("mmdet.CSPDarknet:tiny", 64, 1))
+    file = prepare_file(read_weights(weights), weights, "mmpretrain")  # by its own config
+    assert file.record["architecture"] == "mmdet.CSPDarknet"
     with pytest.raises(CheckpointError, match=r"widen_factor=0\.375\), and .*widen_factor=0\.5\)"):
         starts.bring(config("detection/yolox_s_small", weights), tmp_path / "run")
 

@@ -124,5 +124,9 @@ def _sides(size: Any) -> tuple[int, ...]:
 
 
 def _named(settings: Mapping[str, Any]) -> str:
-    told = ", ".join(f"{key}={settings[key]!r}" for key in TELLING if key in settings)
+    told = ", ".join(
+        f"{key}={settings[key]!r}"
+        for key in TELLING
+        if type(settings.get(key)) in (str, int, float)
+    )
     return f"{settings.get('type')} ({told})" if told else str(settings.get("type"))
