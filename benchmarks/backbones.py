@@ -194,8 +194,8 @@ def command(*words: object) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown."""
-    head = "model", "fine-tuning config", "weights arrived", "fine-tuned, tested"
-    head += ("difference, run", "difference, export")
+    head = ["model", "fine-tuning config", "weights arrived", "fine-tuned, tested"]
+    head += ["difference, run", "difference, export"]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in rows:
         first = next((f"{k.split('/')[-1]} {v:g}" for k, v in row["metrics"].items()), "no box")
