@@ -15,6 +15,7 @@ MODELS = (
     *("vit-small", "resnet18", "resnet50", "ConvNeXt:tiny", "ResNeXt:50", "MobileNetV2"),
     *("MobileNetV3:small", "EfficientNet:b0", "RegNet:regnetx_400mf", "DenseNet:121"),
     *("ShuffleNetV2", "SwinTransformer:tiny", "EfficientNetV2:s", "VGG:11", "RepVGG:A0"),
+    *("mmdet.CSPNeXt:tiny", "mmdet.ResNet:50", "mmseg.SwinTransformer"),
 )
 # `pretrain --init`, by the model and the library whose weights it starts from; the layouts of other
 # trainings (FAIR's, DINO's, compiled, wrapped) are rows of LAYOUTS.
@@ -25,6 +26,8 @@ INITS = (
 )
 INIT = f"{WALKS}::test_a_pretraining_starts_from_the_weights_that_a_library_ships"
 FAMILY = f"{WALKS}::test_a_family_of_another_library_comes_in_and_goes_out"
+# From a pretraining to AP or mIoU, by the ready configs of single families of backbones.
+READY = f"{WALKS}::test_a_backbone_is_pretrained_exported_arrives_and_is_fine_tuned"
 PLACES = "tests/export/test_places.py"
 SOURCES = "tests/export/test_sources.py"
 # Layouts of weights that are read: names of export --from, and what stands before their keys.
@@ -106,6 +109,7 @@ MINUTES = {
     "test_a_model_trains_and_every_line_of_its_next_steps_runs": 1.5,
     "test_a_family_of_another_library_comes_in_and_goes_out": 0.1,
     "test_a_pretraining_starts_from_the_weights_that_a_library_ships": 0.5,
+    "test_a_backbone_is_pretrained_exported_arrives_and_is_fine_tuned": 1.0,
     "test_options_of_a_pretraining_that_nothing_else_walks": 0.5,
     "test_options_of_judging_that_nothing_else_walks": 2.3,
     "test_a_fine_tuning_from_wrapped_weights_with_folders_that_are_named": 1.5,

@@ -13,6 +13,7 @@ from xmoco_plugin.cli import options
 from xmoco_plugin.cli.options import embed, evaluate, export_backbone, runs, select_images
 from xmoco_plugin.export import RESNETS
 from xmoco_plugin.pretraining.backbones import VIT_SMALL, known_names
+from xmoco_plugin.pretraining.ready import READY
 
 from ..docs.pages import PAGES, ROOT, commands_of, name_of
 from . import table
@@ -23,7 +24,7 @@ WALKERS = {
     *table.CONFIGS.values(),
     *filter(None, table.COMMANDS.values()),
     *(walker for rows in table.OPTIONS.values() for walker in rows),
-    *(table.MODEL, table.INIT, table.FAMILY),
+    *(table.MODEL, table.INIT, table.FAMILY, table.READY),
 }
 
 
@@ -109,8 +110,12 @@ def test_every_model_that_a_page_names_is_of_a_kind_that_has_a_row():
     named = set()
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        named |= set(re.findall(r"`([A-Z]\w+:\w+)`", text))
-        named |= set(re.findall(r"--model ([\w:]+[\w])", text))
+        named |= set(re.findall(r"`((?:mm\w+\.)?[A-Z]\w+:\w+)`", text))
+        named |= set(re.findall(r"--model ([\w.:]+[\w])", text))
+    kinds |= {row.kind for row in READY}
+    scoped = {name.partition(":")[0] for name in named if re.match(r"mm(det|seg)\.", name)}
+    assert scoped - kinds == set()
+    assert len(scoped) >= 3
     classes = {name for name in known_names() if name not in RESNETS}
     models = {name.partition(":")[0] for name in named} & {*classes, *RESNETS}
     assert models - kinds - set(RESNETS) == set()

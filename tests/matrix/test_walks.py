@@ -1,11 +1,14 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """The heavy rows of the table, from end to end by the documented command: `make test-matrix`."""
 
+import json
 import shlex
 import sys
 
 import numpy as np
 import pytest
+
+from xmoco_plugin.pretraining.ready import READY
 
 from ..export.backbones import needs
 from ..export.test_architectures import prove, rows
@@ -84,6 +87,22 @@ def test_a_pretraining_starts_from_the_weights_that_a_library_ships(model, libra
     )
     assert (tmp_path / "run" / "init.pth").is_file()
     assert (tmp_path / "run" / "backbone.pth").is_file()
+
+
+@pytest.mark.parametrize("row", READY, ids=lambda row: row.detector or row.segmentor)
+def test_a_backbone_is_pretrained_exported_arrives_and_is_fine_tuned(row, tmp_path):
+    needs("mmdet")
+    needs("mmseg")
+    root, out = drawn.draw(tmp_path / "data", train=12, val=2), tmp_path / "out"
+    only = [name for name in (row.detector, row.segmentor) if name]
+    words = ["--det", root, "--seg", root, "--out", out, "--only", *only, "--iters", 2]
+    script = [sys.executable, ROOT / "benchmarks/backbones.py", *words, "--side", 96]
+    walks.shell(shlex.join(map(str, [*script, "--batch-size", 4])))
+    for name in only:
+        walked = json.loads((out / f"{name}.json").read_text())
+        assert walked["arrived"] >= 100
+        assert max(walked["differences"]) < 1e-5
+        assert (out / name / "table.md").is_file()
 
 
 def test_options_of_a_pretraining_that_nothing_else_walks(data, tmp_path):

@@ -215,6 +215,8 @@ BAD_INPUT = {
     "no such backbone": lambda _: {"--model": "resnet5O"},
     "a backbone for grey images": lambda _: {"--model": "LeNet5"},
     "no such architecture": lambda _: {"--model": "ConvNeXt:tinny"},
+    "no such library": lambda _: {"--model": "mmdt.CSPNeXt:tiny"},
+    "a size that patches do not divide": lambda _: {"--model": "vit-small", "--image-size": 100},
     "a disk too full": _disk_full,
     "a disk too full to unpack": _disk_full_for_archive,
     "a batch too large": _little_memory,

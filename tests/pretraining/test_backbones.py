@@ -17,6 +17,8 @@ from xmoco_plugin.pretraining import (
     probe,
 )
 
+from ..transfer.hosts import needs_mmdet
+
 
 @pytest.mark.parametrize(
     ("name", "channels", "is_map", "grouped"),
@@ -27,6 +29,8 @@ from xmoco_plugin.pretraining import (
         ("MobileNetV2", 1280, True, True),
         ("convnext:atto", 320, False, True),
         ("ResNetV1d:18", 512, True, False),
+        pytest.param("mmdet.CSPNeXt:tiny", 384, True, True, marks=needs_mmdet),
+        pytest.param("mmdet.CSPDarknet:tiny", 384, True, False, marks=needs_mmdet),
     ],
 )
 def test_a_backbone_is_found_by_name_and_trains_a_step_in_xmoco(name, channels, is_map, grouped):
@@ -60,6 +64,7 @@ def test_every_architecture_that_weights_are_exchanged_of_is_a_model():
     for family in FAMILIES:
         for value, *_ in family.members:
             config = backbone_config(f"{family.kind}:{value}", 224, 1)
+            config.pop("drop_path_rate", None)
             assert config == {"type": family.kind, family.setting: value}
     with torch.device("meta"):
         for name in ("DenseNet:121", "MobileNetV2:1.4", "ShuffleNetV2:0.5", "repvgg:a0"):

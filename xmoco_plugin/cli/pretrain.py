@@ -100,7 +100,9 @@ def choose(
     chooser = kind(facts, {**given, "model": args.model}, pretrained=bool(args.init))
     chosen = chooser.choices
     chooser.views()
-    outputs = own.probe(own.backbone_config(chosen.model, chosen.image_size, 1), chosen.image_size)
+    own.check_image_size(chosen.model, chosen.image_size)  # of a model that was chosen too
+    backbone = own.backbone_config(chosen.model, chosen.image_size, 1)
+    outputs = own.probe(backbone, chosen.image_size)
     chooser.layout(outputs.grouped)
     chooser.number_format(own.is_resnet(chosen.model))
     chooser.norms(outputs.fixable)
@@ -134,6 +136,7 @@ def choose(
             f"one step: {1 / cost.seconds_per_image:,.0f} images/s without loading; {kept}",
             f"all epochs: at least {end.time_text(seconds)}",
             f"a checkpoint: {cost.checkpoint / 1e6:,.0f} MB",
+            *(f"{chosen.model}: {said}" for said in own.reasons(backbone)),
             *([teaching.note] if teaching else []),
         ],
     )

@@ -44,7 +44,7 @@ def check(args: argparse.Namespace) -> None:
         found.append(f"--out {printable(args.out)}: {why}")
     if args.model:
         try:
-            own.backbone_config(args.model, 224, 1)
+            own.check_image_size(args.model, args.given.get("image_size", 224))
         except own.PretrainError as error:
             found.append(str(error))
     if args.labels:

@@ -62,7 +62,8 @@ def prepare_file(
     if target != "mmpretrain" or (like is None and not is_known(backbone, checkpoint)):
         check_architecture(backbone.state)
     weights = convert(backbone.state, target)
-    unlike = unlike_others(backbone_settings(checkpoint), backbone.family)
+    settings, known = backbone_settings(checkpoint), architecture(backbone.state)
+    unlike = unlike_others(settings, backbone.family)
     if unlike and target not in ("mmpretrain", "mmseg"):
         raise CheckpointError(
             f"This backbone computes something else than {target} would with the same weights, "
@@ -76,7 +77,7 @@ def prepare_file(
         layout=backbone.layout,
         encoder=encoder,
         target=target,
-        architecture=architecture(backbone.state),
+        architecture=str(settings.get("type") or known) if known == "unknown" else known,
         num_heads=heads_of(checkpoint) if backbone.family == "vit" else None,
         **facts,
     )

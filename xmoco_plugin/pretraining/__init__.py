@@ -5,12 +5,14 @@ from .backbones import (
     VIT_SMALL,
     backbone_config,
     backbone_weights,
+    check_image_size,
     is_mocov3_vit,
     is_resnet,
     probe,
 )
 from .choices import Choices, Chooser, Facts
 from .errors import PretrainError
+from .families import reasons
 from .first_weights import first_weights
 from .hand_over import hand_over
 from .image_list import compare_with_list, trained_on, write_list
@@ -64,6 +66,7 @@ __all__ = [
     "base_config",
     "better_start",
     "check_files",
+    "check_image_size",
     "check_labels",
     "check_number",
     "check_numbers",
@@ -90,6 +93,7 @@ __all__ = [
     "outlook",
     "overlap",
     "probe",
+    "reasons",
     "remove_temporary",
     "run_config",
     "run_settings",

@@ -2,6 +2,7 @@
 """Names of backbones -> configs, and what comes out of them."""
 
 import difflib
+import importlib
 import inspect
 import re
 from typing import Any, NamedTuple
@@ -14,10 +15,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..export import RESNETS
 from ..export.architectures import FAMILIES
 from .errors import PretrainError
+from .families import SIZES, check_arch, check_size, settings_for, size_of
 
 VIT_SMALL = "vit-small"
-ROOM = "mmpretrain.models.backbones"
 AVERAGES = 0.1  # share of a batch in BatchNorm's running averages: torch's own
+# Libraries whose backbones can be named, with the registries that hold them.
+SCOPES = ("mmpretrain", "mmdet", "mmseg")
 
 
 class Outputs(NamedTuple):
@@ -41,7 +44,7 @@ class Outputs(NamedTuple):
 
 def known_names() -> list[str]:
     """Short names, then every backbone class of mmpretrain."""
-    return [*RESNETS, VIT_SMALL, *sorted(_classes())]
+    return [*RESNETS, VIT_SMALL, *sorted(_classes_of(SCOPES[0], ""))]
 
 
 def is_mocov3_vit(name: str | None) -> bool:
@@ -59,13 +62,15 @@ def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
 
     Args:
         name: Of :func:`known_names`, in any case; a class may carry the name of its architecture,
-            its depth or its width, as in 'ConvNeXt:tiny', 'ResNeXt:50' and 'MobileNetV2:1.4'.
+            its depth or its width, as in 'ConvNeXt:tiny', 'ResNeXt:50' and 'MobileNetV2:1.4', and
+            that of mmdet or mmseg before its own: 'mmdet.CSPNeXt:tiny'.
         size: Side of the views, in pixels.
         splits: Parts of a batch that ResNets normalise apart, which is what shuffle-BN needs on
             one process.
 
     Raises:
-        PretrainError: There is none of that name; the nearest are named.
+        PretrainError: There is none of that name, no such library, or no such architecture; the
+            nearest, or those that there are, are named.
     """
     short = name.lower()
     if short in RESNETS:
@@ -87,17 +92,29 @@ def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
             norm_eval=False,
         )
     kind, _, arch = name.partition(":")
-    classes = {known.lower(): known for known in _classes()}
-    if kind.lower() not in classes:
-        near = difflib.get_close_matches(short, [n.lower() for n in known_names()], n=3, cutoff=0.5)
-        original = {n.lower(): n for n in known_names()}
-        hint = f" Nearest: {', '.join(original[n] for n in near)}." if near else ""
-        raise PretrainError(
-            f"--model {name}: mmpretrain has no such backbone.{hint} Short names: "
-            f"{', '.join([*RESNETS, VIT_SMALL])}; or a class such as ConvNeXt, or ConvNeXt:tiny."
-        )
-    kind = classes[kind.lower()]
-    return dict(type=kind, **_architecture(kind, arch), **_small_maps(kind, size))
+    scope, _, bare = kind.rpartition(".")
+    classes = _classes_of(scope or SCOPES[0], name)
+    lower = {known.lower(): known for known in classes}
+    if bare.lower() not in lower:
+        raise PretrainError(_unknown(name, scope, sorted(classes)))
+    bare = lower[bare.lower()]
+    kind = bare if scope in ("", SCOPES[0]) else f"{scope}.{bare}"
+    config = dict(type=kind, **_architecture(kind, classes[bare], arch))
+    return {**config, **settings_for(kind, classes[bare], size)}
+
+
+def check_image_size(name: str, size: int) -> None:
+    """Refuses a side of the views that a backbone's patches do not divide.
+
+    Args:
+        name: As for :func:`backbone_config`.
+        size: In pixels.
+
+    Raises:
+        PretrainError: Names the nearest that fit; or there is no such backbone.
+    """
+    config = backbone_config(name, size, 1)
+    check_size(config["type"].split(".")[-1], config, MODELS.get(config["type"]), size)
 
 
 def probe(config: dict[str, Any], size: int) -> Outputs:
@@ -168,23 +185,44 @@ def _norm_of(kind: str) -> dict[str, Any] | None:
     return None
 
 
-def _architecture(kind: str, named: str) -> dict[str, Any]:
-    """The parameter that tells backbones of a class apart, with its value; none where none is."""
+def _architecture(kind: str, cls: type, named: str) -> dict[str, Any]:
+    """The parameters that tell backbones of a class apart, with their values; none where none is.
+
+    Raises:
+        PretrainError: The class lists what it has, and that is not among it.
+    """
+    if kind in SIZES:
+        return size_of(kind, named)
     if not named:
         return {}
+    bare = kind.split(".")[-1]
     for family in FAMILIES:
         for value, *_ in family.members:
-            if family.kind == kind and str(value).lower() == named.lower():
+            if family.kind == bare and str(value).lower() == named.lower():
                 return {family.setting: value}
-    return {"depth": int(named)} if named.isdigit() else {"arch": named}
+    setting, value = ("depth", int(named)) if named.isdigit() else ("arch", named)
+    check_arch(kind, cls, setting, value)
+    return {setting: value}
 
 
-def _small_maps(kind: str, size: int) -> dict[str, Any]:
-    """Lets windows be larger than the last maps of views of so many pixels, which else are none."""
-    taken = inspect.signature(MODELS.get(kind)).parameters
-    if "pad_small_map" not in taken or size // 32 >= taken["window_size"].default:
-        return {}
-    return {"pad_small_map": True}
+def _unknown(name: str, scope: str, known: list[str]) -> str:
+    """That a library has no such backbone, what is near, and what there is."""
+    short = {n.lower(): n for n in known}
+    if not scope:
+        short |= {n: n for n in (*RESNETS, VIT_SMALL)}
+        short |= {n.split(".")[1].lower(): n for n in SIZES}
+    asked = name.lower() if not scope else name.split(":")[0].rpartition(".")[2].lower()
+    near = difflib.get_close_matches(asked, list(short), n=3, cutoff=0.5)
+    near += [n for n in (asked.partition(":")[0],) if n in short and n not in near]
+    before = f"{scope}." if scope else ""
+    hint = f" Nearest: {', '.join(before + short[n] for n in near)}." if near else ""
+    there = (
+        f"There are {', '.join(known)}."
+        if scope
+        else f"Short names: {', '.join([*RESNETS, VIT_SMALL])}; or a class such as ConvNeXt, or "
+        "ConvNeXt:tiny, or mmdet.CSPNeXt:tiny."
+    )
+    return f"--model {name}: {scope or SCOPES[0]} has no such backbone.{hint} {there}"
 
 
 def _build(config: dict[str, Any]) -> torch.nn.Module:
@@ -198,6 +236,26 @@ def _build(config: dict[str, Any]) -> torch.nn.Module:
         ) from error
 
 
-def _classes() -> set[str]:
-    pattern = re.compile(rf"{re.escape(ROOM)}\.(?!base_)")
-    return {name for name, cls in MODELS.module_dict.items() if pattern.match(cls.__module__)}
+def _classes_of(scope: str, name: str) -> dict[str, type]:
+    """The backbones of a library, by name.
+
+    Raises:
+        PretrainError: It is none of :data:`SCOPES`, or cannot be imported.
+    """
+    if scope not in SCOPES:
+        near = difflib.get_close_matches(scope, SCOPES, n=1)
+        hint = f" Nearest: {near[0]}." if near else ""
+        raise PretrainError(
+            f"--model {name}: {scope} is no library whose backbones are known: "
+            f"{', '.join(SCOPES)}.{hint}"
+        )
+    try:
+        importlib.import_module(f"{scope}.models")
+        registry = importlib.import_module(f"{scope}.registry").MODELS
+    except (ImportError, AssertionError) as error:  # mmdet asserts its versions
+        raise PretrainError(
+            f"--model {name}: {scope}, with mmcv's compiled ops, is not installed here ({error}). "
+            "In a checkout: make setup-transfer. Elsewhere: docs/detector.md."
+        ) from error
+    pattern = re.compile(rf"{scope}\.models\.backbones\.(?!base_)")
+    return {n: cls for n, cls in registry.module_dict.items() if pattern.match(cls.__module__)}

@@ -12,6 +12,7 @@ from ..checkpoint import CheckpointError, write_text
 from ..export import find_backbone, name_in, prepare_file, read_weights
 from ..export.targets import architecture
 from ..untrusted import check_model_settings, printable
+from .ready import ready_configs
 from .run_folder import run_settings
 from .start import handed_over
 
@@ -37,6 +38,28 @@ model = dict(
     auxiliary_head=dict(in_channels={third}),
 )
 """
+READY_CONFIG = """# A {what} on the backbone of this run, for a folder in {layout}.
+# xmoco transfer {weights_line} {task} {file_line} --data-root FOLDER
+_base_ = "xmoco_plugin::{config}"
+custom_imports = dict(imports=["xmoco_plugin"], allow_failed_imports=False)
+
+pretrained = {weights}
+"""
+READY_STEPS = """
+## {host}
+
+`finetune_{host}.py` inherits configs/{config}, which is made for this backbone, and stops unless
+every weight arrives:
+
+```bash
+{python} -m xmoco transfer {pth_quoted} {task} {folder_quoted}/finetune_{host}.py \\
+  --data-root FOLDER_IN_{layout}
+```
+"""
+HOSTS = {
+    "mmdet": dict(what="detector", layout="COCO format", task="det"),
+    "mmseg": dict(what="segmentor", layout="mmseg's layout", task="seg"),
+}
 HELD = "backbone.pth holds the weights of the last checkpoint that was not held back"
 STEPS = """# What to do with this run
 
@@ -135,8 +158,8 @@ docs/export.md has the lines that read these files:
 ```
 """
 NO_OTHERS = """
-Fine-tuning configs are written for ResNets, and no other library that is known here has this
-backbone; docs/export.md lists those that have counterparts.
+No other library that is known here has this backbone; docs/export.md lists those that have
+counterparts, and docs/backbones.md the fine-tuning configs that there are.
 """
 
 
@@ -181,14 +204,24 @@ def hand_over(folder: Path) -> Path | None:
         values = dict(depth=depth, weights=_in_config(weights), weights_line=_in_comment(weights))
         values |= dict(channels=channels, last=channels[3], third=channels[2])
         for name, template in (("mmdet", DETECTOR), ("mmseg", SEGMENTOR)):
-            file = folder / f"finetune_{name}.py"
-            if not file.exists():  # it may have been edited since
-                write_text(file, template.format(**values, file_line=_in_comment(file)))
+            _write_once(folder / f"finetune_{name}.py", template, values)
     else:
+        for name, config in ready_configs(backbone).items():
+            values = dict(weights=_in_config(weights), weights_line=_in_comment(weights))
+            values |= dict(config=config, **HOSTS[name])
+            _write_once(folder / f"finetune_{name}.py", READY_CONFIG, values)
+            layout = HOSTS[name]["layout"].upper().replace("'S", "").replace(" ", "_")
+            text += READY_STEPS.format(**{**texts, **values, "host": name, "layout": layout})
         text += _of_another_family(weights, texts)
     steps = folder / "next_steps.md"
     write_text(steps, text)
     return steps
+
+
+def _write_once(file: Path, template: str, values: Mapping[str, Any]) -> None:
+    """Writes a config that may have been edited since, where it is not there."""
+    if not file.exists():
+        write_text(file, template.format(**values, file_line=_in_comment(file)))
 
 
 def _of_another_family(weights: Path, texts: Mapping[str, Any]) -> str:

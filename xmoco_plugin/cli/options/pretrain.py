@@ -54,8 +54,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="", help="folder of the run")
     parser.add_argument(
         "--model",
-        help="resnet18 to resnet152, vit-small, or mmpretrain's backbones; default: resnet50 with "
-        "a GPU, resnet18 without",
+        help="resnet18 to resnet152, vit-small, or a backbone of mmpretrain, or of mmdet and mmseg "
+        "as mmdet.CSPNeXt:tiny; default: resnet50 with a GPU, resnet18 without",
     )
     parser.add_argument(
         "--labels", help="labelled images for kNN: a folder for each class; default: no kNN"

@@ -1,0 +1,27 @@
+# Faster R-CNN, ConvNeXt-T FPN, a small set in COCO format.
+# Source:   mmdet's Faster R-CNN by way of faster-rcnn_r18-fpn_small.py; the values are ours
+# Command:  xmoco transfer RUN/backbone.pth det configs/detection/faster-rcnn_convnext-t-fpn_small.py --data-root FOLDER
+#           after xmoco pretrain --data IMAGES --out RUN --model ConvNeXt:tiny
+# Hardware: 2 CPU cores, or 1 GPU. Hours: see docs/lab/backbones.md
+# Expected: depends on the set; "scratch" in the place of the weights is the baseline
+_base_ = "faster-rcnn_r18-fpn_small.py"
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type="mmpretrain.ConvNeXt",
+        arch="tiny",
+        out_indices=(0, 1, 2, 3),
+        drop_path_rate=0.1,
+        gap_before_final_norm=False,
+        init_cfg=dict(type="Pretrained", checkpoint="", prefix="backbone."),
+    ),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)
+# Norms of the levels that a pretraining does not use are new here.
+custom_hooks = [dict(type="BackboneArrivalHook", ignore=[r"^norm[012]\."])]
+
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0),
+)
