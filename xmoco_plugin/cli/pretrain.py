@@ -93,7 +93,8 @@ def choose(
     if "crop_scale" in given:
         given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
     kind = own.TeacherChooser if alone else own.Chooser
-    chooser = kind(facts, {**given, "model": args.model}, pretrained=bool(args.init))
+    wanted = {**given, "model": args.model}
+    chooser = kind(facts, wanted, pretrained=bool(args.init), offered=args.offered)
     chosen = chooser.choices
     chooser.views()
     outputs = own.probe(own.backbone_config(chosen.model, chosen.image_size, 1), chosen.image_size)

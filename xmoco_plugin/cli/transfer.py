@@ -214,13 +214,13 @@ def main(args: argparse.Namespace) -> None:
     with console.quiet("--verbose" in args.extra):
         found: list[Finding] = []
         cfg = resolve(args, found=found)
-    found += seen_before(args.checkpoint, args.data_root)
+    found += seen_before([args.checkpoint], cfg, args.data_root)
     stem = Path(args.config).stem
     digest = "-" if args.checkpoint == "scratch" else sha256_of(cfg.pretrained)[:8]
     start = "scratch" if args.checkpoint == "scratch" else digest
     root = Path(args.work_dir or Path("work_dirs", "transfer", stem, start))
     data_table.show(found, root)
-    starts.bring(cfg, root, args.prefix)
+    starts.bring_all([cfg], root, args.prefix)
     runs = {s: run_seed(cfg, root / f"seed_{s}", s, args.gpus, args.extra) for s in args.seeds}
     label = "scratch" if args.checkpoint == "scratch" else Path(args.checkpoint).name
     text = table(args.task, label, digest, stem, runs, cfg)

@@ -1,8 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """From a folder of images to a run: sources, scan, choices, config, and what a run hands on."""
 
+from .advice import better_start, outlook
 from .backbones import VIT_SMALL, backbone_config, backbone_weights, is_mocov3_vit, probe
-from .choices import Choices, Chooser, Facts, better_start, outlook
+from .choices import Choices, Chooser, Facts
 from .errors import PretrainError
 from .first_weights import first_weights
 from .hand_over import hand_over
@@ -10,6 +11,7 @@ from .image_list import compare_with_list, trained_on, write_list
 from .interrupted import remove_temporary, set_aside
 from .memory import free_memory, measure_step
 from .numbers import check_numbers
+from .offered import Offered, look_into
 from .run_config import (
     RUNNER_KEYS,
     base_config,
@@ -46,6 +48,7 @@ __all__ = [
     "Choices",
     "Chooser",
     "Facts",
+    "Offered",
     "PretrainError",
     "RunLock",
     "RunSettings",
@@ -74,6 +77,7 @@ __all__ = [
     "knn_sets",
     "last_verdict",
     "list_images",
+    "look_into",
     "measure_step",
     "model_config",
     "move_texts",

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..export.detectors import Inputs
 from .backbones import is_mocov3_vit
+from .offered import Offered
 
 LONG = 20_000  # steps from which a run is taken as long: MoCo v2's own settings (ours)
 LONG_RATE = 0.03  # SGD's for a batch of 256: MoCo v2's
@@ -29,9 +31,8 @@ MAX_EPOCHS = 800  # MoCo v2's longest
 MAX_QUEUE = 65_536  # MoCo's
 PART = 32  # images that are normalised together: MoCo's batch on one GPU
 SHARE = 0.8  # of the free memory
+IMAGENET = Inputs((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "RGB")  # of the configs
 MIN_IMAGES = 8  # two batches of 4: fewer are no run
-FEW = 500
-SMALL = 50_000  # images, below which good weights are recommended to begin with (ours)
 
 
 class Facts(NamedTuple):
@@ -71,6 +72,7 @@ class Choices:
     workers: int = 0
     channels_last: bool = False
     norm_eval: bool = False
+    inputs: Inputs | None = None  # None for the config's, IMAGENET
 
     def __post_init__(self) -> None:
         self.why: dict[str, str] = {}
@@ -103,17 +105,30 @@ class Chooser:
         facts: Of data and machine.
         given: Settings by name, of the user.
         pretrained: Whether the run begins with good weights, which a gentler recipe keeps.
+        offered: What the file of these weights holds.
     """
 
-    def __init__(self, facts: Facts, given: dict, pretrained: bool = False) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        given: dict,
+        pretrained: bool = False,
+        offered: Offered | None = None,
+    ) -> None:
         self.facts, self.given, self.pretrained = facts, given, pretrained
         model, why = (
             ("resnet50", "the backbone of MoCo's papers")
             if facts.on_gpu
             else ("resnet18", "no GPU here, and a quarter of ResNet-50's work")
         )
+        if offered is not None and offered.model and not given.get("model"):
+            model, why = offered.model, "the backbone of --init"
         self.choices = Choices(given.get("model") or model, 0)
         self.choices.why["model"] = "given" if given.get("model") else why
+        seen = offered.inputs if offered is not None else None
+        if seen is not None and not seen.is_like(IMAGENET):
+            self.choices.inputs = seen
+            self.choices.why["inputs"] = "as the network of --init gets its images"
 
     @property
     def is_vit(self) -> bool:
@@ -261,30 +276,6 @@ class Chooser:
         """Processes that load images."""
         workers = min(max(self.facts.cpus // self.facts.processes - (not self.facts.on_gpu), 1), 16)
         self._take("workers", workers, f"{self.facts.cpus} CPUs")
-
-
-def better_start(images: int) -> str | None:
-    """What good weights would give, for a run that has none; None where the images are many."""
-    if images >= SMALL:
-        return None
-    return (
-        f"no --init: the network begins with random weights, and {images:,} images teach it little "
-        "of what good weights know. On small photographs of 10 kinds ImageNet's weights had a kNN "
-        "of 65 % before any training, random ones 28 % (docs/lab/starts.md). --init FILE begins "
-        "with such weights, and where there are --labels to tell, never hands over worse ones."
-    )
-
-
-def outlook(images: int) -> str | None:
-    """What so few images can give, in a sentence; None where they are many."""
-    if images >= FEW:
-        return None
-    return (
-        f"{images:,} images are few: the network learns their colours and textures, hardly shapes. "
-        "Expect at most a slightly better start than random weights, and compare with ImageNet "
-        "weights (docs/lab/results.md has measurements). Unlabelled images of the same kind, even "
-        "thousands of poor ones, help more than any setting."
-    )
 
 
 def _power_of_two(number: int) -> int:
