@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.models import ResNet
 from mmpretrain.registry import MODELS
 
@@ -13,6 +14,7 @@ from xmoco_plugin.checkpoint import CheckpointError
 from xmoco_plugin.export import Backbone, find_backbone, put_into
 from xmoco_plugin.export.detectors import counted, inputs_of
 from xmoco_plugin.pretraining import look_into
+from xmoco_plugin.pretraining.back_again import with_inputs
 from xmoco_plugin.pretraining.choices import Chooser, Facts
 from xmoco_plugin.weights import read_checkpoint
 
@@ -221,3 +223,12 @@ def test_many_parts_are_counted_with_the_largest_by_name():
     assert counted(keys).startswith("p3 4 tensors, p4 5 tensors")
     assert counted(keys).endswith("others 6 tensors")
     assert counted([]) == "nothing"
+
+
+@pytest.mark.parametrize("model", ["model = dict(neck=1)\n", ""])
+def test_a_config_for_fine_tuning_gives_images_as_the_run_got_them(model):
+    own = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], bgr_to_rgb=False)
+    text = with_inputs(f"x = 1\n{model}", Config(dict(data_preprocessor=own | dict(type="X"))))
+    assert Config.fromstring(text, ".py").model.data_preprocessor == own
+    usual = dict(mean=[1.0], std=[1.0], to_rgb=True)
+    assert with_inputs(model, Config(dict(data_preprocessor=usual))) == model

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from xmoco_plugin.cli import backbones, console, data_table, learning_rates, share_runs
 from xmoco_plugin.cli.compare_results import write_comparison
+from xmoco_plugin.cli.detector_starts import bring_all
 from xmoco_plugin.cli.options.compare import NAME, SCRATCH
 from xmoco_plugin.cli.seen_before import seen_before
 from xmoco_plugin.cli.share_results import Run, Start
-from xmoco_plugin.cli.starts import bring_all
 from xmoco_plugin.downstream import TrainingSet
 from xmoco_plugin.findings import Finding
 from xmoco_plugin.untrusted import printable

@@ -10,7 +10,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
-from xmoco_plugin.cli import common, console, data_table, exits, processes, starts
+from xmoco_plugin.cli import common, console, data_table, exits, processes
+from xmoco_plugin.cli.detector_starts import bring_all
 from xmoco_plugin.cli.seen_before import seen_before
 from xmoco_plugin.cli.transfer_table import table
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
@@ -220,7 +221,7 @@ def main(args: argparse.Namespace) -> None:
     start = "scratch" if args.checkpoint == "scratch" else digest
     root = Path(args.work_dir or Path("work_dirs", "transfer", stem, start))
     data_table.show(found, root)
-    starts.bring_all([cfg], root, args.prefix)
+    bring_all([cfg], root, args.prefix)
     runs = {s: run_seed(cfg, root / f"seed_{s}", s, args.gpus, args.extra) for s in args.seeds}
     label = "scratch" if args.checkpoint == "scratch" else Path(args.checkpoint).name
     text = table(args.task, label, digest, stem, runs, cfg)

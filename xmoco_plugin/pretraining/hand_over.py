@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from ..checkpoint import CheckpointError, write_text
 from ..export import find_backbone, name_in, prepare_file, read_weights
 from ..export.targets import architecture
 from ..untrusted import check_model_settings, printable
-from .run_folder import FIRST, run_settings
+from .back_again import way_back, with_inputs
+from .run_folder import run_settings
 from .start import handed_over
 
 CHANNELS = {18: [64, 128, 256, 512], 34: [64, 128, 256, 512]}
@@ -136,16 +135,6 @@ docs/export.md has the lines that read these files:
 {lines}
 ```
 """
-BACK = """
-## Back into the detector
-
-This run began with the backbone of {detector}. The line writes that checkpoint once more with the
-backbone of this run; its neck and heads stay as they are:
-
-```bash
-{python} -m xmoco export {folder_quoted} {back} --into {detector_quoted}
-```
-"""
 NO_OTHERS = """
 Fine-tuning configs are written for ResNets, and no other library that is known here has this
 backbone; docs/export.md lists those that have counterparts.
@@ -196,40 +185,13 @@ def hand_over(folder: Path) -> Path | None:
             file = folder / f"finetune_{name}.py"
             if not file.exists():  # it may have been edited since
                 text_of = template.format(**values, file_line=_in_comment(file))
-                write_text(file, text_of + _pixels(cfg))
+                write_text(file, with_inputs(text_of, cfg))
     else:
         text += _of_another_family(weights, texts)
-    text += _back(folder, texts)
+    text += way_back(folder, texts)
     steps = folder / "next_steps.md"
     write_text(steps, text)
     return steps
-
-
-def _back(folder: Path, texts: Mapping[str, Any]) -> str:
-    """The line that puts the backbone into the detector that the run began with; empty for none."""
-    first = folder / FIRST
-    meta = read_weights(first).get("meta") if first.is_file() else None
-    detector = meta.get("detector") if isinstance(meta, dict) else None
-    if not isinstance(detector, str) or not detector.isprintable():
-        return ""
-    name = Path(detector).name
-    return BACK.format(
-        **texts,
-        detector=printable(name),
-        detector_quoted=shlex.quote(detector),
-        back=shlex.quote(str(folder / f"continued_{name}")),
-    )
-
-
-def _pixels(cfg: Config) -> str:
-    """What a config for fine-tuning needs where the run did not see ImageNet's pixels."""
-    found = cfg.get("data_preprocessor") or {}
-    if "bgr_to_rgb" not in found:  # as first_weights' detectors get theirs
-        return ""
-    seen = {name: found[name] for name in ("mean", "std", "bgr_to_rgb")}
-    return (
-        f'model["data_preprocessor"] = dict({", ".join(f"{k}={v!r}" for k, v in seen.items())})\n'
-    )
 
 
 def _of_another_family(weights: Path, texts: Mapping[str, Any]) -> str:

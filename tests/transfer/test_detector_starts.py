@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmpretrain.models import ResNet
 
 from xmoco_plugin.checkpoint import CheckpointError
-from xmoco_plugin.cli.starts import bring_all
+from xmoco_plugin.cli.detector_starts import bring_all
 
 HEADS = {"neck.fpn.weight": torch.ones(2, 2), "bbox_head.cls.weight": torch.ones(2, 2)}
 RGB = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
