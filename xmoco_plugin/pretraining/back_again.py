@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What a run that began with a detector hands on besides: the way back, and how images are given."""
+"""What a run that began with a detector hands on besides: a way back, how images are given."""
 
 import shlex
 from collections.abc import Mapping
