@@ -136,6 +136,16 @@ def test_a_backbone_goes_into_its_place_and_nothing_else_moves(r18):
     assert all(torch.equal(old["state_dict"][k], v) for k, v in before["state_dict"].items())
 
 
+def test_torchvisions_detectors_get_a_backbone_where_they_have_theirs(r18):
+    body = {f"backbone.body.{k}": v for k, v in r18.items() if "num_batches" not in k}
+    heads = {"backbone.fpn.x.weight": torch.ones(2), "head.classification_head.w": torch.ones(2)}
+    new = randomize(ResNet(18), 1).state_dict()
+    merged = put_into(body | heads, *run_of(new))
+    assert list(merged.checkpoint) == [*body, *heads]  # as it came, without a state_dict around it
+    assert merged.kept == [*heads]
+    assert torch.equal(merged.checkpoint["backbone.body.conv1.weight"], new["conv1.weight"])
+
+
 def test_norms_of_levels_that_a_pretraining_does_not_look_at_stay():
     last = {"stages.0.weight": torch.rand(2, 2), "norm1.weight": torch.rand(2)}
     levels = {key: value + 1 for key, value in last.items()} | {"norm0.weight": torch.rand(2)}

@@ -49,7 +49,11 @@ class Inputs(NamedTuple):
 
 def parts_of(state: Mapping[str, Any]) -> list[str]:
     """The parts of a state that only detectors and segmentors have."""
-    return sorted({key.split(".")[0] for key in state} & PARTS)
+    found = {key.split(".")[0] for key in state} & PARTS
+    # torchvision's RetinaNet and FCOS; a classifier's may be called head too.
+    if any(key.startswith("head.classification_head.") for key in state):
+        found.add("head")
+    return sorted(found)
 
 
 def refuse_detector(state: Mapping[str, Any]) -> None:

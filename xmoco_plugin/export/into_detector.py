@@ -18,6 +18,7 @@ from .targets import convert
 # What of a file belongs to the weights that it had: how their training went on, their average.
 OF_THE_OLD = ("optimizer", "optim_wrapper", "param_schedulers", EMA)
 PLACES = ("backbone.body.", "backbone.")  # torchvision's detectors, then all others
+ENTRIES = ("state_dict", "model")
 LAST_STAGE = "layer4"  # of a C4 detector, which has it in its head
 
 
@@ -45,7 +46,8 @@ def put_into(
     """Put a backbone into a detector's or segmentor's checkpoint.
 
     Args:
-        detector: As read; not changed. Its weights stand in 'state_dict' or by themselves.
+        detector: As read; not changed. Its weights stand in 'state_dict', in 'model' as
+            torchvision's trainings have them, or by themselves.
         backbone: The new one.
         source: The checkpoint that the new one is from, as read.
         record: Plain values that say where it is from: ``meta['backbone']`` of the result.
@@ -53,10 +55,8 @@ def put_into(
     Raises:
         CheckpointError: It is no detector's, or its backbone has other layers or shapes.
     """
-    whole = "state_dict" in detector
-    state = detector["state_dict"] if whole else detector
-    if not isinstance(state, Mapping):
-        raise CheckpointError(f"'state_dict' is a {type(state).__name__} and no dict of weights.")
+    entry = next((n for n in ENTRIES if isinstance(detector.get(n), Mapping)), None)
+    state = detector if entry is None else detector[entry]
     tensors = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
     plain = {without_wrappers(key): key for key in tensors}
     if not parts_of(plain):
@@ -82,14 +82,15 @@ def put_into(
     averages = {f"ema_{key.replace('.', '_')}" for key in plain}  # mmdet 2's
     for key in [key for key in new if key in averages]:
         del new[key]
-    result = {k: v for k, v in detector.items() if k not in OF_THE_OLD} if whole else new
-    if whole:
-        result["state_dict"] = new
+    dropped = [name for name in OF_THE_OLD if entry is not None and name in detector]
+    result = new
+    if entry is not None:
+        result = {k: new if k == entry else v for k, v in detector.items() if k not in dropped}
         if record is not None:
             meta = detector.get("meta")
             result["meta"] = {**(meta if isinstance(meta, dict) else {}), "backbone": record}
-    kept = [key for key in new if key in tensors and key not in set(replaced)]
-    dropped = [name for name in OF_THE_OLD if whole and name in detector]
+    new_keys = set(replaced)
+    kept = [key for key in new if key in tensors and key not in new_keys]
     if gone := len(state) - len(new):
         dropped.append(f"{gone:,} tensors ema_*")
     return Merged(
