@@ -125,7 +125,8 @@ def _results(found: Comparison, key: str) -> Figure:
     header = ["start", "weights", "share, %", "images", "iterations", "learning rate", "seeds"]
     rows, notes = [], []
     for row in found.rows:
-        doubts = row.get("doubts") if isinstance(row.get("doubts"), dict) else {}
+        told = row.get("doubts")
+        doubts = told if isinstance(told, dict) else {}
         start, share = printable(str(row.get("start"))), f"{_share(row):g}"
         notes += [
             f"* {start}, {share} %, seed {printable(str(seed))}: {printable(str(why))}."
