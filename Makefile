@@ -36,7 +36,8 @@ HOST_FREE := $(addprefix tests/,benchmarks cli docs fuzzing losses matrix pretra
   $(addprefix tests/untrusted/,test_files.py test_image_header.py test_json_file.py test_last_checkpoint.py test_names.py test_streams.py) \
   $(addprefix tests/views/,test_pixels.py) $(addprefix tests/weights/,test_container.py test_numbers.py test_whole.py) \
   $(addprefix tests/visualization/,test_few_labels_figure.py test_run_figure.py test_similarity_map.py) \
-  $(addprefix tests/visualization/report/,test_broken_files.py test_browser.py test_charts.py test_checkpoints.py test_page.py test_work_dir.py)
+  $(addprefix tests/visualization/report/,test_broken_files.py test_browser.py test_charts.py test_checkpoints.py test_comparison.py test_page.py test_twice.py \
+  test_work_dir.py)
 PIP := -m pip install -q --no-compile --disable-pip-version-check --no-input --progress-bar off
 # In the environment rather than as options, so that isolated builds are held to the pins too.
 pins = PIP_CONSTRAINT=$(1) PIP_BUILD_CONSTRAINT=$(1)

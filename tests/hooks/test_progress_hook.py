@@ -247,3 +247,26 @@ def test_a_validation_without_training_is_left_alone(tmp_path):
     runner = tiny_runner.build(tmp_path, validate=True)
     runner.register_hook(ProgressHook(console=plain()))
     runner.val()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ({"coco/bbox_mAP": 0.0, "coco/bbox_mAP_50": 0.1}, "coco/bbox_mAP 0 (nothing found yet)"),
+        ({"coco/bbox_mAP": 0.02}, "coco/bbox_mAP 0.02"),
+        ({"pascal_voc/mAP": 0.0}, "pascal_voc/mAP 0 (nothing found yet)"),
+        ({"mIoU": 0.0}, "mIoU 0 (nothing found yet)"),
+        ({"loss": 0.0}, "loss 0"),
+        ({}, "no figures: nothing found yet"),  # what mmdet gives of a detector without any box
+    ],
+)
+def test_a_validation_that_found_nothing_is_called_so(tmp_path, metrics, said):
+    runner = tiny_runner.build(tmp_path)
+    lines = []
+    runner.logger.info = lambda line, **_: lines.append(str(line))
+    hook = ProgressHook(console=plain())
+    hook.before_train(runner)
+    hook.before_val(runner)
+    hook.after_val_epoch(runner, metrics)
+    hook.after_val(runner)
+    assert lines[-1] == said

@@ -38,6 +38,7 @@ COVERED = {
     "data": "--data",
     "labels": "--labels",
     "init": "--init",
+    "into": "--into",
     "teacher": "--teacher",
     "resume": "--resume",
     "imagenet": "--imagenet",

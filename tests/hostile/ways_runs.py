@@ -21,6 +21,15 @@ RUNS = [
         "run/config.py",
         refuses=False,
     ),
+    Way("report", "compare.json", kinds.JSON, lambda s, f: [f.parent], "work/compare.json"),
+    Way(
+        "report",
+        "duplicates.csv",
+        silent(kinds.JSON),
+        lambda s, f: [s.run_without_weights],
+        "run/duplicates.csv",
+        refuses=False,
+    ),
     *(
         Way(tool, name, silent(kinds.JSON), words, f"run/{name}", refuses=False)
         for tool in ("report", "runs")

@@ -36,6 +36,13 @@ WEIGHTS = [
         Way("export_backbone", f"--to {to}", kinds.WEIGHTS, export(to), "w.pth")
         for to in ("torchvision", "safetensors")
     ),
+    Way(
+        "export_backbone",
+        "--into",
+        kinds.WEIGHTS,
+        lambda s, f: [s.weights, s.here / "out.pth", "--into", f],
+        "w.pth",
+    ),
     Way("train", "model.pretrained", kinds.WEIGHTS, setting("model.pretrained={file}"), "w.pth"),
     Way("train", "load_from", kinds.WEIGHTS, setting("load_from={file}"), "w.pth"),
     Way(

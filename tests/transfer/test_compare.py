@@ -14,6 +14,7 @@ from ..format_once import leave_unformatted
 from ..tool_modules import import_tool, run_tool
 from .drawn import draw
 from .hosts import needs_mmdet, needs_mmseg
+from .pretended import pretend
 from .small import DETECTOR, FEW_PROPOSALS, ROOT, SEGMENTOR, SMALL_DETECTOR, WIDTH
 
 
@@ -24,28 +25,14 @@ def tool():
 
 
 @pytest.fixture
-def data(tmp_path) -> Path:
-    return draw(tmp_path / "data", train=24, val=2)
-
-
-@pytest.fixture
-def weights(tmp_path) -> Path:
-    torch.save({"backbone.conv1.weight": torch.zeros(1)}, tmp_path / "p.pth")
-    return tmp_path / "p.pth"
-
-
-@pytest.fixture
-def fine_tunings(tool, monkeypatch) -> list[Path]:
-    """Replaces training and testing by metrics that can be told beforehand; the trained configs.
+def fine_tunings(monkeypatch) -> list[Path]:
+    """The trained configs, none of which is.
 
     A rate of 3 suits weights, one of 0.3 random ones. With 25 % of the labels weights are better by
     2, 3, 4, 5, 6 points, with all of them by -2, -1, 0, 1, 2.
     """
-    trained: list[Path] = []
 
-    def pretend(name, arguments, gpus, extra):
-        config = Path(arguments[0])
-        trained.append(config)
+    def metrics(config: Path) -> dict:
         start, seed = config.parents[1].name, int(config.stem[-1])
         if "rates" in config.parts:
             best = {"scratch": "x0.3"}.get(start, "x3")
@@ -54,11 +41,9 @@ def fine_tunings(tool, monkeypatch) -> list[Path]:
             value = 30.0 + 10 * seed  # the spread of the seeds: it must not count
             if start != "scratch":
                 value += seed + (2 if config.parent.name == "25pct" else -2)
-        Path(arguments[2]).write_text(json.dumps({"coco/bbox_mAP": value / 100, "mIoU": value}))
+        return {"coco/bbox_mAP": value / 100, "mIoU": value}
 
-    monkeypatch.setattr(tool.few_labels.transfer, "_run", pretend)
-    leave_unformatted(monkeypatch)
-    return trained
+    return pretend(monkeypatch, metrics)
 
 
 def names_in(file: str) -> set[str]:
@@ -146,11 +131,11 @@ def test_options_of_the_fine_tunings_are_those_of_few_labels(
 ):
     ran = []
 
-    def pretend(name, arguments, gpus, extra):
+    def run(name, arguments, gpus, extra):
         ran.append((Config.fromfile(arguments[0]), gpus))
         Path(arguments[2]).write_text(json.dumps({"coco/bbox_mAP": 0.1}))
 
-    monkeypatch.setattr(tool.few_labels.transfer, "_run", pretend)
+    monkeypatch.setattr(import_tool("transfer"), "_run", run)
     leave_unformatted(monkeypatch)
     arguments = [
         "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", tmp_path / "work", "--gpus", 2,
@@ -172,11 +157,7 @@ def test_options_of_the_fine_tunings_are_those_of_few_labels(
 def test_a_rate_that_teaches_nothing_is_not_chosen_in_silence(
     tool, data, weights, monkeypatch, tmp_path, capsys
 ):
-    def nothing(name, arguments, gpus, extra):
-        Path(arguments[2]).write_text("{}")  # mmdet's metrics where nothing was found
-
-    monkeypatch.setattr(tool.few_labels.transfer, "_run", nothing)
-    leave_unformatted(monkeypatch)
+    pretend(monkeypatch, lambda config: {})  # mmdet's metrics where nothing was found
     arguments = [
         "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", tmp_path / "work",
         "--starts", f"scratch,mine={weights}", "--shares", "100", "--seeds", "0",
@@ -197,17 +178,14 @@ def test_a_segmentor_that_answers_one_class_has_no_say_in_its_rate_and_another_s
 ):
     tried = []
 
-    def pretend(name, arguments, gpus, extra):
-        config = Path(arguments[0])
-        one_class = dict(mIoU=30.0, mAcc=100 / 3, aAcc=90.0)
-        metrics = dict(mIoU=20.0, mAcc=30.0, aAcc=60.0)
+    def metrics(config: Path) -> dict:
         if "rates" in config.parts:
             tried.append(config)
-            metrics = one_class if config.parent.name == "x3" else metrics
-        Path(arguments[2]).write_text(json.dumps(metrics))
+            if config.parent.name == "x3":  # one class for every pixel
+                return dict(mIoU=30.0, mAcc=100 / 3, aAcc=90.0)
+        return dict(mIoU=20.0, mAcc=30.0, aAcc=60.0)
 
-    monkeypatch.setattr(tool.few_labels.transfer, "_run", pretend)
-    leave_unformatted(monkeypatch)
+    pretend(monkeypatch, metrics)
     arguments = [
         "seg", ROOT / SEGMENTOR, "--data-root", data, "--work-dir", tmp_path / "work",
         "--starts", f"scratch,mine={weights}", "--seeds", "0", "--rates", "1,3", "--shares",
@@ -258,7 +236,7 @@ def test_two_starts_are_compared_by_fine_tunings_that_really_run(
     def here(name, arguments, gpus, extra):  # in this process: importing mmdet takes most of it
         assert run_tool(import_tool(name), monkeypatch, *arguments, *extra) == 0
 
-    monkeypatch.setattr(tool.few_labels.transfer, "_run", here)
+    monkeypatch.setattr(import_tool("transfer"), "_run", here)
     data = draw(tmp_path / "data", train=20, val=2)
     backbone = ResNet(depth=18, base_channels=WIDTH, stem_channels=WIDTH).state_dict()
     torch.save({f"backbone.{k}": v for k, v in backbone.items()}, tmp_path / "p.pth")

@@ -13,10 +13,13 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models import ResNet
 from PIL import Image
 
-from ..format_once import leave_unformatted
+from xmoco_plugin.checkpoint import sha256_of
+from xmoco_plugin.cli import share_runs, transfer
+
 from ..tool_modules import import_tool, parse, run_tool
 from .drawn import CLASSES, draw, edit
 from .hosts import needs_mmdet, needs_mmseg
+from .pretended import pretend
 from .small import DETECTOR, ROOT, SEGMENTOR, SMALL_DETECTOR, WIDTH
 from .test_label_shares import unlabelled
 
@@ -28,42 +31,24 @@ def tool():
 
 
 @pytest.fixture
-def data(tmp_path) -> Path:
-    return draw(tmp_path / "data", train=24, val=2)
+def fine_tunings(monkeypatch) -> list[Path]:
+    """The trained configs, none of which is."""
 
-
-@pytest.fixture
-def checkpoint(tmp_path) -> Path:
-    torch.save({"backbone.conv1.weight": torch.zeros(1)}, tmp_path / "p.pth")
-    return tmp_path / "p.pth"
-
-
-@pytest.fixture
-def fine_tunings(tool, monkeypatch) -> list[Path]:
-    """Replaces training and testing by metrics that can be told beforehand; the trained configs."""
-    trained: list[Path] = []
-
-    def pretend(name, arguments, gpus, extra):
-        config = Path(arguments[0])
-        assert name == "train"
-        trained.append(config)
+    def metrics(config: Path) -> dict:
         share, seed = float(config.parent.name.removesuffix("pct")), int(config.stem[-1])
         value = (share + 2 * seed + 5 * config.parents[1].name.startswith("pretrained")) / 200
-        metrics = {"coco/bbox_mAP": value, "coco/bbox_mAP_50": 2 * value, "mIoU": 100 * value}
-        Path(arguments[2]).write_text(json.dumps(metrics))
+        return {"coco/bbox_mAP": value, "coco/bbox_mAP_50": 2 * value, "mIoU": 100 * value}
 
-    monkeypatch.setattr(tool.transfer, "_run", pretend)
-    leave_unformatted(monkeypatch)
-    return trained
+    return pretend(monkeypatch, metrics)
 
 
 @needs_mmdet
 def test_every_start_of_a_seed_trains_on_the_same_images(
-    tool, data, checkpoint, fine_tunings, monkeypatch, tmp_path, capsys
+    tool, data, weights, fine_tunings, monkeypatch, tmp_path, capsys
 ):
     work = tmp_path / "work"
     arguments = [
-        checkpoint, "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", work,
+        weights, "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", work,
         "--shares", "5,25,100", "--seeds", "0,1", "--max-iters", "60",
     ]  # fmt: skip
     before = sorted(data.rglob("*"))
@@ -103,11 +88,11 @@ def test_every_start_of_a_seed_trains_on_the_same_images(
 
 @needs_mmdet
 def test_the_table_has_means_and_deviations_and_the_plot_a_series_for_each_start(
-    tool, data, checkpoint, fine_tunings, monkeypatch, tmp_path, capsys
+    tool, data, weights, fine_tunings, monkeypatch, tmp_path, capsys
 ):
     work = tmp_path / "work"
     arguments = [
-        checkpoint, "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", work,
+        weights, "det", ROOT / DETECTOR, "--data-root", data, "--work-dir", work,
         "--shares", "10,100", "--seeds", "0..2",
     ]  # fmt: skip
     assert run_tool(tool, monkeypatch, *arguments) == 0
@@ -115,7 +100,7 @@ def test_the_table_has_means_and_deviations_and_the_plot_a_series_for_each_start
     assert lines[0] == "| start | sha256 | share, % | images | iterations | seeds | AP | AP50 |"
     # (10 + 0, 2, 4) / 2 percent: 5, 6, 7.
     assert lines[2] == "| scratch | - | 10 | 2 | 600 | 3 | 6.00 ± 1.00 | 12.00 ± 2.00 |"
-    digest = tool.sha256_of(checkpoint)[:8]
+    digest = sha256_of(weights)[:8]
     assert lines[5] == (
         f"| pretrained | {digest} | 100 | 24 | 600 | 3 | 53.50 ± 1.00 | 107.00 ± 2.00 |"
     )
@@ -161,10 +146,10 @@ def test_seeds_may_share_their_images_and_shares_have_iterations_of_their_own(
 
 
 @needs_mmdet
-def test_imagenet_weights_are_read_as_the_config_of_that_name_reads_them(tool, data, checkpoint):
+def test_imagenet_weights_are_read_as_the_config_of_that_name_reads_them(tool, data, weights):
     def resolved(config, imagenet):
-        args = parse(tool.transfer, checkpoint, "det", ROOT / config, "--data-root", data)
-        return tool.transfer.resolve(args, imagenet).model
+        args = parse(transfer, weights, "det", ROOT / config, "--data-root", data)
+        return transfer.resolve(args, imagenet).model
 
     named = resolved(DETECTOR.replace(".py", "_imagenet.py"), False)
     assert named.backbone.init_cfg.prefix is None
@@ -174,11 +159,11 @@ def test_imagenet_weights_are_read_as_the_config_of_that_name_reads_them(tool, d
 
 @needs_mmseg
 def test_segmentation_reads_lists_of_names(
-    tool, data, checkpoint, fine_tunings, monkeypatch, tmp_path
+    tool, data, weights, fine_tunings, monkeypatch, tmp_path
 ):
     arguments = [
-        checkpoint, "seg", ROOT / SEGMENTOR, "--data-root", data, "--work-dir", tmp_path / "work",
-        "--shares", "25,100", "--imagenet", checkpoint,
+        weights, "seg", ROOT / SEGMENTOR, "--data-root", data, "--work-dir", tmp_path / "work",
+        "--shares", "25,100", "--imagenet", weights,
     ]  # fmt: skip
     assert run_tool(tool, monkeypatch, *arguments) == 0
     assert len(fine_tunings) == 6
@@ -208,9 +193,9 @@ def test_segmentation_reads_lists_of_names(
     ],
 )
 def test_bad_options_end_with_status_2_and_a_message_before_training(
-    tool, data, checkpoint, fine_tunings, monkeypatch, tmp_path, capsys, change, message
+    tool, data, weights, fine_tunings, monkeypatch, tmp_path, capsys, change, message
 ):
-    arguments = [checkpoint, "det", ROOT / DETECTOR, "--data-root", data]
+    arguments = [weights, "det", ROOT / DETECTOR, "--data-root", data]
     work = ["--work-dir", tmp_path / "work"]
     assert run_tool(tool, monkeypatch, *arguments, *work, *change) == 2
     assert message in capsys.readouterr().err
@@ -220,7 +205,7 @@ def test_bad_options_end_with_status_2_and_a_message_before_training(
 
 @needs_mmdet
 def test_configs_that_do_not_fit_are_refused(
-    tool, data, checkpoint, fine_tunings, monkeypatch, tmp_path, capsys
+    tool, data, weights, fine_tunings, monkeypatch, tmp_path, capsys
 ):
     epochs = tmp_path / "epochs.py"
     epochs.write_text(
@@ -233,7 +218,7 @@ def test_configs_that_do_not_fit_are_refused(
         (scratch, "starts from random weights and would never read"),
         (tmp_path / "no.py", "no config file"),
     ):
-        arguments = [checkpoint, "det", config, "--data-root", data, "--work-dir", tmp_path / "w"]
+        arguments = [weights, "det", config, "--data-root", data, "--work-dir", tmp_path / "w"]
         assert run_tool(tool, monkeypatch, *arguments) == 2
         assert message in capsys.readouterr().err
     assert fine_tunings == []
@@ -245,7 +230,7 @@ def test_a_share_without_any_box_is_refused(
 ):
     def bare(content):
         names = [image["file_name"] for image in content["images"]]
-        [first] = tool.draw(unlabelled(names), 1, 0)
+        [first] = share_runs.draw(unlabelled(names), 1, 0)
         chosen = content["images"][first]["id"]
         content["annotations"] = [a for a in content["annotations"] if a["image_id"] != chosen]
 
@@ -265,7 +250,7 @@ def test_two_shares_from_two_starts_are_fine_tuned_and_end_in_a_table(
     def here(name, arguments, gpus, extra):  # in this process: importing mmdet takes most of it
         assert run_tool(import_tool(name), monkeypatch, *arguments, *extra) == 0
 
-    monkeypatch.setattr(tool.transfer, "_run", here)
+    monkeypatch.setattr(transfer, "_run", here)
     data = draw(tmp_path / "data", train=12, val=2)
     backbone = ResNet(depth=18, base_channels=WIDTH, stem_channels=WIDTH).state_dict()
     torch.save({f"backbone.{k}": v for k, v in backbone.items()}, tmp_path / "p.pth")

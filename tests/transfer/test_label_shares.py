@@ -15,8 +15,8 @@ NAMES = [f"{i:03d}.jpg" for i in range(80)]
 
 @pytest.fixture
 def tool():
-    """tools/few_labels.py as a module."""
-    return import_tool("few_labels")
+    """What draws the images, of compare and few-labels."""
+    return import_tool("share_runs")
 
 
 def unlabelled(names: list[str]) -> TrainingSet:

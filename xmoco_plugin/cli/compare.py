@@ -3,15 +3,15 @@
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from xmoco_plugin.cli import backbones, console, data_table, few_labels, learning_rates
+from xmoco_plugin.cli import backbones, console, data_table, learning_rates, share_runs
 from xmoco_plugin.cli.compare_results import write_comparison
+from xmoco_plugin.cli.detector_starts import bring_all
 from xmoco_plugin.cli.options.compare import NAME, SCRATCH
 from xmoco_plugin.cli.seen_before import seen_before
-from xmoco_plugin.cli.share_results import Start
-from xmoco_plugin.cli.starts import bring
+from xmoco_plugin.cli.share_results import Run, Start
 from xmoco_plugin.downstream import TrainingSet
 from xmoco_plugin.findings import Finding
 from xmoco_plugin.untrusted import printable
@@ -42,41 +42,69 @@ def check_alike(starts: Mapping[Start, object]) -> None:
         by_digest[start.digest] = start
 
 
-def main(args: argparse.Namespace) -> None:
-    """Finds a rate for each start, fine-tunes, prints."""
-    args.work_dir = args.work_dir or str(Path("work_dirs", NAME, Path(args.config).stem))
+def run(
+    args: argparse.Namespace,
+    name: str,
+    asked: Mapping[str, str],
+    write: Callable[[Path, list[Run], argparse.Namespace, Sequence[str]], str],
+    torchvisions: Collection[str] = (),
+    prefixes: Mapping[str, str | None] | None = None,
+    alike: bool = True,
+) -> None:
+    """Looks at data and weights, finds a rate for each start where several are given, fine-tunes.
+
+    Args:
+        args: The options, with ``rates``.
+        name: Of the files with the results, and of the default folder.
+        asked: Weights by the names of the starts.
+        write: From the runs that are done to their files; returns what is printed.
+        torchvisions: Names of those starts that are in torchvision's layout and stay so.
+        prefixes: Of the backbone's keys, by the names of the starts, where they are given.
+        alike: Whether two starts may have the same weights.
+
+    Raises:
+        ValueError: Options, data or weights that no run can start with.
+        SystemExit: A run has failed, and has said so.
+    """
+    args.work_dir = args.work_dir or str(Path("work_dirs", name, Path(args.config).stem))
     root = Path(args.work_dir)
     with console.quiet("--verbose" in args.extra):
         found: list[Finding] = []
-        starts = few_labels.read_starts(args, files_of(args.starts), found=found)
-        check_alike(starts)
-        # Of several files of one run once.
-        for file in {Path(s.checkpoint).expanduser().parent: s.checkpoint for s in starts}.values():
-            found += seen_before(file, args.data_root)
+        starts = share_runs.read_starts(args, asked, torchvisions, found)
+        if not alike:
+            check_alike(starts)
+        first = next(iter(starts.values()))[0]  # the data are the same for all
+        found += seen_before([start.checkpoint for start in starts], first, args.data_root)
         data_table.show(found, root)
-        for configs in starts.values():
-            for cfg in configs:
-                bring(cfg, root)
-        data = TrainingSet.read(few_labels.training_data(next(iter(starts.values()))[0]))
-        parts = few_labels.draw_all(args, data)
+        for start, configs in starts.items():
+            bring_all(configs, root, (prefixes or {}).get(start.name))
+        data = TrainingSet.read(share_runs.training_data(first))
+        parts = share_runs.draw_all(args, data)
         for (share, seed), rows in parts.items():
-            few_labels.check_part(few_labels.part_of(root, share, seed, data), data.part(rows))
+            part = share_runs.part_of(root, share, seed, data)
+            share_runs.check_part(part, data.part(rows))
     factors, said = dict.fromkeys(starts, args.rates[0]), list[str]()
     if len(args.rates) > 1:
         print("Finding the learning rate of each start, on training images alone.", flush=True)
         tried = learning_rates.rate_runs(args, root, starts, data)
-        few_labels.run_all(data, tried, args, lambda: None)
+        share_runs.run_all(data, tried, args, lambda: None)
         factors, said = learning_rates.best_factors(tried, args.rates, args.task)
         print("\n".join(said), flush=True)
     for start, configs in starts.items():
         for cfg in {id(cfg): cfg for cfg in configs}.values():  # shares of one length have one
             learning_rates.scale(cfg, factors[start])
     try:
-        runs = few_labels.plan(args, root, starts, data, parts)
+        runs = share_runs.plan(args, root, starts, data, parts)
     except ValueError as error:
+        if not said:
+            raise
         now = ", ".join(f"{start.name} {factor:g}" for start, factor in factors.items())
         raise ValueError(f"{error} Its learning rate may be another (times now: {now}).") from None
-    print(f"Comparing {len(starts)} starts.", flush=True)
-    few_labels.run_all(data, runs, args, lambda: write_comparison(root, runs, args, said))
-    text = write_comparison(root, runs, args, said)
-    print(f"\n{text}\n\n{os.fspath(root / NAME)}.md, .json, .png, .svg", flush=True)
+    share_runs.run_all(data, runs, args, lambda: write(root, runs, args, said))
+    text = write(root, runs, args, said)
+    print(f"\n{text}\n\n{os.fspath(root / name)}.md, .json, .png, .svg", flush=True)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Compares."""
+    run(args, NAME, files_of(args.starts), write_comparison, alike=False)

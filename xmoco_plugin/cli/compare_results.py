@@ -138,16 +138,18 @@ def write_comparison(
     rows = result_rows(runs, args.task)
     text = markdown(rows, rates=True)
     name, metric, found = differences(rows)
+    said = verdicts(name, metric, found)
     if found:
         text += f"\n\n{name} against the others, seed by seed:\n\n"
         text += differences_table(metric, found)
-        text += "\n\n" + "\n".join(verdicts(name, metric, found))
+        text += "\n\n" + "\n".join(said)
     if args.same_images:
         text += "\n\nAll seeds trained on the same images: nothing is known of other images."
     if rates:
         text += "\n\n" + "\n".join(rates)
     more = dict(
         differences=[dataclasses.asdict(d) | dict(mean=d.mean, metric=metric) for d in found],
+        verdicts=said,
         learning_rates=list(rates),
     )
     write_files(root / NAME, text, rows, args, **more)

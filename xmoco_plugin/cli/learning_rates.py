@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import write_text
-from xmoco_plugin.cli import few_labels, transfer
+from xmoco_plugin.cli import share_runs, transfer
 from xmoco_plugin.cli.share_results import Run, Start, first_metric
 from xmoco_plugin.data.labelled_share import hash_share
 from xmoco_plugin.downstream import TrainingSet, leaf_datasets
@@ -32,7 +32,7 @@ def rate_runs(
         ValueError: The images are too few to be parted, or older runs were of other settings.
     """
     seed, share = args.seeds[0], args.shares[-1]
-    rows = few_labels.draw(data, share, seed)
+    rows = share_runs.draw(data, share, seed)
     names = [f"rate/{seed}/{data.names[row]}" for row in rows]
     held = {rows[i] for i in hash_share([0] * len(rows), names, HELD_OUT)}
     parts = {"train": [row for row in rows if row not in held], "held_out": sorted(held)}
@@ -48,7 +48,7 @@ def rate_runs(
     place = root / FOLDER / f"{share:g}pct"
     files = {name: (place / f"{name}_seed_{seed}{data.suffix}").absolute() for name in parts}
     for name, file in files.items():
-        few_labels.check_part(file, data.part(parts[name]))
+        share_runs.check_part(file, data.part(parts[name]))
     for name, file in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, data.part(parts[name]))
@@ -56,7 +56,7 @@ def rate_runs(
     for start, configs in starts.items():
         for factor in args.rates:
             cfg = copy.deepcopy(configs[-1])
-            few_labels.training_data(cfg).ann_file = str(files["train"])
+            share_runs.training_data(cfg).ann_file = str(files["train"])
             _judge_on(cfg, files["held_out"])
             scale(cfg, factor)
             folder = place / start.folder / f"x{factor:g}" / f"seed_{seed}"
@@ -67,7 +67,7 @@ def rate_runs(
 
 def _judge_on(cfg: Config, listed: Path) -> None:
     """Lets a config validate and test on images of the training set."""
-    trained = few_labels.training_data(cfg)
+    trained = share_runs.training_data(cfg)
     for stage in ("val", "test"):
         if cfg.get(f"{stage}_dataloader") is None:  # --cfg-options val_dataloader=None
             continue
@@ -86,8 +86,9 @@ def _judge_on(cfg: Config, listed: Path) -> None:
 
 
 def scale(cfg: Config, factor: float) -> None:
-    """Multiplies a config's learning rate."""
-    cfg.optim_wrapper.optimizer.lr *= factor
+    """Multiplies a config's learning rate; by 1, its text stays as it was."""
+    if factor != 1:
+        cfg.optim_wrapper.optimizer.lr *= factor
 
 
 def best_factors(

@@ -97,7 +97,8 @@ def choose(
     if "crop_scale" in given:
         given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
     kind = own.TeacherChooser if alone else own.Chooser
-    chooser = kind(facts, {**given, "model": args.model}, pretrained=bool(args.init))
+    wanted = {**given, "model": args.model}
+    chooser = kind(facts, wanted, pretrained=bool(args.init), offered=args.offered)
     chosen = chooser.choices
     chooser.views()
     own.check_image_size(chosen.model, chosen.image_size)  # of a model that was chosen too

@@ -4,7 +4,6 @@
 import argparse
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import CheckpointError, write_text
 from xmoco_plugin.cli import pretrain_teacher as teacher
 from xmoco_plugin.cli.options.pretrain import all_of
-from xmoco_plugin.export import find_backbone, read_weights
 from xmoco_plugin.teachers import looks_like_a_file
 from xmoco_plugin.untrusted import FileRefusedError, printable, read_json_object
 
@@ -52,11 +50,15 @@ def check(args: argparse.Namespace) -> None:
         unfit = why and f"--labels {printable(args.labels)}: {why}"
         found += filter(None, [unfit or own.check_labels(args.labels)])
     begun = (Path(args.out).expanduser() / "config.py").is_file()
+    args.offered = None
     if args.init and not begun:  # else the run has them
         try:
-            find_backbone(read_weights(args.init), prefix=args.prefix, like=_wanted(args))
+            args.offered = own.look_into(
+                args.init, args.prefix, args.model, args.given.get("image_size")
+            )
         except CheckpointError as error:
             found.append(f"--init: {error}")
+    model = args.model or (args.offered.model if args.offered else None)
     found += [] if begun else teacher.check(args)
     if teacher.alone(args):
         found += [
@@ -64,12 +66,12 @@ def check(args: argparse.Namespace) -> None:
             for name, lacks in WITHOUT_MOMENTUM.items()
             if name in args.given
         ]
-    if own.is_mocov3_vit(args.model) and "teacher_beside_moco" in args.given:
+    if own.is_mocov3_vit(model) and "teacher_beside_moco" in args.given:
         found.append(
             f"--teacher-beside-moco: {own.VIT_SMALL} is trained as in MoCo v3, without a queue; "
             "leave it out, or name another --model."
         )
-    elif own.is_mocov3_vit(args.model) and not args.teacher:
+    elif own.is_mocov3_vit(model) and not args.teacher:
         found += [
             f"--{name.replace('_', '-')}: {own.VIT_SMALL} is trained as in MoCo v3, {why}."
             for name, why in AS_IN_MOCOV3.items()
@@ -80,16 +82,6 @@ def check(args: argparse.Namespace) -> None:
         found.append(f"--gpus {args.given['gpus']}: this machine has {there}.")
     if found:
         raise own.PretrainError(all_of(found))
-
-
-def _wanted(args: argparse.Namespace) -> Mapping[str, torch.Tensor] | None:
-    """Weights of the backbone that is named; None where the data choose it, or it is no such."""
-    if not args.model:
-        return None
-    try:
-        return own.backbone_weights(args.model, args.given.get("image_size", 224))
-    except own.PretrainError:
-        return None  # said for --model
 
 
 def check_numbers_of(given: dict[str, Any], images: int, teacher: bool = False) -> None:
@@ -130,7 +122,16 @@ def claim(folder: Path, args: argparse.Namespace) -> None:
         options[name] = options[name] and os.path.abspath(os.path.expanduser(options[name]))
     if args.teacher and looks_like_a_file(args.teacher):
         options["teacher"] = os.path.abspath(os.path.expanduser(args.teacher))
-    unasked = ("out", "given", "verbose", "keep_going", "yes", "on_nan", "checkpoint_minutes")
+    unasked = (
+        "out",
+        "given",
+        "offered",
+        "verbose",
+        "keep_going",
+        "yes",
+        "on_nan",
+        "checkpoint_minutes",
+    )
     options = {k: v for k, v in options.items() if v is not None and k not in unasked}
     file = folder / "options.json"
     # Before there is a config nothing has been trained, and a refused start may be mended.

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Writes what a run, or several side by side, has learnt into one HTML file: docs/report.md."""
+"""Writes what runs have learnt, and what comparisons of starts say, into one HTML file."""
 
 import argparse
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 from xmoco_plugin.cli import common, console
 from xmoco_plugin.untrusted import printable
-from xmoco_plugin.visualization.report import WorkDir, write_report
+from xmoco_plugin.visualization.report import Comparison, WorkDir, is_comparison, write_report
 from xmoco_plugin.visualization.report.buildable import check_buildable
 
 
@@ -43,7 +43,10 @@ def main(args: argparse.Namespace) -> None:
     if args.out and not out.parent.is_dir():
         raise ValueError(f"--out {args.out}: there is no folder {out.parent}")
     names = run_names(args.work_dirs)
-    runs = [WorkDir.read(d, name) for d, name in zip(args.work_dirs, names, strict=True)]
+    named = dict(zip(args.work_dirs, names, strict=True))
+    compared = [d for d in args.work_dirs if is_comparison(d)]
+    comparisons = [Comparison.read(d, named[d]) for d in compared]
+    runs = [WorkDir.read(d, named[d]) for d in args.work_dirs if d not in compared]
     for run in runs:
         if run.config is not None and args.data_root is not None:
             try:
@@ -53,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
             except ValueError as error:  # its datasets read no folder; other runs' may
                 run.missing.append(str(error))
     with console.waiting(f"writing {out}"):
-        write_report(runs, out, args.images, args.base)
+        write_report(runs, out, args.images, args.base, comparisons=comparisons)
     for run in runs:
         for line in run.missing:
             print(f"{run.name}: missing: {printable(line)}")

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""The runs of xmoco few-labels, and what is written of them: table, JSON, plot."""
+"""The runs of xmoco compare and few-labels, and what is written of them: table, JSON, plot."""
 
 import argparse
 import json
@@ -46,8 +46,13 @@ class Run(NamedTuple):
         return (self.folder / transfer.METRICS).exists()
 
 
-def write_results(root: Path, runs: list[Run], args: argparse.Namespace) -> str:
-    """Writes table, JSON and plot of the runs that are done; returns the table."""
+def write_results(
+    root: Path, runs: list[Run], args: argparse.Namespace, rates: Sequence[str] = ()
+) -> str:
+    """Writes table, JSON and plot of the runs that are done; returns the table.
+
+    `rates`, what is said of learning rates, has no place there.
+    """
     rows = result_rows(runs, args.task)
     text = markdown(rows)
     write_files(root / NAME, text, rows, args)

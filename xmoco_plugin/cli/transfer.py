@@ -10,7 +10,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
-from xmoco_plugin.cli import common, console, data_table, exits, processes, starts
+from xmoco_plugin.cli import common, console, data_table, exits, processes
+from xmoco_plugin.cli.detector_starts import bring_all
 from xmoco_plugin.cli.seen_before import seen_before
 from xmoco_plugin.cli.transfer_table import table
 from xmoco_plugin.downstream import from_imagenet, from_scratch, prepare, pretrained_starts
@@ -214,13 +215,13 @@ def main(args: argparse.Namespace) -> None:
     with console.quiet("--verbose" in args.extra):
         found: list[Finding] = []
         cfg = resolve(args, found=found)
-    found += seen_before(args.checkpoint, args.data_root)
+    found += seen_before([args.checkpoint], cfg, args.data_root)
     stem = Path(args.config).stem
     digest = "-" if args.checkpoint == "scratch" else sha256_of(cfg.pretrained)[:8]
     start = "scratch" if args.checkpoint == "scratch" else digest
     root = Path(args.work_dir or Path("work_dirs", "transfer", stem, start))
     data_table.show(found, root)
-    starts.bring(cfg, root, args.prefix)
+    bring_all([cfg], root, args.prefix)
     runs = {s: run_seed(cfg, root / f"seed_{s}", s, args.gpus, args.extra) for s in args.seeds}
     label = "scratch" if args.checkpoint == "scratch" else Path(args.checkpoint).name
     text = table(args.task, label, digest, stem, runs, cfg)

@@ -2,6 +2,7 @@
 """Fine-tuning through mmdet and mmseg: what is filled in and checked before the first iteration."""
 
 from .errors import DownstreamError
+from .judged_by_config import judged_by
 from .judged_images import judged_images
 from .prepare import (
     SCOPES,
@@ -21,6 +22,7 @@ __all__ = [
     "TrainingSet",
     "from_imagenet",
     "from_scratch",
+    "judged_by",
     "judged_images",
     "leaf_datasets",
     "prepare",

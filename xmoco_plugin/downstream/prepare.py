@@ -173,7 +173,7 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list
         for data in datasets:
             path = Path(data.get("data_root") or "", data.get("ann_file") or "")
             if path.suffix != ".json":
-                if (listed := _voc_list(data, path)) and listed not in voc:
+                if (listed := voc_list(data, path)) and listed not in voc:
                     voc.add(listed)
                     smallest = (data.get("filter_cfg") or {}).get("bbox_min_size")
                     known = _classes_of(data)
@@ -216,7 +216,7 @@ def _prepare_detection(cfg: Config, stages: dict[str, list[ConfigDict]]) -> list
     return found
 
 
-def _voc_list(data: ConfigDict, path: Path) -> VocList | None:
+def voc_list(data: ConfigDict, path: Path) -> VocList | None:
     """What a dataset of VOC's format reads; None of another one, or where nothing is there."""
     root = Path(data.get("data_root") or "")
     below = root / ((data.get("data_prefix") or {}).get("sub_data_root") or "")

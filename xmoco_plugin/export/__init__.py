@@ -4,6 +4,8 @@ from .alignment import name_in
 from .architectures import RESNETS
 from .arrival import Arrival, check_arrival
 from .backbone_file import BackboneFile, prepare_file
+from .detectors import counted
+from .into_detector import Merged, put_into
 from .places import beside_note, stands_at
 from .record import (
     LARGEST_SIZE,
@@ -33,12 +35,14 @@ __all__ = [
     "Arrival",
     "Backbone",
     "BackboneFile",
+    "Merged",
     "architecture",
     "backbone_settings",
     "beside_note",
     "check_architecture",
     "check_arrival",
     "convert",
+    "counted",
     "find_backbone",
     "heads_of",
     "known_config",
@@ -46,6 +50,7 @@ __all__ = [
     "meta_of",
     "name_in",
     "prepare_file",
+    "put_into",
     "read_weights",
     "require_safetensors",
     "stands_at",

@@ -19,8 +19,9 @@ from ..checkpoint import (
     sha256_of,
 )
 from ..weights import cached_file
+from .detectors import refuse_detector
 from .names import family
-from .sources import HEADS, refuse_detector
+from .sources import HEADS
 
 NO_CHECKPOINT = (
     "The backbone has no checkpoint to compare with: give it init_cfg=dict(type='Pretrained', "

@@ -41,6 +41,7 @@ def prepare_file(
     encoder: str = "query",
     prefix: str | None = None,
     like: Mapping[str, Any] | None = None,
+    of_detector: bool = False,
     **facts: Any,
 ) -> BackboneFile:
     """Find a checkpoint's backbone, check it, and bring it into another library's names.
@@ -53,12 +54,13 @@ def prepare_file(
         encoder: 'query', or 'key' for the momentum encoder.
         prefix: Of the backbone's keys, where they are not found.
         like: Weights of the model's own backbone, where there is a model.
+        of_detector: Whether it may be a detector's or a segmentor's.
         **facts: Further plain values for the record.
 
     Raises:
         CheckpointError: There is no backbone, it is not finite, or the target has none like it.
     """
-    backbone = find_backbone(checkpoint, layout, encoder, prefix, like)
+    backbone = find_backbone(checkpoint, layout, encoder, prefix, like, of_detector)
     if target != "mmpretrain" or (like is None and not is_known(backbone, checkpoint)):
         check_architecture(backbone.state)
     weights = convert(backbone.state, target)

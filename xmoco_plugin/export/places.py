@@ -50,14 +50,15 @@ def weights_in(checkpoint: Mapping[str, Any]) -> Weights:
     """Takes the tensors out of a checkpoint, and wrappers' parts off their keys.
 
     Args:
-        checkpoint: With a 'state_dict' entry; or tensors by key; or dicts of them, as DINO's
-            'teacher' and 'student' and torchvision's 'model', whose names then begin the keys;
-            where these hold none, dicts deeper in them, as VISSL's.
+        checkpoint: With a 'state_dict' entry, or 'ema_state_dict' alone; or tensors by key; or
+            dicts of them, as DINO's 'teacher' and 'student' and torchvision's 'model', whose names
+            then begin the keys; where these hold none, dicts deeper in them, as VISSL's.
 
     Raises:
         CheckpointError: 'state_dict' is no dict.
     """
-    state = checkpoint.get("state_dict", checkpoint)
+    # An average alone is what its file was made for.
+    state = checkpoint.get("state_dict", checkpoint.get("ema_state_dict", checkpoint))
     if not isinstance(state, Mapping):
         raise CheckpointError(f"'state_dict' is a {type(state).__name__} and no dict of weights.")
     found: dict[str, torch.Tensor] = {}

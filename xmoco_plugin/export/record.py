@@ -130,8 +130,10 @@ def training_views(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
                 isinstance(v, (int, float)) for v in values
             ):
                 found[name] = list(values)
-        if preprocessor.get("to_rgb"):
+        if preprocessor.get("to_rgb") or preprocessor.get("bgr_to_rgb"):
             found["channels"] = "RGB"
+        elif "bgr_to_rgb" in preprocessor:
+            found["channels"] = "BGR"
     return found
 
 

@@ -13,6 +13,7 @@ from mmpretrain.registry import MODELS
 from ..checkpoint import CheckpointError, read_checkpoint
 from ..weights import check_weights
 from .alignment import COMPUTED, identify, renamed, unlike
+from .detectors import check_average, check_backbone, refuse_detector
 from .names import family, rename_vit, resnet_from_detectron2, vit_library
 from .places import (
     DETECTRON2_MARK,
@@ -34,11 +35,6 @@ BESIDE = re.compile(
     r"(fc|heads?|classifier|projector|projection\w*|predictor|prototypes|proj_head|decoder\w*"
     r"|mask_token|neck|queue\w*)(\.|$)"
 )
-DETECTOR_PARTS = {
-    *("rpn", "rpn_head", "roi_head", "roi_heads", "bbox_head", "mask_head", "keypoint_head"),
-    *("decode_head", "auxiliary_head", "panoptic_head", "panoptic_fusion_head", "query_head"),
-    *("sem_seg_head", "proposal_generator", "dn_query_generator"),
-}
 # torch.nn.Sequential(*children) of a ResNet numbers them: its blocks from 4 on, or from 3 on where
 # there is no pooling before them, as for small images.
 CHILDREN = {
@@ -77,26 +73,13 @@ def read_weights(path: str | Path) -> dict:
     return read_checkpoint(path)
 
 
-def refuse_detector(state: Mapping[str, Any]) -> None:
-    """Refuse weights of a detector or a segmentor.
-
-    Raises:
-        CheckpointError: Its backbone has been fine-tuned; the message names its parts.
-    """
-    found = sorted({key.split(".")[0] for key in state} & DETECTOR_PARTS)
-    if found:
-        raise CheckpointError(
-            f"These are the weights of a detector or segmentor (it has {', '.join(found)}): its "
-            "backbone has been trained further. Name the checkpoint of the pretraining."
-        )
-
-
 def find_backbone(
     checkpoint: Mapping[str, Any],
     layout: str = "auto",
     encoder: str = "query",
     prefix: str | None = None,
     like: Mapping[str, Any] | None = None,
+    of_detector: bool = False,
 ) -> Backbone:
     """Find the backbone in a checkpoint and give it mmpretrain's names.
 
@@ -111,13 +94,19 @@ def find_backbone(
         encoder: 'query', or 'key' for the momentum encoder.
         prefix: Of the backbone's keys, where it is known; anything that stands there is accepted.
         like: Weights or shapes of the backbone that is wanted, in mmpretrain's names.
+        of_detector: Whether it may be a detector's or a segmentor's, whose neck and heads are then
+            left out. Defaults to False, because such a backbone is no pretraining's any more.
 
     Raises:
         CheckpointError: No backbone is there, or it is a detector's, incomplete in its names, not
             finite, or of a family whose names are not known; with the places looked at.
     """
     state, keys = weights_in(checkpoint)
-    refuse_detector(state)
+    if of_detector:
+        check_backbone(checkpoint)
+        check_average(checkpoint)
+    else:
+        refuse_detector(state)
     wanted = "bare" if layout in ("torchvision", "timm") else layout
     if prefix is not None:
         stem = without_wrappers(prefix.strip("."))

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import atexit
 import logging
+import re
 import sys
 import time
 
@@ -16,6 +17,8 @@ from ..evaluation import KNNValLoop
 from .health_hook import VERDICT
 
 STEPS = 10  # that a mean is over, as in the host's log
+# Metrics whose 0 means that no object lies under a box, or no pixel has its class.
+FOUND, NOTHING = re.compile(r"(^|[/_])(mAP|AP|mIoU)"), "nothing found yet"
 WIDE = 110  # columns that a bar with all numbers in one line needs
 
 
@@ -101,10 +104,14 @@ class ProgressHook(Hook):
             k: v for k, v in (metrics or {}).items() if isinstance(v, int | float | np.number)
         }
         name = self.metric if self.metric in numbers else next(iter(numbers), None)
+        if metrics is not None and name is None:  # mmdet's, of a detector without any box
+            self._accuracy = f"no figures: {NOTHING}"
         if name is not None:
             is_knn = isinstance(runner.val_loop, KNNValLoop)
             value, percent = numbers[name], name.startswith("accuracy")
             text = f"{value:.1f} %" if percent else f"{value:.4g}"
+            if value == 0 and FOUND.search(name):
+                text += f" ({NOTHING})"
             self._accuracy = f"{'kNN' if is_knn else name} {text}"
 
     def after_val(self, runner: Runner) -> None:

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """From a folder of images to a run: sources, scan, choices, config, and what a run hands on."""
 
+from .advice import better_start, outlook
 from .backbones import (
     VIT_SMALL,
     backbone_config,
@@ -10,7 +11,8 @@ from .backbones import (
     is_resnet,
     probe,
 )
-from .choices import Choices, Chooser, Facts
+from .choices import Chooser
+from .chosen import Choices, Facts
 from .errors import PretrainError
 from .families import reasons
 from .first_weights import first_weights
@@ -19,7 +21,7 @@ from .image_list import compare_with_list, trained_on, write_list
 from .interrupted import remove_temporary, set_aside
 from .memory import free_memory, measure_step
 from .numbers import check_numbers
-from .outlook import better_start, outlook
+from .offered import Offered, look_into
 from .run_config import (
     RUNNER_KEYS,
     base_config,
@@ -56,6 +58,7 @@ __all__ = [
     "Choices",
     "Chooser",
     "Facts",
+    "Offered",
     "PretrainError",
     "RunLock",
     "RunSettings",
@@ -86,6 +89,7 @@ __all__ = [
     "knn_sets",
     "last_verdict",
     "list_images",
+    "look_into",
     "measure_step",
     "model_config",
     "move_texts",

@@ -1,13 +1,12 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Settings of a run, chosen from data and machine, with the reasons; docs/choose_settings.md."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import NamedTuple
-
 import numpy as np
 
+from ..export.detectors import Inputs
 from .backbones import AVERAGES, is_mocov3_vit
+from .chosen import Choices, Facts
+from .offered import Offered
 
 LONG = 20_000  # steps from which a run is taken as long: MoCo v2's own settings (ours)
 LONG_RATE = 0.03  # SGD's for a batch of 256: MoCo v2's
@@ -27,75 +26,9 @@ PRESENTATIONS = {"gpu": 20_000_000, "cpu": 30_000}  # of an image, over the run 
 GENTLE_PRESENTATIONS = {"gpu": 2_000_000, "cpu": 8_000}
 MAX_EPOCHS = 800  # MoCo v2's longest
 MAX_QUEUE = 65_536  # MoCo's
-PART = 32  # images that are normalised together: MoCo's batch on one GPU
 SHARE = 0.8  # of the free memory
+IMAGENET = Inputs((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "RGB")  # of the configs
 MIN_IMAGES = 8  # two batches of 4: fewer are no run
-
-
-class Facts(NamedTuple):
-    """What is known before anything is chosen.
-
-    Attributes:
-        images: That can be read.
-        short_sides: (n,) pixels.
-        on_gpu: Whether there is an accelerator.
-        cpus: That this process may use.
-        processes: That train together, a batch each.
-        bfloat16: Whether the CPU has instructions to multiply in it.
-    """
-
-    images: int
-    short_sides: np.ndarray
-    on_gpu: bool
-    cpus: int
-    processes: int = 1
-    bfloat16: bool = False
-
-
-@dataclass
-class Choices:
-    """Settings of a run, and in ``why`` the reason for each."""
-
-    model: str
-    image_size: int
-    crop_scale: tuple[float, float] = (0.2, 1.0)
-    key_view: str = "strong"
-    temperature: float = 0.2
-    batch_size: int = 0
-    queue_len: int = 0
-    epochs: int = 0
-    momentum: float = 0.0
-    optimizer: str = "SGD"
-    lr: float = 0.0
-    warmup: float = 0.0
-    workers: int = 0
-    channels_last: bool = False
-    norm_eval: bool = False
-    norm_momentum: float = 0.0
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        self.why: dict[str, str] = {}
-
-    @property
-    def splits(self) -> int:
-        """Parts of a batch that are normalised apart; 1 for a batch with no such divisor."""
-        if self.norm_eval:  # by no statistics of a batch
-            return 1
-        most = max(self.batch_size // PART, 2)
-        fitting = [n for n in range(2, most + 1) if self.batch_size % n == 0]
-        return fitting[-1] if fitting and self.batch_size >= 4 else 1
-
-    def rows(self) -> Iterator[tuple[str, str, str]]:
-        """(setting, value, why) of each."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in self.why:
-                yield (
-                    field.name,
-                    f"{value:g}" if isinstance(value, float) else str(value),
-                    (self.why[field.name]),
-                )
 
 
 class Chooser:
@@ -105,17 +38,30 @@ class Chooser:
         facts: Of data and machine.
         given: Settings by name, of the user.
         pretrained: Whether the run begins with good weights, which a gentler recipe keeps.
+        offered: What the file of these weights holds.
     """
 
-    def __init__(self, facts: Facts, given: dict, pretrained: bool = False) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        given: dict,
+        pretrained: bool = False,
+        offered: Offered | None = None,
+    ) -> None:
         self.facts, self.given, self.pretrained = facts, given, pretrained
         model, why = (
             ("resnet50", "the backbone of MoCo's papers")
             if facts.on_gpu
             else ("resnet18", "no GPU here, and a quarter of ResNet-50's work")
         )
+        if offered is not None and offered.model and not given.get("model"):
+            model, why = offered.model, "the backbone of --init"
         self.choices = Choices(given.get("model") or model, 0)
         self.choices.why["model"] = "given" if given.get("model") else why
+        seen = offered.inputs if offered is not None else None
+        if seen is not None and not seen.is_like(IMAGENET):
+            self.choices.inputs = seen
+            self.choices.why["inputs"] = "as the network of --init gets its images"
 
     @property
     def is_vit(self) -> bool:

@@ -1,4 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import os
 from pathlib import Path
 from typing import Any
 
@@ -6,10 +7,13 @@ from mmpretrain.registry import MODELS
 
 from ..checkpoint import CheckpointError, compare_state, describe_difference, write_atomic
 from ..export import find_backbone, read_weights
+from ..export.detectors import parts_of
+from ..export.places import weights_in
 from ..untrusted import printable
 from ..weights import check_kinds
 from .backbones import Outputs
-from .choices import Choices
+from .chosen import Choices
+from .offered import said_of
 from .run_config import model_config
 
 KEY_ENCODERS = ("encoder_k.module.0.", "momentum_encoder.module.0.")
@@ -26,7 +30,8 @@ def first_weights(
     """Write a checkpoint with a given backbone in both encoders; neck and queue start anew.
 
     Args:
-        init: A checkpoint of ours or of another library, see ``export.find_backbone``.
+        init: A checkpoint of ours, of another library, or of a detector or segmentor, see
+            ``export.find_backbone``.
         choices, outputs: Of the run.
         folder: Of the run.
         prefix: Of the backbone's keys, where they are not found.
@@ -39,10 +44,14 @@ def first_weights(
         CheckpointError: It holds another backbone.
     """
     model = MODELS.build(model_settings or model_config(choices, outputs))
-    found = find_backbone(read_weights(init), prefix=prefix, like=model.backbone.state_dict())
+    checkpoint = read_weights(init)
+    detector = bool(parts_of(weights_in(checkpoint).state))
+    found = find_backbone(
+        checkpoint, prefix=prefix, like=model.backbone.state_dict(), of_detector=detector
+    )
     given = found.state
-    if found.note:
-        print(f"--init {printable(init)}: {found.note}.")
+    for note in filter(None, (detector and said_of(found, checkpoint), found.note)):
+        print(f"--init {printable(init)}: {note}.")
     difference = compare_state(model.backbone.state_dict(), given)
     if difference.missing or difference.mismatched:
         raise CheckpointError(
@@ -58,5 +67,8 @@ def first_weights(
         if key in given and prefix + key in keys
     }
     # The hook that guards checkpoints fills in the rest, which keeps its first values.
-    write_atomic({"state_dict": state, "meta": {"backbone_alone": True}}, folder / "init.pth")
+    meta = {"backbone_alone": True} | (
+        {"detector": os.path.abspath(os.path.expanduser(init))} if detector else {}
+    )
+    write_atomic({"state_dict": state, "meta": meta}, folder / "init.pth")
     return str(folder / "init.pth")

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from ..checkpoint import CheckpointError, write_text
 from ..export import find_backbone, name_in, prepare_file, read_weights
 from ..export.targets import architecture
 from ..untrusted import check_model_settings, printable
+from .back_again import way_back, with_inputs
 from .ready import ready_configs
 from .run_folder import run_settings
 from .start import handed_over
@@ -204,24 +207,26 @@ def hand_over(folder: Path) -> Path | None:
         values = dict(depth=depth, weights=_in_config(weights), weights_line=_in_comment(weights))
         values |= dict(channels=channels, last=channels[3], third=channels[2])
         for name, template in (("mmdet", DETECTOR), ("mmseg", SEGMENTOR)):
-            _write_once(folder / f"finetune_{name}.py", template, values)
+            _write_once(folder / f"finetune_{name}.py", template, values, cfg)
     else:
         for name, config in ready_configs(backbone).items():
             values = dict(weights=_in_config(weights), weights_line=_in_comment(weights))
             values |= dict(config=config, **HOSTS[name])
-            _write_once(folder / f"finetune_{name}.py", READY_CONFIG, values)
+            _write_once(folder / f"finetune_{name}.py", READY_CONFIG, values, cfg)
             layout = HOSTS[name]["layout"].upper().replace("'S", "").replace(" ", "_")
             text += READY_STEPS.format(**{**texts, **values, "host": name, "layout": layout})
         text += _of_another_family(weights, texts)
+    text += way_back(folder, texts)
     steps = folder / "next_steps.md"
     write_text(steps, text)
     return steps
 
 
-def _write_once(file: Path, template: str, values: Mapping[str, Any]) -> None:
+def _write_once(file: Path, template: str, values: Mapping[str, Any], run: Config) -> None:
     """Writes a config that may have been edited since, where it is not there."""
     if not file.exists():
-        write_text(file, template.format(**values, file_line=_in_comment(file)))
+        text = template.format(**values, file_line=_in_comment(file))
+        write_text(file, with_inputs(text, run))
 
 
 def _of_another_family(weights: Path, texts: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from ..data import labelled_sets, limit_pixels
 from ..data.labelled_sets import file_pipeline, set_bit_depth, split_classes, test_folder
 from ..untrusted import FolderError, folders_in, printable
 from .backbones import Outputs, backbone_config, is_mocov3_vit, with_averages
-from .choices import Choices
+from .chosen import Choices
 from .errors import PretrainError
 from .start import add_start_hooks
 
@@ -42,7 +42,7 @@ def model_config(choices: Choices, outputs: Outputs) -> dict[str, Any]:
     """The config of the algorithm; ``choices`` may lack what depends on the set's size."""
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = copy.deepcopy(cfg.model.to_dict())
-    model["data_preprocessor"] = cfg.data_preprocessor.to_dict()
+    model["data_preprocessor"] = _preprocessor(cfg, choices)
     if is_mocov3_vit(choices.model):
         model["backbone"] |= {"img_size": choices.image_size}
         return model
@@ -69,6 +69,15 @@ def chosen_backbone(choices: Choices, splits: int) -> dict[str, Any]:
     if choices.norm_momentum:
         backbone = with_averages(backbone, choices.norm_momentum)
     return backbone
+
+
+def _preprocessor(cfg: Config, choices: Choices) -> dict[str, Any]:
+    """The base config's, or what a detector whose backbone goes on is used to."""
+    found = cfg.data_preprocessor.to_dict()
+    if choices.inputs is not None:
+        found.pop("to_rgb", None)
+        found |= choices.inputs.as_preprocessor
+    return found
 
 
 def run_config(
@@ -103,7 +112,7 @@ def run_config(
     """
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = model_config(choices, outputs)
-    model.pop("data_preprocessor")  # the Runner hands the model the config's own
+    cfg.data_preprocessor = model.pop("data_preprocessor")  # which the Runner hands the model
     cfg.model = model
     cfg.work_dir = str(folder)
     cfg.launcher = "none"

@@ -6,7 +6,8 @@ from typing import Any
 from mmengine.config import Config
 
 from .backbones import Outputs
-from .choices import Choices, Chooser
+from .choices import Chooser
+from .chosen import Choices
 from .errors import PretrainError
 from .run_config import RUNNER_KEYS, chosen_backbone, model_config
 

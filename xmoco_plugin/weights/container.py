@@ -10,6 +10,8 @@ from .errors import CheckpointError
 
 # Records of one file, so tensors and a few more (ours): a ViT-g with its optimizer has 2,000.
 RECORD_LIMIT = 200_000
+# An ONNX file begins with its version, then names its maker.
+ONNX, ONNX_MAKERS = b"\x08", (b"pytorch", b"onnx", b"torch")
 
 
 def check_file(path: Path) -> int:
@@ -37,6 +39,11 @@ def check_file(path: Path) -> int:
         raise CheckpointError(f"{shown} is empty (0 bytes). Use an older checkpoint.")
     if path.suffix == ".safetensors":
         return size
+    if path.suffix == ".onnx" or (head[:1] == ONNX and any(n in head[:64] for n in ONNX_MAKERS)):
+        raise CheckpointError(
+            f"{shown} is an ONNX file: a network to run, whose weights have lost their names. Name "
+            "the checkpoint (.pth) that it was made from."
+        )
     if head.startswith(b"PK\x03\x04"):
         _check_records(path, size)
         return size
@@ -70,6 +77,11 @@ def _check_records(path: Path, size: int) -> None:
             "is read here has as many weights."
         )
     # torch.save stores them as they are; a few packed kilobytes could unfold to any size.
+    if any(r.filename.endswith("/constants.pkl") for r in records):
+        raise CheckpointError(
+            f"{shown} is a TorchScript file: a network to run, with its code. Name the checkpoint "
+            "that it was made from, or save the 'state_dict' of torch.jit.load alone."
+        )
     packed = next((r for r in records if r.compress_type != zipfile.ZIP_STORED), None)
     if packed is not None:
         raise CheckpointError(

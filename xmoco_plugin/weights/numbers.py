@@ -69,6 +69,8 @@ def check_weights(state: Mapping[Any, Any], among_others: bool = False) -> None:
         if isinstance(value, torch.Tensor):
             _check_kind(key, value, bool(NUMBERS.match(last)))
             tensors[key] = value
+        elif "_packed_params" in key:
+            raise CheckpointError(_quantised(key))
         elif last != "_extra_state" and not (among_others and not NUMBERS.match(last)):
             raise CheckpointError(f"{_quoted(key)} is a {type(value).__name__} and no tensor.")
     _check_sizes(tensors)
@@ -165,7 +167,9 @@ def _check_kind(key: str, tensor: torch.Tensor, number: bool) -> None:
         what = f"a tensor of layout {str(tensor.layout).removeprefix('torch.')}"
     elif tensor.is_meta:
         what = "a tensor without values (meta)"
-    elif tensor.is_quantized or tensor.dtype not in FLOATS + INTEGERS:
+    elif tensor.is_quantized:
+        raise CheckpointError(_quantised(key))
+    elif tensor.dtype not in FLOATS + INTEGERS:
         what = f"of type {str(tensor.dtype).removeprefix('torch.')}"
     if what:
         raise CheckpointError(
@@ -238,6 +242,13 @@ def _finite(tensor: torch.Tensor) -> bool:
 def _further(keys: Iterable[str]) -> str:
     count = len(list(keys)) - 1
     return f", and {count:,} further tensor{'s do' if count > 1 else ' does'} so" if count else ""
+
+
+def _quantised(key: str) -> str:
+    return (
+        f"{_quoted(key)} is of a quantised network, whose weights nothing is trained on from: name "
+        "the checkpoint from before it was quantised."
+    )
 
 
 def _integers(key: str, tensor: torch.Tensor) -> str:

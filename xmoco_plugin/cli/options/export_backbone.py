@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Writes a checkpoint's backbone as another library reads it: weights only, and where from."""
+"""Writes a checkpoint's backbone as another library reads it, or into a detector's checkpoint."""
 
 import argparse
 
@@ -14,14 +14,22 @@ ENCODERS = ("query", "key")
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("checkpoint", help="file of a pretraining, or weights of these libraries")
-    parser.add_argument("out", help="file to write; its folder must exist")
     parser.add_argument(
+        "checkpoint", help="file or folder of a pretraining, or weights of these libraries"
+    )
+    parser.add_argument("out", help="file to write; its folder must exist")
+    targets = parser.add_mutually_exclusive_group(required=True)
+    targets.add_argument(
         "--to",
-        required=True,
         type=one_of(TARGETS),
         choices=TARGETS,
         help="who will read it",
+    )
+    targets.add_argument(
+        "--into",
+        metavar="FILE",
+        help="checkpoint of a detector or segmentor of mmdet, mmseg or torchvision: OUT is the "
+        "same with this backbone; its neck and heads stay",
     )
     parser.add_argument(
         "--from",

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Writes what a run, or several side by side, has learnt into one HTML file: docs/report.md."""
+"""Writes what runs have learnt, and what comparisons of starts say, into one HTML file."""
 
 import argparse
 
@@ -8,7 +8,12 @@ from .parser import whole
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("work_dirs", nargs="+", metavar="WORK_DIR", help="of a training")
+    parser.add_argument(
+        "work_dirs",
+        nargs="+",
+        metavar="WORK_DIR",
+        help="of a training, of compare or of few-labels",
+    )
     parser.add_argument("--out", help="file to write; default: report.html in the first work dir")
     parser.add_argument(
         "--data-root", help="where the data are now; default: where the config says"

@@ -14,6 +14,7 @@ from ...untrusted import printable
 from ...version import __version__
 from .attempt import attempt
 from .checkpoints import checkpoints_table, last_handed_over
+from .comparison import Comparison, comparison_section
 from .config_diff import differences, host_config, load_base, stated_host_config
 from .curves import health_section, knn_section, loss_section
 from .figure import Figure, Section, Table
@@ -21,6 +22,7 @@ from .histograms import histogram_figures
 from .pictures import Pictures, Say
 from .similarity import map_figures
 from .svg import line_style
+from .twice import twice_figure
 from .verdicts import Verdict
 from .work_dir import WorkDir
 
@@ -31,8 +33,9 @@ def write_report(
     images: int = 2000,
     base: str | None = None,
     say: Say = print,
+    comparisons: Sequence[Comparison] = (),
 ) -> None:
-    """Write the report of one run, or of several side by side.
+    """Write the report of one run, or of several side by side, and of comparisons of starts.
 
     Args:
         runs: read before; names must differ. What cannot be drawn is added to their ``missing``.
@@ -41,10 +44,12 @@ def write_report(
         base: config to compare the runs' with; found by the config's file name, or in the
             opening.txt of pretrain.py, where not given.
         say: told what is being computed.
+        comparisons: come first; there need be no run beside them.
     """
     host = (base, load_base(base)) if base else None
     pictures = [Pictures.draw(run, i, images, say) for i, run in enumerate(runs)]
-    sections = list(_sections(runs, pictures))
+    sections = [comparison_section(found, i) for i, found in enumerate(comparisons)]
+    sections += _sections(runs, pictures) if runs else ()
     environment = Environment(
         loader=PackageLoader("xmoco_plugin.visualization.report", "."),
         autoescape=True,
@@ -53,8 +58,9 @@ def write_report(
         lstrip_blocks=True,
     )
     text = environment.get_template("page.html").render(
-        title=" against ".join(run.name for run in runs),
+        title=" against ".join(one.name for one in runs or comparisons),
         runs=runs,
+        comparisons=comparisons,
         verdicts=[Verdict.of(run) for run in runs],
         checkpoints=[checkpoints_table(run.weights) for run in runs],
         styles=[line_style(i) for i in range(len(runs))],
@@ -135,6 +141,15 @@ def _sections(runs: Sequence[WorkDir], pictures: Sequence[Pictures]) -> Iterable
         "Views as augmented",
         "Two views must keep what makes the image itself, and no more.",
         [p.views for p in pictures if p.views],
+    )
+    found = [attempt(run, "images twice", twice_figure, run, i) for i, run in enumerate(runs)]
+    yield Section(
+        "twice",
+        "Images that are there twice",
+        "Exact copies do little harm; many near ones make the task easier than it looks, as a "
+        "copy in the batch counts as another image. xmoco duplicates --one-per-group writes a "
+        "list without them.",
+        [figure for figure in found if figure is not None],
     )
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What so many images can give, and what would give more, in sentences."""
+"""What is said to who has few images."""
 
 FEW = 500
 SMALL = 50_000  # images, below which good weights are recommended to begin with (ours)

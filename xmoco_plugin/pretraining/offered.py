@@ -1,0 +1,160 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""What a file that a run is to begin with holds: which backbone, of what, and what it sees."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from ..checkpoint import CheckpointError, compare_state, describe_difference
+from ..export import Backbone, architecture, find_backbone, read_weights, unlike_others
+from ..export.alignment import unlike
+from ..export.detectors import Inputs, counted, inputs_of, parts_of, settings_of
+from ..export.places import weights_in
+from ..untrusted import printable
+from .backbones import VIT_SMALL, backbone_weights
+from .errors import PretrainError
+
+USUAL_SIZE = 224  # px, where the data have not chosen yet; it shows in a ViT's positions alone
+# Settings by which backbones of one class are told apart in their names.
+SETTINGS = ("arch", "depth", "widen_factor")
+# What mmdet's and mmseg's backbones that have several settings for it call their sizes.
+SIZES = ("nano", "tiny", "s", "small", "m", "medium", "base", "l", "large", "x")
+
+
+class Offered(NamedTuple):
+    """What a file offers as the first weights of a run.
+
+    Attributes:
+        model: Its name for ``--model``; None where it has none that is known.
+        detector: Whether it is a detector's or a segmentor's.
+        inputs: What such a network gets of an image, where its settings say so.
+        note: What is taken and what is left out of such a file, in a sentence; else empty.
+    """
+
+    model: str | None
+    detector: bool = False
+    inputs: Inputs | None = None
+    note: str = ""
+
+
+def look_into(
+    init: str, prefix: str | None = None, model: str | None = None, size: int | None = None
+) -> Offered:
+    """Look at a file before anything else is: it holds a backbone, and the one that is asked for.
+
+    Args:
+        init: The file.
+        prefix: Of the backbone's keys, where they are not found.
+        model: Name of the backbone that is wanted; None for the file's own.
+        size: Side of the views, px, where it is known.
+
+    Raises:
+        CheckpointError: It cannot be read, holds no backbone, or a detector's that is another one
+            than ``model`` or none that has a name.
+    """
+    checkpoint = read_weights(init)
+    state = weights_in(checkpoint).state
+    detector = bool(parts_of(state))
+    wanted = _weights_of(model, size or USUAL_SIZE) if model else None
+    name = model or _name_of(checkpoint, prefix, size or USUAL_SIZE)
+    like = wanted if model else name and _weights_of(name, size or USUAL_SIZE)
+    try:
+        found = find_backbone(checkpoint, prefix=prefix, like=like, of_detector=detector)
+    except CheckpointError as error:
+        if not detector:
+            raise
+        raise _no_such(init, model, wanted, checkpoint, str(error)) from None
+    if not detector:
+        return Offered(name)
+    if wanted is not None:
+        difference = compare_state(wanted, found.state)
+        if difference.missing or difference.mismatched:
+            raise _no_such(init, model, wanted, checkpoint, "")
+    elif name is None:
+        raise _no_such(init, None, None, checkpoint, "")
+    return Offered(name, True, inputs_of(checkpoint), said_of(found, checkpoint))
+
+
+def said_of(found: Backbone, checkpoint: Mapping[str, Any]) -> str:
+    """What is taken of a detector and what is not, in a sentence without its stop."""
+    unlike = unlike_others(_settings(checkpoint), found.family) if found.family == "resnet" else []
+    return (
+        f"a detector's or segmentor's weights: its backbone is taken ({found.prefix}*, "
+        f"{len(found.state):,} tensors); left out: {counted(found.left_out)}"
+    ) + (f"; it was trained with {', '.join(unlike)}, and goes on as the others" if unlike else "")
+
+
+def _name_of(checkpoint: Mapping[str, Any], prefix: str | None, size: int) -> str | None:
+    """The name for ``--model`` of the backbone in a file; None where none that is known fits."""
+    for name in _candidates(checkpoint, prefix):
+        wanted = _weights_of(name, size)
+        if wanted is None:
+            continue
+        try:
+            found = find_backbone(checkpoint, prefix=prefix, like=wanted, of_detector=True).state
+        except CheckpointError:
+            continue
+        if not unlike(wanted, {key: found[key] for key in wanted if key in found}):
+            return name
+    return None
+
+
+def _candidates(checkpoint: Mapping[str, Any], prefix: str | None) -> Iterator[str]:
+    """Names that the backbone in a file may have: by its weights, then by its settings."""
+    with contextlib.suppress(CheckpointError, KeyError):  # what a prefix names may be anything
+        yield architecture(find_backbone(checkpoint, prefix=prefix, of_detector=True).state)
+    settings = _settings(checkpoint)
+    kind, scope = settings.get("type"), settings_of(checkpoint).get("default_scope")
+    if kind == "MoCoV3ViT":
+        yield VIT_SMALL  # which has a recipe of its own
+    for key in SETTINGS if isinstance(kind, str) else ():
+        if isinstance(value := settings.get(key), str | int | float):
+            yield f"{kind}:{value}"
+    if isinstance(kind, str) and scope in ("mmdet", "mmseg"):
+        kind = kind.removeprefix(f"{scope}.")
+        yield from (f"{scope}.{kind}:{size}" for size in SIZES)
+
+
+def _settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    model = settings_of(checkpoint).get("model")
+    backbone = model.get("backbone") if isinstance(model, dict) else None
+    return backbone if isinstance(backbone, dict) else {}
+
+
+def _weights_of(name: str, size: int) -> Mapping[str, torch.Tensor] | None:
+    try:
+        return backbone_weights(name, size)
+    except PretrainError:
+        return None  # said for --model, or of a class that needs more than a name
+
+
+def _no_such(
+    init: str,
+    model: str | None,
+    wanted: Mapping[str, Any] | None,
+    checkpoint: Mapping[str, Any],
+    reason: str,
+) -> CheckpointError:
+    """The error for a detector whose backbone is not the one that is asked for."""
+    kind = _settings(checkpoint).get("type")
+    own = f" ({printable(kind)})" if isinstance(kind, str) else ""
+    if model is None or wanted is None:
+        why = f": {reason}" if reason else ""
+        return CheckpointError(
+            f"{printable(init)} is a detector's or segmentor's checkpoint, and its backbone{own} "
+            f"has no name that is known here: name it with --model{why}"
+        )
+    stem = "backbone."
+    theirs = {
+        key[len(stem) :]: value
+        for key, value in weights_in(checkpoint).state.items()
+        if key.startswith(stem)
+    }
+    difference = compare_state(wanted, theirs)
+    return CheckpointError(
+        f"{printable(init)} is a detector's or segmentor's checkpoint whose backbone{own} is "
+        f"another than --model {model}:\n{describe_difference(difference)}\nLeave --model out to "
+        "take the one in the file, or name its own."
+    )
