@@ -52,9 +52,12 @@ def take_images(
     notes: list[str] = []
     limits = given.get("max_unpacked"), given.get("max_members")
     paths = own.list_images(args.data, folder / "unpacked", *limits, notes)
-    if len(paths) >= rules.MIN_IMAGES:  # fewer are refused for their number
+    side = given.get("tiles")
+    if len(paths) >= rules.MIN_IMAGES and side is None:  # fewer are refused for their number
         options.check_numbers_of(given, len(paths), teacher.alone(args))  # before they are opened
-    found = look(paths, folder, "looking at the images", given)
+    found = look(paths, folder, "looking at the images", given, side)
+    if side is not None and (said := own.check_sides(found, side)):
+        notes.append(said)
     found.notes, found.given_depth = notes, given.get("bit_depth")
     if not found.good:
         path, reason = found.bad[0]
@@ -88,8 +91,8 @@ def choose(
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Before a step is measured.
     alone = teacher.alone(args)
-    options.check_numbers_of(given, len(found.good), alone)
-    facts = own.Facts(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1))
+    options.check_numbers_of(given, found.items, alone)
+    facts = own.Facts(found.items, found.item_sides, on_gpu, cpus, given.get("gpus", 1))
     if "crop_scale" in given:
         given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
     kind = own.TeacherChooser if alone else own.Chooser
@@ -170,6 +173,10 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     teaching = teacher.begin(args, given, found)
     chosen, outputs, notes = choose(args, given, found, folder, teaching)
     lines, known = own.describe(found, chosen.image_size), 0
+    tiles = found.tiles and own.reading_of(
+        found.tiles, len(found.good), own.free_memory(torch.device("cpu")), chosen.workers
+    )
+    lines += own.describe_reading(tiles) if tiles else ()
     if args.labels:
         rows, known = compare_labels(args.labels, found, folder, given)
         lines += rows
@@ -191,6 +198,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         labels_trained_on=known,
         keep_going=args.keep_going,
         bit_depth=found.bit_depth,
+        tiles=tiles,
     )
     cfg = teaching.configure(cfg, chosen, outputs) if teaching else cfg
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))
@@ -202,7 +210,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         screen.print(line, markup=False, highlight=False)
     screen.print(table)
     for advice in (own.outlook, own.better_start):
-        if not args.init and (said := advice(len(found.good))):
+        if not args.init and (said := advice(found.items)):
             print(said)
     if teaching:
         teaching.teach(cfg, folder, chosen.workers)

@@ -15,8 +15,22 @@ from xmoco_plugin import pretraining as own
 from xmoco_plugin.untrusted import printable
 
 
-def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> own.Scan:
-    """Scans, with a bar, or with a line every few seconds where there is no terminal."""
+def look(
+    paths: list[str],
+    folder: Path,
+    what: str,
+    given: dict[str, Any],
+    side: int | None = None,
+) -> own.Scan:
+    """Scans, with a bar, or with a line every few seconds where there is no terminal.
+
+    Args:
+        paths: Of the images.
+        folder: That keeps what was found.
+        what: Is done, for the bar.
+        given: Options, of which the largest image is taken.
+        side: Of the tiles that are trained on, in pixels.
+    """
     screen, said = Console(stderr=True), [-math.inf]
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task(what)
@@ -27,8 +41,10 @@ def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> ow
                 said[0] = time.monotonic()
                 print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
+        # Labelled images are looked at whole, and may be among the pictures.
+        name = "scan.jsonl" if side is None else "scan_tiles.jsonl"
         workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
-        return own.scan_images(paths, folder / "scan.jsonl", workers, show, most)
+        return own.scan_images(paths, folder / name, workers, show, most, side)
 
 
 def compare_labels(

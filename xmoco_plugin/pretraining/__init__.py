@@ -36,6 +36,7 @@ from .sources import check_source, is_archive, list_images
 from .start import STOPPED, go_on_anyway, handed_over, stopped
 from .survey import survey_images, survey_labels, survey_npz
 from .teaching import TeacherChooser, teacher_model_config, with_teacher
+from .tiles import check_sides, describe_reading, reading_of
 
 __all__ = [
     "ANOTHER",
@@ -59,9 +60,11 @@ __all__ = [
     "check_labels",
     "check_number",
     "check_numbers",
+    "check_sides",
     "check_source",
     "compare_with_list",
     "describe",
+    "describe_reading",
     "epoch_of",
     "first_weights",
     "free_memory",
@@ -81,6 +84,7 @@ __all__ = [
     "outlook",
     "overlap",
     "probe",
+    "reading_of",
     "remove_temporary",
     "run_config",
     "run_settings",

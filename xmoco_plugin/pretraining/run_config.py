@@ -17,7 +17,9 @@ from ..untrusted import FolderError, folders_in, printable
 from .backbones import Outputs, backbone_config, is_mocov3_vit
 from .choices import Choices
 from .errors import PretrainError
+from .image_list import TILES
 from .start import add_start_hooks
+from .tiles import TileReading
 
 FOLDER_CONFIG = "xmoco_r50_1xb64_folder.py"
 VIT_CONFIG = "xmoco_v3_vit-s_16xb256.py"
@@ -76,6 +78,7 @@ def run_config(
     labels_trained_on: int = 0,
     keep_going: bool = False,
     bit_depth: int = 16,
+    tiles: TileReading | None = None,
 ) -> Config:
     """Everything that ``xmoco train`` needs, with nothing left to inherit.
 
@@ -92,6 +95,7 @@ def run_config(
         labels_trained_on: Labelled images that are trained on too.
         keep_going: Whether a run that becomes worse than good weights is trained to its end.
         bit_depth: That 16-bit grey images are read with, in training and for kNN.
+        tiles: How tiles of the pictures are read; None to train on whole images.
     """
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = model_config(choices, outputs)
@@ -117,6 +121,8 @@ def run_config(
             pipeline=_train_pipeline(choices),
         ),
     )
+    if tiles is not None:
+        _set_tiles(cfg.train_dataloader, tiles, folder)
     cfg.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=choices.epochs)
     _set_schedule(cfg, choices)
     cfg.auto_scale_lr = dict(base_batch_size=choices.batch_size * processes)
@@ -221,6 +227,17 @@ def _train_pipeline(choices: Choices) -> list[dict]:
         dict(type="TwoViews", views=views),
         dict(type="PackInputs", meta_keys=("sample_idx", "img_path", "skipped")),
     ]
+
+
+def _set_tiles(loader: Any, tiles: TileReading, folder: Path) -> None:
+    """Lets a loader of listed images give tiles of them."""
+    loader.dataset |= dict(type="TiledImages", tile_file=str(folder / TILES))
+    reader = dict(type="LoadTileOrSkip", side=tiles.side, cache_bytes=tiles.cache)
+    pack = loader.dataset.pipeline[-1]
+    pack.meta_keys = (*pack.meta_keys, "tile")
+    loader.dataset.pipeline = [reader, *loader.dataset.pipeline[1:]]
+    if tiles.window is not None:
+        loader.sampler |= dict(type="PicturesTogether", window=tiles.window)
 
 
 def _set_schedule(cfg: Config, choices: Choices) -> None:
