@@ -24,7 +24,7 @@ from mmengine.registry import init_default_scope
 
 from xmoco_plugin.checkpoint import write_atomic
 from xmoco_plugin.cli import backbones, common
-from xmoco_plugin.data import find_images
+from xmoco_plugin.data import ChannelReading, channel_reading, find_images, read_channels
 from xmoco_plugin.data.decode_image import UnreadableImageError
 from xmoco_plugin.data.labelled_sets import (
     file_pipeline,
@@ -55,6 +55,7 @@ class Files(torch.utils.data.Dataset):
         max_pixels: Larger images are not read.
         bit_depth: Of 16-bit grey.
         tiles: Top and left of a part of each file, and ``side``, its side, in pixels.
+        channels: How they are read, where they are no pictures.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Files(torch.utils.data.Dataset):
         bit_depth: int = 16,
         tiles: list[tuple[int, int]] | None = None,
         side: int | None = None,
+        channels: ChannelReading | None = None,
     ) -> None:
         self.paths, self.names, self.tiles = paths, names, tiles
         pipeline = file_pipeline(size)
@@ -73,6 +75,7 @@ class Files(torch.utils.data.Dataset):
             pipeline[0] |= dict(type="LoadTileOrSkip", side=side)
         limit_pixels(pipeline, max_pixels)
         set_bit_depth(pipeline, bit_depth)
+        read_channels(pipeline, channels)
         self.pipeline = Compose(pipeline)
 
     def __len__(self) -> int:
@@ -96,6 +99,7 @@ class Images(Files):
         max_pixels: int | None = None,
         bit_depth: int = 16,
         side: int | None = None,
+        channels: ChannelReading | None = None,
     ) -> None:
         root = os.path.expanduser(folder)
         self.others: list[str] = []  # that are no images
@@ -106,7 +110,7 @@ class Images(Files):
             names, tiles = self._cut(root, names, side)
         paths = [os.path.join(root, name) for name in names]
         called = names if tiles is None else list(map(tile_name, names, tiles))
-        super().__init__(paths, called, size, max_pixels, bit_depth, tiles, side)
+        super().__init__(paths, called, size, max_pixels, bit_depth, tiles, side, channels)
 
     def _cut(
         self, root: str, names: list[str], side: int
@@ -227,7 +231,8 @@ def begin(args: argparse.Namespace) -> tuple[Config, int]:
 def main(args: argparse.Namespace) -> None:
     """Extracts and writes."""
     cfg, size = begin(args)
-    images = Images(args.folder, size, args.max_pixels, training_bit_depth(cfg), args.tiles)
+    bits, channels = training_bit_depth(cfg), channel_reading(cfg)
+    images = Images(args.folder, size, args.max_pixels, bits, args.tiles, channels)
     trained = training_tile(cfg)
     if trained and not args.tiles:
         print(

@@ -26,7 +26,7 @@ from xmoco_plugin.cli import console, exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
 from xmoco_plugin.cli import pretrain_teacher as teacher
-from xmoco_plugin.cli.pretrain_data import compare_labels, look
+from xmoco_plugin.cli.pretrain_data import compare_labels, look_for_training
 from xmoco_plugin.pretraining import choices as rules
 from xmoco_plugin.untrusted import printable
 from xmoco_plugin.visualization.report.config_diff import differences, host_config
@@ -55,7 +55,7 @@ def take_images(
     side = given.get("tiles")
     if len(paths) >= rules.MIN_IMAGES and side is None:  # fewer are refused for their number
         options.check_numbers_of(given, len(paths), teacher.alone(args))  # before they are opened
-    found = look(paths, folder, "looking at the images", given, side)
+    found = look_for_training(paths, folder, given)
     if side is not None and (said := own.check_sides(found, side)):
         notes.append(said)
     found.notes, found.given_depth = notes, given.get("bit_depth")
@@ -99,13 +99,17 @@ def choose(
     chooser = kind(facts, {**given, "model": args.model}, pretrained=bool(args.init))
     chosen = chooser.choices
     chooser.views()
-    outputs = own.probe(own.backbone_config(chosen.model, chosen.image_size, 1), chosen.image_size)
+    if found.channels:
+        chosen.in_channels = found.channels.count
+        chosen.why["in_channels"] = "those of the files"
+    backbone = own.backbone_config(chosen.model, chosen.image_size, 1, chosen.in_channels)
+    outputs = own.probe(backbone, chosen.image_size, chosen.in_channels)
     chooser.layout(outputs.grouped)
     chooser.norms(outputs.fixable)
     with console.waiting("measuring a training step"):
         model = teaching.model(chosen, outputs, True) if teaching else None
         model = model or own.model_config(chosen, outputs)
-        cost = own.measure_step(model, chosen.image_size, device, 8)
+        cost = own.measure_step(model, chosen.image_size, device, 8, chosen.in_channels)
     memory = rules.SHARE * own.free_memory(device) / (1 if on_gpu else facts.processes)
     fits = cost.largest_batch(memory)
     kept = f"{end.memory_text(cost.per_image)} an image, {memory / 1e9:.1f} GB to use"
@@ -170,6 +174,11 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         if args.keep_going:
             own.go_on_anyway(folder, began.config)
         return began.epochs
+    if args.teacher and found.channels:
+        raise own.PretrainError(
+            f"--teacher: a teacher looks at pictures, and these are {found.channels.count} "
+            f"channels of {found.channels.kind}. Leave it out."
+        )
     teaching = teacher.begin(args, given, found)
     chosen, outputs, notes = choose(args, given, found, folder, teaching)
     lines, known = own.describe(found, chosen.image_size), 0
@@ -199,6 +208,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         keep_going=args.keep_going,
         bit_depth=found.bit_depth,
         tiles=tiles,
+        channels=found.channels and found.channels.plan(found.given_depth),
     )
     cfg = teaching.configure(cfg, chosen, outputs) if teaching else cfg
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))

@@ -21,6 +21,7 @@ def look(
     what: str,
     given: dict[str, Any],
     side: int | None = None,
+    channels: int | None = None,
 ) -> own.Scan:
     """Scans, with a bar, or with a line every few seconds where there is no terminal.
 
@@ -30,6 +31,7 @@ def look(
         what: Is done, for the bar.
         given: Options, of which the largest image is taken.
         side: Of the tiles that are trained on, in pixels.
+        channels: That TIFFs are read with; None for pictures.
     """
     screen, said = Console(stderr=True), [-math.inf]
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -43,8 +45,24 @@ def look(
 
         # Labelled images are looked at whole, and may be among the pictures.
         name = "scan.jsonl" if side is None else "scan_tiles.jsonl"
+        name = name if channels is None else "scan_channels.jsonl"
         workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
-        return own.scan_images(paths, folder / name, workers, show, most, side)
+        return own.scan_images(paths, folder / name, workers, show, most, side, channels)
+
+
+def look_for_training(paths: list[str], folder: Path, given: dict[str, Any]) -> own.Scan:
+    """Scans what is trained on: pictures, or TIFFs of as many channels as all of them have.
+
+    Raises:
+        PretrainError: The channels differ between the files, or are not those that are asked for.
+    """
+    what, side, asked = "looking at the images", given.get("tiles"), given.get("channels")
+    found = look(paths, folder, what, given, side, asked)
+    channels = own.one_kind(found, asked)
+    if channels and asked is None:
+        found = look(paths, folder, what, given, side, channels)
+        own.one_kind(found, channels)
+    return found
 
 
 def compare_labels(
@@ -57,7 +75,8 @@ def compare_labels(
             those that it looks them up in.
     """
     paths = own.list_images([labels], folder / "unpacked")
-    labelled = look(paths, folder, "looking at the labels", given)
+    channels = found.channels and found.channels.count
+    labelled = look(paths, folder, "looking at the labels", given, channels=channels)
     if labelled.bad:
         path, reason = labelled.bad[0]
         listed = len(labelled.bad) + len(labelled.good)

@@ -8,6 +8,8 @@ import numpy as np
 
 PREPROCESSOR = "ChannelsDataPreprocessor"  # of views: its settings say how its pictures are read
 READERS = ("LoadImageOrSkip", "LoadTileOrSkip")
+OURS = "LoadChannelsOrSkip"
+KEPT = ("on_error", "max_pixels", "side", "cache_bytes")  # of a reader's settings
 FULL = 255.0  # what the top of the range becomes: mean and deviation are in such units
 
 
@@ -80,15 +82,15 @@ def read_channels(settings: Any, reading: ChannelReading | None) -> None:
     if reading is None:
         return
     for steps in _pipelines(settings):
-        names = [str(step.get("type")).split(".")[-1] for step in steps]
-        for step, name in zip(steps, names, strict=True):
-            if name in READERS:
-                kept = {k: step[k] for k in ("on_error", "max_pixels", "side") if k in step}
+        for step in steps:
+            if _name(step) in READERS:
+                kept = {k: step[k] for k in KEPT if k in step}
                 step.clear()
-                step.update(type="LoadChannelsOrSkip", **reading._asdict(), **kept)
-        if names[1:3] == ["ResizeEdge", "CenterCrop"] and names[0] in READERS:
+                step.update(type=OURS, **reading._asdict(), **kept)
+        names = list(map(_name, steps))
+        if names[:3] == [OURS, "ResizeEdge", "CenterCrop"]:
             steps[1:3] = [dict(type="ChannelCrop", size=steps[2]["crop_size"])]
-        elif names[:1] == ["LoadImageOrSkip"] and "RandomResizedCrop" in names:
+        elif "RandomResizedCrop" in names:
             raise ValueError(
                 f"--augment crops pictures of 3 channels, and these have {reading.channels}: leave "
                 "it out"
@@ -103,11 +105,15 @@ def _pipelines(settings: Any) -> Iterator[list]:
         if isinstance(part, dict):
             waiting += part.values()
         elif isinstance(part, (list, tuple)):
-            kinds = [s.get("type") if isinstance(s, dict) else None for s in part]
-            if isinstance(part, list) and any(str(k).split(".")[-1] in READERS for k in kinds):
+            # A reader's settings may stand in several lists, and be changed by now.
+            if isinstance(part, list) and {*READERS, OURS} & set(map(_name, part)):
                 yield part
             else:
                 waiting += part
+
+
+def _name(step: Any) -> str:
+    return str(step.get("type")).split(".")[-1] if isinstance(step, dict) else ""
 
 
 def _are_numbers(values: Any) -> bool:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from ..log_detail import DETAIL
 from ..untrusted import printable
 
-LOADERS = {"LoadImageOrSkip", "LoadTileOrSkip"}
+LOADERS = {"LoadImageOrSkip", "LoadTileOrSkip", "LoadChannelsOrSkip"}
 
 
 @HOOKS.register_module()

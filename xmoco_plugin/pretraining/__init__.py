@@ -2,6 +2,7 @@
 """From a folder of images to a run: sources, scan, choices, config, and what a run hands on."""
 
 from .backbones import VIT_SMALL, backbone_config, backbone_weights, is_mocov3_vit, probe
+from .channel_scan import one_kind
 from .choices import Choices, Chooser, Facts, better_start, outlook
 from .errors import PretrainError
 from .first_weights import first_weights
@@ -81,6 +82,7 @@ __all__ = [
     "model_config",
     "move_texts",
     "moved_paths",
+    "one_kind",
     "outlook",
     "overlap",
     "probe",

@@ -24,6 +24,18 @@ NUMBERS = ("sum", "squares")  # of the values of each channel
 PICTURE = "pictures of 1 or 3 channels, or no TIFF"
 
 
+class ChannelPlan(NamedTuple):
+    """What training does with channels.
+
+    Attributes:
+        reading: How they are read; its ``fill`` is their mean.
+        std: Their deviations, in the same units.
+    """
+
+    reading: ChannelReading
+    std: list[float]
+
+
 class Channels(NamedTuple):
     """Of a set, in the files' own units.
 
@@ -65,10 +77,10 @@ class Channels(NamedTuple):
         """Significant ones of whole numbers, 8 at the least."""
         return max(int(self.high).bit_length(), 8)
 
-    def reading(self, bits: int | None = None) -> ChannelReading:
-        """How they are read; a pixel without a value becomes the mean."""
-        mean, _ = self.normalization(bits)
-        return ChannelReading(self.count, self.value_range(bits), tuple(mean))
+    def plan(self, bits: int | None = None) -> ChannelPlan:
+        """How they are read and normalized; a pixel without a value becomes the mean."""
+        mean, std = self.normalization(bits)
+        return ChannelPlan(ChannelReading(self.count, self.value_range(bits), tuple(mean)), std)
 
     def normalization(self, bits: int | None = None) -> tuple[list[float], list[float]]:
         """Mean and deviation of each channel as the network's side sees it, 0 to 255."""
@@ -230,7 +242,7 @@ def one_kind(found: Any, asked: int | None) -> int | None:
             f"the channels differ between the files: {said}. Name those of one kind in --data, "
             "by a folder or a list."
         )
-    if asked is not None and not found.good and kinds:
+    if asked is not None and kinds and found.kinds[0][2] != asked:
         raise PretrainError(f"--channels {asked}: the files are others: {said}.")
     return found.kinds[0][2] if kinds else None
 

@@ -71,6 +71,7 @@ class Choices:
     workers: int = 0
     channels_last: bool = False
     norm_eval: bool = False
+    in_channels: int = 3
 
     def __post_init__(self) -> None:
         self.why: dict[str, str] = {}

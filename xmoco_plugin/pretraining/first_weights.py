@@ -10,6 +10,7 @@ from ..untrusted import printable
 from ..weights import check_kinds
 from .backbones import Outputs
 from .choices import Choices
+from .first_convolution import widened
 from .run_config import model_config
 
 KEY_ENCODERS = ("encoder_k.module.0.", "momentum_encoder.module.0.")
@@ -40,7 +41,7 @@ def first_weights(
     """
     model = MODELS.build(model_settings or model_config(choices, outputs))
     found = find_backbone(read_weights(init), prefix=prefix, like=model.backbone.state_dict())
-    given = found.state
+    given = widened(found.state, model.backbone.state_dict())
     if found.note:
         print(f"--init {printable(init)}: {found.note}.")
     difference = compare_state(model.backbone.state_dict(), given)

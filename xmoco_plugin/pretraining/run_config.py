@@ -15,10 +15,12 @@ from ..data import labelled_sets, limit_pixels
 from ..data.labelled_sets import file_pipeline, set_bit_depth, split_classes, test_folder
 from ..untrusted import FolderError, folders_in, printable
 from .backbones import Outputs, backbone_config, is_mocov3_vit
+from .channel_config import taken, with_channels
+from .channel_scan import ChannelPlan
 from .choices import Choices
 from .errors import PretrainError
-from .image_list import TILES
 from .start import add_start_hooks
+from .tile_config import set_tiles
 from .tiles import TileReading
 
 FOLDER_CONFIG = "xmoco_r50_1xb64_folder.py"
@@ -46,9 +48,11 @@ def model_config(choices: Choices, outputs: Outputs) -> dict[str, Any]:
     model = copy.deepcopy(cfg.model.to_dict())
     model["data_preprocessor"] = cfg.data_preprocessor.to_dict()
     if is_mocov3_vit(choices.model):
-        model["backbone"] |= {"img_size": choices.image_size}
+        model["backbone"] |= {"img_size": choices.image_size, **taken(choices)}
         return model
-    model["backbone"] = backbone_config(choices.model, choices.image_size, choices.splits)
+    model["backbone"] = backbone_config(
+        choices.model, choices.image_size, choices.splits, choices.in_channels
+    )
     model["queue_len"] = max(choices.queue_len, 2)
     model["momentum"] = choices.momentum or 0.01
     for part in (model["head"], model["head"]["consistency"], model["head"]["uniformity"]):
@@ -79,6 +83,7 @@ def run_config(
     keep_going: bool = False,
     bit_depth: int = 16,
     tiles: TileReading | None = None,
+    channels: ChannelPlan | None = None,
 ) -> Config:
     """Everything that ``xmoco train`` needs, with nothing left to inherit.
 
@@ -96,6 +101,7 @@ def run_config(
         keep_going: Whether a run that becomes worse than good weights is trained to its end.
         bit_depth: That 16-bit grey images are read with, in training and for kNN.
         tiles: How tiles of the pictures are read; None to train on whole images.
+        channels: How pictures of other channels are read; None for pictures in colour.
     """
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = model_config(choices, outputs)
@@ -122,7 +128,7 @@ def run_config(
         ),
     )
     if tiles is not None:
-        _set_tiles(cfg.train_dataloader, tiles, folder)
+        set_tiles(cfg.train_dataloader, tiles, folder)
     cfg.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=choices.epochs)
     _set_schedule(cfg, choices)
     cfg.auto_scale_lr = dict(base_batch_size=choices.batch_size * processes)
@@ -155,7 +161,8 @@ def run_config(
     for part in ("train_dataloader", "val_dataloader", "val_cfg"):
         limit_pixels(cfg.get(part), max_pixels)
         set_bit_depth(cfg.get(part), bit_depth)
-    return Config({key: cfg[key] for key in RUNNER_KEYS if key in cfg})
+    settings = {key: cfg[key] for key in RUNNER_KEYS if key in cfg}
+    return Config(with_channels(Config(settings).to_dict(), channels) if channels else settings)
 
 
 def knn_sets(labels: str, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -227,17 +234,6 @@ def _train_pipeline(choices: Choices) -> list[dict]:
         dict(type="TwoViews", views=views),
         dict(type="PackInputs", meta_keys=("sample_idx", "img_path", "skipped")),
     ]
-
-
-def _set_tiles(loader: Any, tiles: TileReading, folder: Path) -> None:
-    """Lets a loader of listed images give tiles of them."""
-    loader.dataset |= dict(type="TiledImages", tile_file=str(folder / TILES))
-    reader = dict(type="LoadTileOrSkip", side=tiles.side, cache_bytes=tiles.cache)
-    pack = loader.dataset.pipeline[-1]
-    pack.meta_keys = (*pack.meta_keys, "tile")
-    loader.dataset.pipeline = [reader, *loader.dataset.pipeline[1:]]
-    if tiles.window is not None:
-        loader.sampler |= dict(type="PicturesTogether", window=tiles.window)
 
 
 def _set_schedule(cfg: Config, choices: Choices) -> None:

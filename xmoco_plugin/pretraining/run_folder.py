@@ -26,7 +26,14 @@ from .start import STOPPED
 
 CONFIG, OPENING, FIRST = "config.py", "opening.txt", "init.pth"
 FINE_TUNING = ("finetune_mmdet.py", "finetune_mmseg.py")
-APPENDED = ("scan.jsonl", "scan_tiles.jsonl", "health.jsonl", "metrics.jsonl", "weights.jsonl")
+APPENDED = (
+    "scan.jsonl",
+    "scan_tiles.jsonl",
+    "scan_channels.jsonl",
+    "health.jsonl",
+    "metrics.jsonl",
+    "weights.jsonl",
+)
 # What is read from the folder, or written over, when a run goes on.
 READ = (
     *(CONFIG, OPENING, FIRST, FILES, TILES, DIGESTS, "options.json", "scan.txt", "last_checkpoint"),
