@@ -9,6 +9,7 @@ import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import measure
@@ -38,10 +39,10 @@ def mosaic(side: int) -> np.ndarray:
 
 def write(pixels: np.ndarray, folder: Path, side: int) -> dict[str, Path | list[Path]]:
     """The picture in several formats, and its tiles as files; by what they are called."""
-    big = dict(photometric="rgb")
-    tiled = dict(tile=(256, 256), **big)
+    big: dict[str, Any] = dict(photometric="rgb")
+    tiled: dict[str, Any] = dict(tile=(256, 256), **big)
     found: dict[str, Path | list[Path]] = {}
-    ways = {
+    ways: dict[str, dict[str, Any]] = {
         "TIFF, parts of 256 px, no compression": tiled,
         "TIFF, parts of 256 px, deflate": dict(compression="zlib", predictor=True, **tiled),
         "TIFF, strips of 64 rows, deflate": dict(
@@ -54,14 +55,16 @@ def write(pixels: np.ndarray, folder: Path, side: int) -> dict[str, Path | list[
         )
         ways["TIFF, parts of 256 px, LZW"] = dict(compression="lzw", predictor=True, **tiled)
     for number, (name, settings) in enumerate(ways.items()):
-        found[name] = folder / f"{number}.tif"
-        tifffile.imwrite(found[name], pixels, **settings)
+        path = folder / f"{number}.tif"
+        tifffile.imwrite(path, pixels, **settings)
+        found[name] = path
     image = Image.fromarray(pixels)
     for kind in ("jpeg", "png"):
-        found[f"{kind.upper()}, decoded whole"] = folder / f"whole.{kind}"
-        image.save(found[f"{kind.upper()}, decoded whole"])
+        path = folder / f"whole.{kind}"
+        image.save(path)
+        found[f"{kind.upper()}, decoded whole"] = path
         files = []
-        for top, left in tile_grid(*pixels.shape[:2], side).tolist():
+        for top, left in tile_grid(image.height, image.width, side).tolist():
             files.append(folder / f"{top}_{left}.{kind}")
             image.crop((left, top, left + side, top + side)).save(files[-1])
         found[f"tiles as {kind.upper()} files"] = files

@@ -40,7 +40,7 @@ def test_mean_and_deviation_are_those_of_the_pixels_that_have_values(pictures, t
     first = np.zeros((130, 140), bool)
     first[:64, :64] = True
     seen = np.concatenate([~first.ravel(), np.ones(70 * 64, bool)])
-    assert (found.count, found.kind, found.sampled) == (4, "uint16", seen.sum())
+    assert (found.number, found.kind, found.sampled) == (4, "uint16", seen.sum())
     assert np.allclose(found.mean, pixels[seen].mean(axis=0))
     assert np.allclose(found.std, pixels[seen].std(axis=0))
     assert found.high == pixels[seen].max() == 2989

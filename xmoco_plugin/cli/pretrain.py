@@ -100,7 +100,7 @@ def choose(
     chosen = chooser.choices
     chooser.views()
     if found.channels:
-        chosen.in_channels = found.channels.count
+        chosen.in_channels = found.channels.number
         chosen.why["in_channels"] = "those of the files"
     backbone = own.backbone_config(chosen.model, chosen.image_size, 1, chosen.in_channels)
     outputs = own.probe(backbone, chosen.image_size, chosen.in_channels)
@@ -176,7 +176,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         return began.epochs
     if args.teacher and found.channels:
         raise own.PretrainError(
-            f"--teacher: a teacher looks at pictures, and these are {found.channels.count} "
+            f"--teacher: a teacher looks at pictures, and these are {found.channels.number} "
             f"channels of {found.channels.kind}. Leave it out."
         )
     teaching = teacher.begin(args, given, found)

@@ -75,7 +75,7 @@ def compare_labels(
             those that it looks them up in.
     """
     paths = own.list_images([labels], folder / "unpacked")
-    channels = found.channels and found.channels.count
+    channels = found.channels and found.channels.number
     labelled = look(paths, folder, "looking at the labels", given, channels=channels)
     if labelled.bad:
         path, reason = labelled.bad[0]

@@ -146,8 +146,8 @@ def look(args: argparse.Namespace, cfg: Config, size: int) -> tuple[Files, int, 
             f"-n {args.number:,}: {args.folder} has {len(pool):,} images that have no label yet"
         )
     names = [os.path.relpath(path, root) for path in pool] + labelled
-    read = dict(bit_depth=training_bit_depth(cfg), channels=channel_reading(cfg))
-    files = Files(pool + labelled, names, size, args.max_pixels, **read)
+    bits, channels = training_bit_depth(cfg), channel_reading(cfg)
+    files = Files(pool + labelled, names, size, args.max_pixels, bits, channels=channels)
     bad = [f"{printable(os.path.relpath(p, root))}: its name holds a line break" for p in broken]
     return files, len(pool), bad
 

@@ -58,7 +58,8 @@ def channel_reading(cfg: Mapping[str, Any]) -> ChannelReading | None:
         return None
     if str(settings.get("type")).split(".")[-1] != PREPROCESSOR:
         return None
-    mean, values = settings.get("mean"), settings.get("value_range")
+    mean: Any = settings.get("mean")
+    values: Any = settings.get("value_range")
     if not _are_numbers(mean) or not _are_numbers(values) or len(values) != 2:
         raise ValueError(f"the config's {PREPROCESSOR} lacks mean or value_range, both numbers")
     low, high = map(float, values)

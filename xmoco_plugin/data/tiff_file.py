@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +15,15 @@ from ..untrusted.files import size_text
 from .decode_image import UnreadableImageError
 from .tiff_look import look_of
 
+tifffile: Any
+imagecodecs: Any
 try:
     import tifffile
 except ImportError:  # an extra
     tifffile = None
 try:
     import imagecodecs
-except ImportError:  # an extra; tifffile has deflate and packbits without it
+except ImportError:  # an extra; tifffile has deflate without it
     imagecodecs = None
 
 EXTRA = "pip install tifffile imagecodecs (the extra named tiff)"
@@ -60,7 +63,7 @@ class TiffPicture:
             self._file.seek(0)
             # Named, or it would look for what the file is by its path.
             tiff = tifffile.TiffFile(self._file, name=os.path.basename(path))
-            self._page = tiff.pages[0]
+            self._page: Any = tiff.pages[0]
             self.look = look_of(tiff)
             self._check()
         except BaseException as error:
@@ -136,10 +139,9 @@ class TiffPicture:
             if end > os.fstat(self._file.fileno()).st_size:
                 raise UnreadableImageError("truncated: its pixels end behind the file's end")
             pixels = np.memmap(self._file, stored, "r", page.dataoffsets[0], tuple(page.shaped))
-            part = pixels[:, 0, top : top + height, left : left + width]  # (planes, h, w, n)
-            return np.ascontiguousarray(
-                part[0] if page.planarconfig == 1 else part[..., 0].transpose(1, 2, 0), dtype=kind
-            )
+            seen = pixels[:, 0, top : top + height, left : left + width]  # (planes, h, w, n)
+            seen = seen[0] if page.planarconfig == 1 else seen[..., 0].transpose(1, 2, 0)
+            return np.ascontiguousarray(seen, dtype=kind)
         found = np.empty((height, width, samples), kind)
         for index, plane, y, x in self._segments(top, left, height, width):
             part = self._decoded(index)

@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Pictures of any number of channels: their range, mean and deviation, measured in the scan."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -40,14 +41,14 @@ class Channels(NamedTuple):
     """Of a set, in the files' own units.
 
     Attributes:
-        count: Of channels.
+        number: Of channels.
         kind: Of values, as numpy's.
         low, high: Of all values.
-        mean, std: (count,) of each channel.
+        mean, std: (number,) of each channel.
         sampled: Pixels that these were measured on.
     """
 
-    count: int
+    number: int
     kind: str
     low: float
     high: float
@@ -80,7 +81,7 @@ class Channels(NamedTuple):
     def plan(self, bits: int | None = None) -> ChannelPlan:
         """How they are read and normalized; a pixel without a value becomes the mean."""
         mean, std = self.normalization(bits)
-        return ChannelPlan(ChannelReading(self.count, self.value_range(bits), tuple(mean)), std)
+        return ChannelPlan(ChannelReading(self.number, self.value_range(bits), tuple(mean)), std)
 
     def normalization(self, bits: int | None = None) -> tuple[list[float], list[float]]:
         """Mean and deviation of each channel as the network's side sees it, 0 to 255."""
@@ -197,7 +198,8 @@ def are_channel_facts(line: Mapping[str, Any]) -> bool:
         if not isinstance(values, list) or len(values) != asked:
             return False
         numbers += values
-    return all(type(n) in (int, float) and np.isfinite(n) for n in numbers) and line["count"] >= 0
+    finite = all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
+    return finite and line["count"] >= 0
 
 
 def gather_channels(lines: Sequence[Mapping[str, Any]]) -> Channels:
@@ -257,7 +259,7 @@ def describe_channels(channels: Channels, given: int | None) -> Iterator[str]:
     else:
         read = f"{low:g} to {high:g} read as 0 to 255 without rounding"
     yield (
-        f"channels: {channels.count} of {channels.kind}, values {channels.low:g} to "
+        f"channels: {channels.number} of {channels.kind}, values {channels.low:g} to "
         f"{channels.high:g}: {read}"
     )
     mean, std = channels.normalization(given)

@@ -74,7 +74,7 @@ def gather_tiles(lines: Sequence[Mapping[str, Any]], side: int) -> Tiles:
     """
     places, left = [np.empty((0, 3), np.int64)], 0
     for number, line in enumerate(lines):
-        grid = tile_grid(*line["sides"], side)
+        grid = tile_grid(line["sides"][0], line["sides"][1], side)
         kept = np.ones(len(grid), bool)
         kept[[n for n in line["empty"] if n < len(grid)]] = False
         rows = np.full((int(kept.sum()), 1), number)
@@ -180,10 +180,10 @@ def suggest_tiles(
     """
     middle = int(np.median(sides.min(axis=1)))
     if middle >= max(LARGE, TIMES * size):
-        count = sum(len(tile_grid(*pair, SUGGESTED)) for pair in sides.tolist())
+        count = sum(len(tile_grid(high, wide, SUGGESTED)) for high, wide in sides.tolist())
         yield (
             f"the pictures are large: a view of {size} px shows a fifth or more of {middle:,} px. "
             f"--tiles {SUGGESTED} trains on {count:,} tiles in their full resolution instead"
         )
-    if too_large := sum("(max_pixels)" in reason for _, reason in bad):
+    if too_large := len([1 for _, reason in bad if "(max_pixels)" in reason]):
         yield f"left out for their size: {too_large:,}. --tiles N reads large TIFFs in parts"

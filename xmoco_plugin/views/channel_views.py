@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import cv2
@@ -10,8 +10,9 @@ from mmpretrain.registry import TRANSFORMS
 
 from .parameters import BRIGHTNESS, CONTRAST, ViewParameters
 from .recipe import ViewRecipe
-from .two_views import Step, TwoViews
+from .two_views import TwoViews
 
+Step = Callable[[np.ndarray], np.ndarray]
 COLOURS = ("saturation", "hue", "grey_prob")  # of recipes: they mix red, green and blue
 
 
