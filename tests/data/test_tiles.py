@@ -114,6 +114,20 @@ def test_a_limit_of_pixels_is_of_what_is_decoded_whole(folder):
         load.transform(dict(img_path=str(folder / "rgb.tif"), tile=(60, 0)))
 
 
+def test_planes_of_16_bits_are_refused_whole_and_read_in_tiles(tmp_path):
+    pixels = noise(64, 64, 3, "uint16") * 250
+    path = write(tmp_path / "x.tif", pixels, planar=True)
+    with pytest.raises(UnreadableImageError, match="whose planes lie apart"):
+        decode_image(path.read_bytes())
+    load = LoadTileOrSkip(SIDE, on_error="raise")
+    found = load.transform(dict(img_path=str(path), tile=(3, 5)))["img"]
+    assert np.array_equal(found[..., ::-1], pixels[3:35, 5:37] >> 8)
+    # Together, or compressed, Pillow reads them.
+    for options in (dict(), dict(planar=True, compression="zlib")):
+        path = write(tmp_path / "y.tif", pixels, **options)
+        assert np.array_equal(decode_image(path.read_bytes())[..., ::-1], pixels >> 8)
+
+
 def test_what_is_decoded_whole_is_kept_within_a_limit_and_in_one_process(folder, monkeypatch):
     decoded = []
     whole = pictures.decode_image

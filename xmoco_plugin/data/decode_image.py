@@ -4,6 +4,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_BITS, _COMPRESSION, _PLANAR = 258, 259, 284  # TIFF 6.0
 STRIP = 1 << 22  # pixels that are converted at a time
 _ALPHA_MODES = ("LA", "PA", "RGBA", "La", "RGBa")
 
@@ -139,8 +141,22 @@ def _decode(
             raise UnreadableImageError(
                 f"{width}x{height} px is below the minimum side of {min_side} px (min_side)"
             )
+        if _planes_of_16_bits(image):
+            raise UnreadableImageError(
+                "16-bit colour whose planes lie apart in the file, which Pillow mixes up: store it "
+                "with its colours together"
+            )
         image.load()
         return to_bgr8(_stand_upright(image), bit_depth, background)
+
+
+def _planes_of_16_bits(image: Image.Image) -> bool:
+    """Whether Pillow would read the bytes of a TIFF's planes as if they had 8 bits."""
+    if image.format != "TIFF":
+        return False
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    apart = tags.get(_PLANAR, 1) == 2 and tags.get(_COMPRESSION, 1) == 1
+    return apart and len(bits := tags.get(_BITS, ())) > 1 and max(bits) > 8
 
 
 def _stand_upright(image: Image.Image) -> Image.Image:

@@ -15,12 +15,10 @@ from ..untrusted.files import size_text
 from .decode_image import UnreadableImageError
 from .tiff_look import look_of
 
-tifffile: Any
-imagecodecs: Any
 try:
     import tifffile
 except ImportError:  # an extra
-    tifffile = None
+    tifffile = None  # type: ignore[assignment]
 try:
     import imagecodecs
 except ImportError:  # an extra; tifffile has deflate without it
