@@ -19,6 +19,7 @@ DEMO = ["scikit-image>=0.25,<0.26"]  # its wheel carries the photographs
 EXPORT = ["safetensors>=0.4", "timm>=1.0"]  # what exported backbones are read by
 EVALUATION = ["joblib>=1.3", "scikit-learn>=1.5"]  # the SVM protocols
 REPORT = ["scikit-learn>=1.5"]  # t-SNE
+TIFF = ["tifffile>=2025.5", "imagecodecs>=2025.3"]  # large TIFFs; the second for their codecs
 TEST = [
     *COMPLETION,
     *DEMO,
@@ -27,6 +28,7 @@ TEST = [
     *REPORT,
     "pyarrow>=15",  # embed.py's parquet
     "tensorboard>=2.18",
+    TIFF[0],
     "pytest>=8",
     "pytest-timeout",
     "pytest-xdist",
@@ -99,6 +101,7 @@ setup(
         "export": EXPORT,
         "report": REPORT,
         "test": TEST,
+        "tiff": TIFF,
         "dev": DEV,
         "transfer": TRANSFER,
     },

@@ -88,6 +88,17 @@ def test_the_loader_benchmark_times_resident_images_beside_the_ordinary_loader(
     assert rates["resident"] > 0
 
 
+def test_the_tiles_benchmark_reads_the_same_tiles_from_each_file(load, tmp_path, monkeypatch):
+    words = ["tiles.py", "--picture", "256", "--side", "128", "--repeats", "1"]
+    monkeypatch.setattr(sys, "argv", [*words, "--out", str(tmp_path / "tiles")])
+    load("tiles").main()
+    rows = {
+        row["tiles from"]: row for row in json.loads((tmp_path / "tiles.json").read_text())["rows"]
+    }
+    assert rows["tiles as JPEG files"]["times JPEG files"] == 1
+    assert rows["TIFF, parts of 256 px, deflate"]["tiles/s"] > 0
+
+
 def test_the_layouts_of_a_step_begin_with_equal_losses(load, tmp_path, monkeypatch):
     words = ["layout.py", "--models", "MobileNetV2", "--size", "32", "--batch", "4"]
     monkeypatch.setattr(sys, "argv", [*words, "--repeats", "1", "--out", str(tmp_path / "layout")])

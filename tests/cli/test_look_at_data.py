@@ -11,6 +11,7 @@ from PIL import Image
 from xmoco_plugin.cli import look_at_data, options
 from xmoco_plugin.findings import Finding, table
 
+from ..data.tiffs import noise, write
 from ..pretraining import folder
 from ..transfer.drawn import draw, edit
 from ..transfer.test_voc_survey import draw_voc
@@ -45,6 +46,18 @@ def test_images_are_scanned_as_by_pretrain(tmp_path, capsys):
     assert "bad.png: the file is empty (0 bytes)" in (tmp_path / "out/data.txt").read_text()
     assert not list((tmp_path / "photos").glob("*.jsonl"))
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["data.txt"]
+
+
+def test_many_channels_are_looked_at_as_by_pretrain(tmp_path, capsys):
+    (tmp_path / "scenes").mkdir()
+    for number in range(9):
+        pixels = noise(40, 40, 5, "uint16", number) * 8
+        write(tmp_path / f"scenes/{number}.tif", pixels, photometric="minisblack")
+    text, status = rows(tmp_path / "scenes", capsys)
+    assert (status, "channels: 5 of uint16, values 0 to 1992" in text) == (0, True)
+    Image.fromarray(noise(40, 40, 3)).save(tmp_path / "scenes/x.png")
+    text, status = rows(tmp_path / "scenes", capsys)
+    assert (status, "the channels differ between the files" in text) == (1, True)
 
 
 def test_json_beside_images_that_lists_none_is_no_annotation_file(tmp_path, capsys):

@@ -13,9 +13,8 @@ from mmpretrain.registry import MODELS
 from xmoco_plugin.checkpoint import CheckpointError
 from xmoco_plugin.export import Backbone, find_backbone, put_into
 from xmoco_plugin.export.detectors import counted, inputs_of
-from xmoco_plugin.pretraining import look_into
+from xmoco_plugin.pretraining import Chooser, Facts, look_into
 from xmoco_plugin.pretraining.back_again import with_inputs
-from xmoco_plugin.pretraining.choices import Chooser, Facts
 from xmoco_plugin.weights import read_checkpoint
 
 from .backbones import randomize

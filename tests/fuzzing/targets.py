@@ -27,6 +27,7 @@ from xmoco_plugin.untrusted import FileRefusedError, image_size
 from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.stored_maps import read_maps
 
+from .large_tiffs import read_tiff, tiffs
 from .texts import annotations_of_voc, configs, read_config, read_voc, read_words, words
 
 # What a reading may return, beside that it has read: it is counted.
@@ -255,6 +256,7 @@ IMAGE = (UnreadableImageError, FileRefusedError)
 TARGETS = {
     "image": Target(images, read_image, "image.bin", IMAGE),
     "jpeg-header": Target(jpegs, read_header, "image.jpg", IMAGE),
+    "tiff": Target(tiffs, read_tiff, "image.tif", IMAGE),
     "pack": Target(packs, read_pack, "pack.bin", (PackError, *IMAGE)),
     "scan": Target(scans, read_scan, "scan.jsonl", (PretrainError,)),
     "run": Target(run_lines, read_run, "lines.bin", (ValueError,)),

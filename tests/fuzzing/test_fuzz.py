@@ -9,7 +9,7 @@ from .feed import SECONDS, feed
 from .mutate import mutate
 from .targets import ANEW, AS_NOTED, NOT_PLAIN, PLAIN, TARGETS
 
-FILES = dict.fromkeys(TARGETS, 60) | {"image": 300, "jpeg-header": 300, "mask": 150}
+FILES = dict.fromkeys(TARGETS, 60) | {"image": 300, "jpeg-header": 300, "tiff": 300, "mask": 150}
 # A header that is not plain is no refusal, and a broken line of a scan is looked at anew.
 OUTCOMES = dict.fromkeys(TARGETS, ("refused",)) | {
     "jpeg-header": (PLAIN, NOT_PLAIN),

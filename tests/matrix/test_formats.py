@@ -11,8 +11,8 @@ from mmpretrain.registry import MODELS
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.cli import backbones, starts
 from xmoco_plugin.export import TARGETS, prepare_file, training_views
+from xmoco_plugin.pretraining import Choices
 from xmoco_plugin.pretraining.backbones import Outputs
-from xmoco_plugin.pretraining.choices import Choices
 from xmoco_plugin.pretraining.first_weights import first_weights
 
 from ..export.backbones import needs, xmoco

@@ -116,6 +116,8 @@ def _stored(checkpoint: str) -> dict[str, Any]:
     read: dict[str, Any] = {
         k: settings[k] for k in ("train_dataloader", "custom_hooks") if k in settings
     }
+    if "train_dataloader" not in read:  # an export has its record instead
+        read |= {k: v for k, v in training_views(loaded).items() if k in ("bit_depth", "tiles")}
     return {**check_model_settings(built, source), **read, **_labelled_sets(settings)}
 
 

@@ -31,6 +31,7 @@ EXTRAS = {
     "evaluation": ("SVM protocols", ("joblib", "scikit-learn")),
     "export": ("exports to timm and safetensors", ("safetensors", "timm")),
     "demo": ("the demo's photographs", ("scikit-image",)),
+    "tiff": ("large TIFFs", ("tifffile", "imagecodecs")),
     "completion": ("completion in the shell", ("shtab",)),
 }
 # Modules that fine-tuning needs -> their distributions.

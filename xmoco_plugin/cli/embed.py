@@ -24,14 +24,17 @@ from mmengine.registry import init_default_scope
 
 from xmoco_plugin.checkpoint import write_atomic
 from xmoco_plugin.cli import backbones, common
-from xmoco_plugin.data import find_images
+from xmoco_plugin.data import ChannelReading, channel_reading, find_images, read_channels
 from xmoco_plugin.data.decode_image import UnreadableImageError
 from xmoco_plugin.data.labelled_sets import (
     file_pipeline,
     limit_pixels,
     set_bit_depth,
     training_bit_depth,
+    training_tile,
 )
+from xmoco_plugin.data.picture_reader import picture_size
+from xmoco_plugin.data.tile_grid import tile_grid, tile_name
 from xmoco_plugin.evaluation.features import (
     ModelEmbedder,
     evaluation_mode,
@@ -51,6 +54,8 @@ class Files(torch.utils.data.Dataset):
         size: Side of the centre crop, in pixels.
         max_pixels: Larger images are not read.
         bit_depth: Of 16-bit grey.
+        tiles: Top and left of a part of each file, and ``side``, its side, in pixels.
+        channels: How they are read, where they are no pictures.
     """
 
     def __init__(
@@ -60,11 +65,17 @@ class Files(torch.utils.data.Dataset):
         size: int,
         max_pixels: int | None = None,
         bit_depth: int = 16,
+        tiles: list[tuple[int, int]] | None = None,
+        side: int | None = None,
+        channels: ChannelReading | None = None,
     ) -> None:
-        self.paths, self.names = paths, names
+        self.paths, self.names, self.tiles = paths, names, tiles
         pipeline = file_pipeline(size)
+        if side is not None:
+            pipeline[0] |= dict(type="LoadTileOrSkip", side=side)
         limit_pixels(pipeline, max_pixels)
         set_bit_depth(pipeline, bit_depth)
+        read_channels(pipeline, channels)
         self.pipeline = Compose(pipeline)
 
     def __len__(self) -> int:
@@ -72,22 +83,55 @@ class Files(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple[int, dict | str]:
         try:
-            return index, self.pipeline(dict(img_path=self.paths[index]))
+            part = {} if self.tiles is None else {"tile": self.tiles[index]}
+            return index, self.pipeline(dict(img_path=self.paths[index], **part))
         except UnreadableImageError as error:
             return index, str(error)
 
 
 class Images(Files):
-    """All images of a folder, called by their paths in it."""
+    """All images of a folder, or all tiles of its pictures, called by their paths in it."""
 
     def __init__(
-        self, folder: str, size: int, max_pixels: int | None = None, bit_depth: int = 16
+        self,
+        folder: str,
+        size: int,
+        max_pixels: int | None = None,
+        bit_depth: int = 16,
+        side: int | None = None,
+        channels: ChannelReading | None = None,
     ) -> None:
         root = os.path.expanduser(folder)
         self.others: list[str] = []  # that are no images
+        self.left_out: list[str] = []  # that have no tile
         names = find_images(root, others=self.others)
+        tiles = None
+        if side is not None:
+            names, tiles = self._cut(root, names, side)
         paths = [os.path.join(root, name) for name in names]
-        super().__init__(paths, names, size, max_pixels, bit_depth)
+        called = names if tiles is None else list(map(tile_name, names, tiles))
+        super().__init__(paths, called, size, max_pixels, bit_depth, tiles, side, channels)
+
+    def _cut(
+        self, root: str, names: list[str], side: int
+    ) -> tuple[list[str], list[tuple[int, int]]]:
+        found: list[tuple[str, tuple[int, int]]] = []
+        for name in names:
+            size = picture_size(os.path.join(root, name))
+            grid = tile_grid(*size, side).tolist() if size else []
+            found += [(name, (top, left)) for top, left in grid]
+            if not size:
+                self.left_out.append(f"{printable(name)}: its size cannot be read")
+            elif not grid:
+                self.left_out.append(
+                    f"{printable(name)}: {size[1]}x{size[0]} px is smaller than a tile of {side} px"
+                )
+        if not found:
+            raise ValueError(
+                f"{root}: none of its {len(names):,} images has a tile of {side} px; "
+                f"{self.left_out[0]}"
+            )
+        return [name for name, _ in found], [tile for _, tile in found]
 
 
 def embed(
@@ -187,10 +231,19 @@ def begin(args: argparse.Namespace) -> tuple[Config, int]:
 def main(args: argparse.Namespace) -> None:
     """Extracts and writes."""
     cfg, size = begin(args)
-    images = Images(args.folder, size, args.max_pixels, training_bit_depth(cfg))
+    bits, channels = training_bit_depth(cfg), channel_reading(cfg)
+    images = Images(args.folder, size, args.max_pixels, bits, args.tiles, channels)
+    trained = training_tile(cfg)
+    if trained and not args.tiles:
+        print(
+            f"trained on tiles of {trained} px, and images are seen whole here: --tiles {trained} "
+            "gives a row for each tile",
+            file=sys.stderr,
+        )
     if images.others:
         print(passed_over(args.folder, images.others), file=sys.stderr, flush=True)
     rows, features, bad = embed(args, cfg, images, args.normalize)
+    bad = images.left_out + bad
     names = [images.names[row] for row in rows]
     write = WRITERS[args.out.suffix]
     if args.plain_names and args.out.suffix == ".csv":

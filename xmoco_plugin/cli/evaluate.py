@@ -23,7 +23,13 @@ from xmoco_plugin.checkpoint import sha256_of, write_text
 from xmoco_plugin.cli import backbones, common, doubts
 from xmoco_plugin.cli.earlier import refuse_other
 from xmoco_plugin.cli.results_file import dump
-from xmoco_plugin.data import NpzImages, labelled_sets, limit_pixels
+from xmoco_plugin.data import (
+    NpzImages,
+    channel_reading,
+    labelled_sets,
+    limit_pixels,
+    read_channels,
+)
 from xmoco_plugin.data.labelled_sets import set_bit_depth, training_bit_depth
 from xmoco_plugin.evaluation.features import (
     ModelEmbedder,
@@ -68,6 +74,7 @@ def dataset_configs(
     if args.data:
         sets = labelled_sets(args.data, size)
         set_bit_depth(list(sets), training_bit_depth(cfg))
+        read_channels(list(sets) if args.augment else list(sets[:2]), channel_reading(cfg))
         return sets
     bank = (cfg.get("val_cfg") or {}).get("bank_dataloader")
     if not bank or not cfg.get("val_dataloader"):

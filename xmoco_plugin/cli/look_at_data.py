@@ -10,7 +10,7 @@ from mmpretrain.datasets.categories import VOC2007_CATEGORIES
 
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.cli import data_table
-from xmoco_plugin.cli.pretrain_data import look
+from xmoco_plugin.cli.pretrain_data import look_for_training
 from xmoco_plugin.data.labelled_sets import test_folder
 from xmoco_plugin.downstream import survey_folder
 from xmoco_plugin.findings import Finding
@@ -54,7 +54,7 @@ def survey(data: str) -> list[Finding]:
     with tempfile.TemporaryDirectory() as cache:
         notes: list[str] = []
         paths = own.list_images([data], Path(cache, "unpacked"), notes=notes)
-        scan = look(paths, Path(cache), "looking at the images", {})
+        scan = look_for_training(paths, Path(cache), {})
         scan.notes = notes
         rows = own.survey_images(scan)
         labelled = root.is_dir() and (test_folder(root) if (root / "train").is_dir() else None)

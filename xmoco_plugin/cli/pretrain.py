@@ -6,7 +6,6 @@ The same command again goes on where it stopped. What it chooses and why: docs/c
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from xmoco_plugin.cli import console, exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
 from xmoco_plugin.cli import pretrain_teacher as teacher
-from xmoco_plugin.cli.pretrain_data import compare_labels, look
+from xmoco_plugin.cli.pretrain_data import ask_disk, compare_labels, look_for_training
 from xmoco_plugin.cpu_amp import multiplies_bfloat16
 from xmoco_plugin.pretraining import choices as rules
 from xmoco_plugin.untrusted import printable
@@ -49,13 +48,16 @@ def take_images(
         PretrainError: There are too few different ones, or others than when the run began.
     """
     for source in filter(own.is_archive, args.data):
-        _ask_disk(folder, Path(source).expanduser().stat().st_size, f"to unpack {source}")
+        ask_disk(folder, Path(source).expanduser().stat().st_size, f"to unpack {source}")
     notes: list[str] = []
     limits = given.get("max_unpacked"), given.get("max_members")
     paths = own.list_images(args.data, folder / "unpacked", *limits, notes)
-    if len(paths) >= rules.MIN_IMAGES:  # fewer are refused for their number
+    side = given.get("tiles")
+    if len(paths) >= rules.MIN_IMAGES and side is None:  # fewer are refused for their number
         options.check_numbers_of(given, len(paths), teacher.alone(args))  # before they are opened
-    found = look(paths, folder, "looking at the images", given)
+    found = look_for_training(paths, folder, given)
+    if side is not None and (said := own.check_sides(found, side)):
+        notes.append(said)
     found.notes, found.given_depth = notes, given.get("bit_depth")
     if not found.good:
         path, reason = found.bad[0]
@@ -89,9 +91,9 @@ def choose(
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Before a step is measured.
     alone = teacher.alone(args)
-    options.check_numbers_of(given, len(found.good), alone)
+    options.check_numbers_of(given, found.items, alone)
     facts = own.Facts(
-        *(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1)),
+        *(found.items, found.item_sides, on_gpu, cpus, given.get("gpus", 1)),
         bfloat16=multiplies_bfloat16(),
     )
     if "crop_scale" in given:
@@ -102,15 +104,19 @@ def choose(
     chosen = chooser.choices
     chooser.views()
     own.check_image_size(chosen.model, chosen.image_size)  # of a model that was chosen too
-    backbone = own.backbone_config(chosen.model, chosen.image_size, 1)
-    outputs = own.probe(backbone, chosen.image_size)
+    if found.channels:
+        chosen.in_channels, chosen.inputs = found.channels.number, None
+        chosen.why |= {"in_channels": "those of the files"}
+        chosen.why.pop("inputs", None)
+    backbone = own.backbone_config(chosen.model, chosen.image_size, 1, chosen.in_channels)
+    outputs = own.probe(backbone, chosen.image_size, chosen.in_channels)
     chooser.layout(outputs.grouped)
     chooser.number_format(own.is_resnet(chosen.model))
     chooser.norms(outputs.fixable)
     with console.waiting("measuring a training step"):
         model = teaching.model(chosen, outputs, True) if teaching else None
         model = model or own.model_config(chosen, outputs)
-        cost = own.measure_step(model, chosen.image_size, device, 8)
+        cost = own.measure_step(model, chosen.image_size, device, 8, chosen.in_channels)
     memory = rules.SHARE * own.free_memory(device) / (1 if on_gpu else facts.processes)
     fits = cost.largest_batch(memory)
     kept = f"{end.memory_text(cost.per_image)} an image, {memory / 1e9:.1f} GB to use"
@@ -128,7 +134,7 @@ def choose(
     options.check_numbers_of({**given, **lengths}, facts.images, alone)
     # Three are kept, and one by the clock; two more are written before an old one goes; the exports
     # are smaller than one.
-    _ask_disk(folder, 7 * cost.checkpoint, "for checkpoints and exports")
+    ask_disk(folder, 7 * cost.checkpoint, "for checkpoints and exports")
     seconds = cost.seconds_per_image * facts.images * chosen.epochs / facts.processes
     return (
         chosen,
@@ -177,9 +183,18 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         if args.keep_going:
             own.go_on_anyway(folder, began.config)
         return began.epochs
+    if args.teacher and found.channels:
+        raise own.PretrainError(
+            f"--teacher: a teacher looks at pictures, and these are {found.channels.number} "
+            f"channels of {found.channels.kind}. Leave it out."
+        )
     teaching = teacher.begin(args, given, found)
     chosen, outputs, notes = choose(args, given, found, folder, teaching)
     lines, known = own.describe(found, chosen.image_size), 0
+    tiles = found.tiles and own.reading_of(
+        found.tiles, len(found.good), own.free_memory(torch.device("cpu")), chosen.workers
+    )
+    lines += own.describe_reading(tiles) if tiles else ()
     if args.labels:
         rows, known = compare_labels(args.labels, found, folder, given)
         lines += rows
@@ -201,6 +216,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         labels_trained_on=known,
         keep_going=args.keep_going,
         bit_depth=found.bit_depth,
+        tiles=tiles,
+        channels=found.channels and found.channels.plan(found.given_depth),
     )
     cfg = teaching.configure(cfg, chosen, outputs) if teaching else cfg
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))
@@ -212,7 +229,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         screen.print(line, markup=False, highlight=False)
     screen.print(table)
     for advice in (own.outlook, own.better_start):
-        if not args.init and (said := advice(len(found.good))):
+        if not args.init and (said := advice(found.items)):
             print(said)
     if teaching:
         teaching.teach(cfg, folder, chosen.workers)
@@ -252,15 +269,6 @@ def train(folder: Path, epochs: int, gpus: int, lock: own.RunLock, more: Sequenc
         except BaseException as stop:  # Ctrl-C above all: the training does not outlive it
             processes.end(training, isinstance(stop, exits.Terminated))
             raise
-
-
-def _ask_disk(folder: Path, needed: int, what: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise own.PretrainError(
-            f"{folder}: {needed / 1e9:.2f} GB are needed {what}, {free / 1e9:.2f} GB are free. "
-            "Make room, or name an --out on another disk."
-        )
 
 
 def main(args: argparse.Namespace) -> None:

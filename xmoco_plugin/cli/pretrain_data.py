@@ -3,6 +3,7 @@
 
 import math
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -15,8 +16,24 @@ from xmoco_plugin import pretraining as own
 from xmoco_plugin.untrusted import printable
 
 
-def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> own.Scan:
-    """Scans, with a bar, or with a line every few seconds where there is no terminal."""
+def look(
+    paths: list[str],
+    folder: Path,
+    what: str,
+    given: dict[str, Any],
+    side: int | None = None,
+    channels: int | None = None,
+) -> own.Scan:
+    """Scans, with a bar, or with a line every few seconds where there is no terminal.
+
+    Args:
+        paths: Of the images.
+        folder: That keeps what was found.
+        what: Is done, for the bar.
+        given: Options, of which the largest image is taken.
+        side: Of the tiles that are trained on, in pixels.
+        channels: That TIFFs are read with; None for pictures.
+    """
     screen, said = Console(stderr=True), [-math.inf]
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task(what)
@@ -27,8 +44,26 @@ def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> ow
                 said[0] = time.monotonic()
                 print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
+        # Labelled images are looked at whole, and may be among the pictures.
+        name = "scan.jsonl" if side is None else "scan_tiles.jsonl"
+        name = name if channels is None else "scan_channels.jsonl"
         workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
-        return own.scan_images(paths, folder / "scan.jsonl", workers, show, most)
+        return own.scan_images(paths, folder / name, workers, show, most, side, channels)
+
+
+def look_for_training(paths: list[str], folder: Path, given: dict[str, Any]) -> own.Scan:
+    """Scans what is trained on: pictures, or TIFFs of as many channels as all of them have.
+
+    Raises:
+        PretrainError: The channels differ between the files, or are not those that are asked for.
+    """
+    what, side, asked = "looking at the images", given.get("tiles"), given.get("channels")
+    found = look(paths, folder, what, given, side, asked)
+    channels = own.one_kind(found, asked)
+    if channels and asked is None:
+        found = look(paths, folder, what, given, side, channels)
+        own.one_kind(found, channels)
+    return found
 
 
 def compare_labels(
@@ -41,7 +76,8 @@ def compare_labels(
             those that it looks them up in.
     """
     paths = own.list_images([labels], folder / "unpacked")
-    labelled = look(paths, folder, "looking at the labels", given)
+    channels = found.channels and found.channels.number
+    labelled = look(paths, folder, "looking at the labels", given, channels=channels)
     if labelled.bad:
         path, reason = labelled.bad[0]
         listed = len(labelled.bad) + len(labelled.good)
@@ -86,3 +122,13 @@ def _asked_and_known(labels: str, labelled: own.Scan) -> str:
     if len(known) == len(digests["rest"]):
         raise own.PretrainError(f"--labels {labels}: {text}. Take them out of one of the two.")
     return f"; {text}"
+
+
+def ask_disk(folder: Path, needed: int, what: str) -> None:
+    """Raises PretrainError where a folder's disk has fewer bytes free than are needed."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise own.PretrainError(
+            f"{folder}: {needed / 1e9:.2f} GB are needed {what}, {free / 1e9:.2f} GB are free. "
+            "Make room, or name an --out on another disk."
+        )

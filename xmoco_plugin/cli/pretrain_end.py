@@ -25,6 +25,7 @@ IMAGES = {True: 2000, False: 500}  # with a GPU, without
 TREE = {
     "config.py": "the complete config; xmoco train runs it to the same result",
     "files.txt": "the images trained on",
+    "tiles.txt": "the tiles of them: number of the line in files.txt, top, left",
     "digests.txt": "what was in them, line by line",
     "scan.txt": "what the data are, and each file that was left out, with the reason",
     "opening.txt": "the data, the choices, the differences from the host's config",

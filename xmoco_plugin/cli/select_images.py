@@ -19,7 +19,7 @@ from xmoco_plugin.checkpoint import write_atomic
 from xmoco_plugin.cli import backbones
 from xmoco_plugin.cli.duplicates import list_sources
 from xmoco_plugin.cli.embed import Files, begin, embed
-from xmoco_plugin.data import find_images
+from xmoco_plugin.data import channel_reading, find_images
 from xmoco_plugin.data.decode_image import file_digest
 from xmoco_plugin.data.labelled_sets import training_bit_depth
 from xmoco_plugin.evaluation.selection import (
@@ -146,7 +146,8 @@ def look(args: argparse.Namespace, cfg: Config, size: int) -> tuple[Files, int, 
             f"-n {args.number:,}: {args.folder} has {len(pool):,} images that have no label yet"
         )
     names = [os.path.relpath(path, root) for path in pool] + labelled
-    files = Files(pool + labelled, names, size, args.max_pixels, training_bit_depth(cfg))
+    bits, channels = training_bit_depth(cfg), channel_reading(cfg)
+    files = Files(pool + labelled, names, size, args.max_pixels, bits, channels=channels)
     bad = [f"{printable(os.path.relpath(p, root))}: its name holds a line break" for p in broken]
     return files, len(pool), bad
 

@@ -4,12 +4,13 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from ..untrusted import FileRefusedError, open_image, read_regular
+from ..untrusted import FileRefusedError, open_image, open_regular, read_regular
 from ..untrusted.image_file import FILE_LIMIT, MAX_PIXELS
 
 # The mean colour of ImageNet: what shows through a transparent area becomes 0 once normalised.
@@ -26,6 +27,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_BITS, _COMPRESSION, _PLANAR = 258, 259, 284  # TIFF 6.0
 STRIP = 1 << 22  # pixels that are converted at a time
 _ALPHA_MODES = ("LA", "PA", "RGBA", "La", "RGBa")
 
@@ -104,6 +106,24 @@ def content_digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
+def streamed_digest(path: str | Path) -> str:
+    """:func:`content_digest` of a file of any size, which is read part by part.
+
+    Raises:
+        UnreadableImageError: It is no regular file, or cannot be read.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    try:
+        with open_regular(path) as file:
+            while part := file.read(1 << 22):
+                found.update(part)
+    except FileRefusedError as error:
+        raise UnreadableImageError(str(error)) from None
+    except OSError as error:
+        raise UnreadableImageError(f"reading failed: {error.strerror or error}") from None
+    return found.hexdigest()
+
+
 def file_digest(path: str | Path) -> str | None:
     """:func:`content_digest` of an image file; None where it cannot be read."""
     try:
@@ -121,8 +141,22 @@ def _decode(
             raise UnreadableImageError(
                 f"{width}x{height} px is below the minimum side of {min_side} px (min_side)"
             )
+        if _planes_of_16_bits(image):
+            raise UnreadableImageError(
+                "16-bit colour whose planes lie apart in the file, which Pillow mixes up: store it "
+                "with its colours together"
+            )
         image.load()
-        return _to_bgr8(_stand_upright(image), bit_depth, background)
+        return to_bgr8(_stand_upright(image), bit_depth, background)
+
+
+def _planes_of_16_bits(image: Image.Image) -> bool:
+    """Whether Pillow would read the bytes of a TIFF's planes as if they had 8 bits."""
+    if image.format != "TIFF":
+        return False
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    apart = tags.get(_PLANAR, 1) == 2 and tags.get(_COMPRESSION, 1) == 1
+    return apart and len(bits := tags.get(_BITS, ())) > 1 and max(bits) > 8
 
 
 def _stand_upright(image: Image.Image) -> Image.Image:
@@ -134,7 +168,7 @@ def _stand_upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_bgr8(image: Image.Image, bit_depth: int, background: Sequence[int]) -> np.ndarray:
+def to_bgr8(image: Image.Image, bit_depth: int, background: Sequence[int]) -> np.ndarray:
     """(H, W, 3) uint8 BGR of a loaded image in any of Pillow's modes.
 
     A strip at a time: of a large image, the copies that conversions make take more than the image.

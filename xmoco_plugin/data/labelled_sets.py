@@ -11,7 +11,8 @@ from ..untrusted import FileRefusedError, check_voc, folders_in, printable, voc_
 
 VOC_META = ("img_path", "gt_label_difficult")
 FULL_DEPTH = 16  # bits of 16-bit grey that are read by default
-READERS = ("LoadImageOrSkip",)
+READERS = ("LoadImageOrSkip", "LoadTileOrSkip")
+TILE_READERS = ("LoadTileOrSkip", "LoadChannelsOrSkip")
 STRICT = dict(type="LoadImageOrSkip", on_error="raise")
 
 
@@ -145,7 +146,7 @@ def limit_pixels(settings: Any, max_pixels: int | None) -> None:
         max_pixels: Of an image, height times width; None changes nothing.
     """
     if max_pixels is not None:
-        for part in _readers(settings, ("LoadImageOrSkip", "CheckImageFile")):
+        for part in _readers(settings, (*READERS, "LoadChannelsOrSkip", "CheckImageFile")):
             part["max_pixels"] = max_pixels
 
 
@@ -164,7 +165,15 @@ def set_bit_depth(settings: Any, bits: int) -> None:
 def training_bit_depth(cfg: Mapping[str, Any]) -> int:
     """The bits that a config's training reads 16-bit grey with; what is no number is not taken."""
     found = [part.get("bit_depth") for part in _readers(cfg.get("train_dataloader"), READERS)]
+    found.append(cfg.get("bit_depth"))  # of an export
     return next((bits for bits in found if type(bits) is int and 8 <= bits <= 16), FULL_DEPTH)
+
+
+def training_tile(cfg: Mapping[str, Any]) -> int | None:
+    """Side of the tiles that a config's training reads, in pixels; None for whole images."""
+    found = [part.get("side") for part in _readers(cfg.get("train_dataloader"), TILE_READERS)]
+    found.append(cfg.get("tiles"))  # of an export
+    return next((side for side in found if type(side) is int and side > 0), None)
 
 
 def _readers(settings: Any, names: Sequence[str]) -> Iterator[dict]:

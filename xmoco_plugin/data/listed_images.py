@@ -53,10 +53,12 @@ class ListedImages(RowDataset):
     def get_data_info(self, idx: int) -> dict:
         """The path of an image."""
         self.full_init()
-        row = int(self.data_list[idx])
-        line = bytes(self._text[self._starts[row] : self._stops[row]])
-        path = os.path.join(self.data_root, os.fsdecode(line.rstrip(b"\r")))
+        path = self._path(int(self.data_list[idx]))
         return dict(img_path=path, sample_idx=int(idx) % len(self.data_list))
+
+    def _path(self, row: int) -> str:
+        line = bytes(self._text[self._starts[row] : self._stops[row]])
+        return os.path.join(self.data_root, os.fsdecode(line.rstrip(b"\r")))
 
     def prepare_data(self, idx: int) -> dict | None:
         """The image through the pipeline."""

@@ -96,7 +96,7 @@ class LoadImageOrSkip(BaseTransform):
         if "img" not in results:
             path = str(results["img_path"])
             try:
-                image, size = self._decode(self._content(results, path))
+                image, size = self._load(results, path)
             except UnreadableImageError as error:
                 self._fail(path, str(error))
                 return None
@@ -106,6 +106,9 @@ class LoadImageOrSkip(BaseTransform):
         if self._skipped:
             results["skipped"], self._skipped = self._skipped, []
         return results
+
+    def _load(self, results: dict, path: str) -> tuple[np.ndarray, tuple[int, int]]:
+        return self._decode(self._content(results, path))
 
     def _decode(self, content: bytes) -> tuple[np.ndarray, tuple[int, int]]:
         """Pixels, or the file if they are to be made later; (H, W)."""

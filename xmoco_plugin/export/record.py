@@ -111,7 +111,9 @@ def training_views(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``image_size``, the side of its views in pixels, and ``mean``, ``std`` and ``channels`` of
-        their values from 0 to 255; what is not known is not among them.
+        their values from 0 to 255; ``bit_depth`` of 16-bit grey where it was not 16; the side of
+        ``tiles``, in pixels; of images of other channels ``in_channels`` and ``value_range``, what
+        0 and 255 stand for. What is not known is not among them.
     """
     meta = meta_of(checkpoint)
     settings = read_settings(meta.get("cfg"))
@@ -134,7 +136,23 @@ def training_views(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
             found["channels"] = "RGB"
         elif "bgr_to_rgb" in preprocessor:
             found["channels"] = "BGR"
+        values = preprocessor.get("value_range")
+        if isinstance(values, (list, tuple)) and "mean" in found:
+            found |= {"in_channels": len(found["mean"]), "value_range": list(values)}
+    for name, key in (("bit_depth", "bit_depth"), ("tiles", "side")):
+        value = _of_reader(settings.get("train_dataloader"), key) or meta.get(name)
+        if type(value) is int:
+            found[name] = value
     return found
+
+
+def _of_reader(loader: Any, key: str) -> int | None:
+    """A number of the reader in a training's pipeline, where it is set."""
+    dataset = loader.get("dataset") if isinstance(loader, dict) else None
+    steps = dataset.get("pipeline") if isinstance(dataset, dict) else None
+    first = steps[0] if isinstance(steps, (list, tuple)) and steps else None
+    value = first.get(key) if isinstance(first, dict) else None
+    return value if type(value) is int else None
 
 
 def heads_of(checkpoint: Mapping[str, Any]) -> int | None:

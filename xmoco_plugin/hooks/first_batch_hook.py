@@ -29,7 +29,8 @@ class FirstBatchHook(Hook):
     through the model's data preprocessor once more, with the random numbers that the training step
     will draw, so that views which are made on the device are those of the step. The step itself is
     not changed by it. Channels are taken as red, green, blue, which is what other libraries' models
-    expect: wrong colours here mean that ``to_rgb`` is not set.
+    expect: wrong colours here mean that ``to_rgb`` is not set. Of more than three the first three
+    are shown.
 
     A resumed run keeps the picture that is there. Rank 0's share of the batch is shown.
 
@@ -59,10 +60,10 @@ class FirstBatchHook(Hook):
             batch = copy.copy(data_batch)  # of the same class: a prepared batch passes through
             inputs = preprocessor(batch, training=True)["inputs"]
         views = list(inputs[:2]) if isinstance(inputs, list | tuple) else [inputs]
-        if any(not torch.is_tensor(v) or v.dim() != 4 or v.shape[1] not in (1, 3) for v in views):
+        if any(not torch.is_tensor(v) or v.dim() != 4 or v.shape[1] in (0, 2) for v in views):
             runner.logger.info(f"{FILE} is left out: the model gets no pictures of 1 or 3 channels")
             return
-        pictures = [_pixels(view[: self.num_images], preprocessor) for view in views]
+        pictures = [_pixels(view[: self.num_images], preprocessor)[:, :3] for view in views]
         size = pictures[0].shape[-2:]
         rows = torch.cat([F.interpolate(p, size, mode="nearest") for p in pictures], dim=-1)
         path = Path(runner.work_dir) / FILE

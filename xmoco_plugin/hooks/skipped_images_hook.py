@@ -11,6 +11,8 @@ from torch.utils.data import Dataset
 from ..log_detail import DETAIL
 from ..untrusted import printable
 
+LOADERS = {"LoadImageOrSkip", "LoadTileOrSkip", "LoadChannelsOrSkip"}
+
 
 @HOOKS.register_module()
 class SkippedImagesHook(Hook):
@@ -59,7 +61,7 @@ class SkippedImagesHook(Hook):
             steps = list(getattr(getattr(dataset, "pipeline", None), "transforms", ()))
             names = [type(step).__name__ for step in steps]
             packed = [step.meta_keys for step in steps if hasattr(step, "meta_keys")]
-            if "LoadImageOrSkip" in names and not any("skipped" in keys for keys in packed):
+            if LOADERS & set(names) and not any("skipped" in keys for keys in packed):
                 raise ValueError(
                     "the training pipeline reads with LoadImageOrSkip, but its PackInputs does not "
                     "hand on what was skipped, so unreadable files would go unnoticed: give it "

@@ -11,6 +11,7 @@ from .backbones import (
     is_resnet,
     probe,
 )
+from .channel_scan import one_kind
 from .choices import Chooser
 from .chosen import Choices, Facts
 from .errors import PretrainError
@@ -48,6 +49,7 @@ from .sources import check_source, is_archive, list_images
 from .start import STOPPED, go_on_anyway, handed_over, stopped
 from .survey import survey_images, survey_labels, survey_npz
 from .teaching import TeacherChooser, teacher_model_config, with_teacher
+from .tiles import check_sides, describe_reading, reading_of
 
 __all__ = [
     "ANOTHER",
@@ -73,9 +75,11 @@ __all__ = [
     "check_labels",
     "check_number",
     "check_numbers",
+    "check_sides",
     "check_source",
     "compare_with_list",
     "describe",
+    "describe_reading",
     "epoch_of",
     "first_weights",
     "free_memory",
@@ -94,9 +98,11 @@ __all__ = [
     "model_config",
     "move_texts",
     "moved_paths",
+    "one_kind",
     "outlook",
     "overlap",
     "probe",
+    "reading_of",
     "reasons",
     "remove_temporary",
     "run_config",

@@ -57,7 +57,7 @@ def is_resnet(name: str) -> bool:
     return name.lower() in RESNETS
 
 
-def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
+def backbone_config(name: str, size: int, splits: int, channels: int = 3) -> dict[str, Any]:
     """Config of a backbone.
 
     Args:
@@ -67,11 +67,27 @@ def backbone_config(name: str, size: int, splits: int) -> dict[str, Any]:
         size: Side of the views, in pixels.
         splits: Parts of a batch that ResNets normalise apart, which is what shuffle-BN needs on
             one process.
+        channels: Of the images.
 
     Raises:
         PretrainError: There is none of that name, no such library, or no such architecture; the
-            nearest, or those that there are, are named.
+            nearest, or those that there are, are named. Or it takes no other images than those of
+            3 channels.
     """
+    config = _config(name, size, splits)
+    if channels != 3:
+        kind = MODELS.get(config["type"])
+        taken = {key for base in kind.__mro__ for key in inspect.signature(base).parameters}
+        if "in_channels" not in taken:
+            raise PretrainError(
+                f"--model {name}: {config['type']} takes images of 3 channels alone, and these "
+                f"have {channels}. Choose another, such as resnet18."
+            )
+        config["in_channels"] = channels
+    return config
+
+
+def _config(name: str, size: int, splits: int) -> dict[str, Any]:
     short = name.lower()
     if short in RESNETS:
         # Blocks start as identities, as a detector's do (docs/lab/results.md).
@@ -117,7 +133,7 @@ def check_image_size(name: str, size: int) -> None:
     check_size(config["type"].split(".")[-1], config, MODELS.get(config["type"]), size)
 
 
-def probe(config: dict[str, Any], size: int) -> Outputs:
+def probe(config: dict[str, Any], size: int, channels: int = 3) -> Outputs:
     """Build a backbone and look at what it makes of images of ``size`` pixels.
 
     Raises:
@@ -128,11 +144,11 @@ def probe(config: dict[str, Any], size: int) -> Outputs:
     try:
         model.eval()  # which returns None in many of them
         with torch.no_grad():
-            out: Any = model(torch.zeros(2, 3, size, size))
+            out: Any = model(torch.zeros(2, channels, size, size))
     except Exception as error:  # whatever a backbone may raise on images that it is not made for
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise PretrainError(
-            f"{named} does not take images of 3 channels and {size} px: {reason[0][:300]}"
+            f"{named} does not take images of {channels} channels and {size} px: {reason[0][:300]}"
         ) from error
     outputs = list(out) if isinstance(out, tuple | list) else [out]
     if (

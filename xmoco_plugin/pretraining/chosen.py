@@ -53,6 +53,7 @@ class Choices:
     norm_eval: bool = False
     norm_momentum: float = 0.0
     precision: str = "float32"
+    in_channels: int = 3
     inputs: Inputs | None = None  # None for the config's, IMAGENET
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from ..untrusted import printable
 from ..weights import check_kinds
 from .backbones import Outputs
 from .chosen import Choices
+from .first_convolution import widened
 from .offered import said_of
 from .run_config import model_config
 
@@ -49,7 +50,7 @@ def first_weights(
     found = find_backbone(
         checkpoint, prefix=prefix, like=model.backbone.state_dict(), of_detector=detector
     )
-    given = found.state
+    given = widened(found.state, model.backbone.state_dict())
     for note in filter(None, (detector and said_of(found, checkpoint), found.note)):
         print(f"--init {printable(init)}: {note}.")
     difference = compare_state(model.backbone.state_dict(), given)

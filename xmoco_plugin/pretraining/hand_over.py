@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..checkpoint import CheckpointError, write_text
+from ..data import channel_reading
 from ..export import find_backbone, name_in, prepare_file, read_weights
 from ..export.targets import architecture
 from ..untrusted import check_model_settings, printable
@@ -160,6 +161,26 @@ docs/export.md has the lines that read these files:
 {lines}
 ```
 """
+CHANNELS_NOTE = """
+## mmdet, mmseg and others
+
+No config for them is written: their loaders read 3 channels of 8 bits. In a config of your own the
+backbone has `in_channels={channels}`. The network must see what it saw here, channel by channel in
+the file's order: values from {value_range[0]:g} to {value_range[1]:g} as 0 to 255, without
+rounding, minus the mean, divided by the deviation.
+
+```python
+backbone = dict(
+    {mmpretrain},
+    init_cfg=dict(type="Pretrained", checkpoint={pth!r}, prefix="backbone."),
+)
+mean = {fill}
+std = {std}
+```
+
+The hosts' data preprocessors take 1 or 3 means: leave `mean` and `std` out of theirs, and normalize
+in the transform that loads your files.
+"""
 NO_OTHERS = """
 No other library that is known here has this backbone; docs/export.md lists those that have
 counterparts, and docs/backbones.md the fine-tuning configs that there are.
@@ -199,7 +220,9 @@ def hand_over(folder: Path) -> Path | None:
         mmpretrain=", ".join(f"{key}={value!r}" for key, value in backbone.items()),
     )
     text = STEPS.format(**texts)
-    if depth and architecture(find_backbone(read_weights(weights)).state) == f"resnet{depth}":
+    if reading := channel_reading(cfg):
+        text += CHANNELS_NOTE.format(**texts, **reading._asdict(), std=cfg.data_preprocessor.std)
+    elif depth and architecture(find_backbone(read_weights(weights)).state) == f"resnet{depth}":
         text += OTHERS.format(**texts)
         if (folder / "backbone.safetensors").is_file():
             text += TIMM.format(**texts, timm=f"resnet{depth}")

@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 from ..checkpoint import write_text
+from ..data.tile_grid import write_tiles
 from ..untrusted import FileRefusedError, printable, read_regular
 from ..untrusted.files import TEXT_LIMIT
 from .errors import PretrainError
 from .scan import Scan
 
 FILES = "files.txt"  # as ListedImages reads it
+TILES = "tiles.txt"  # as TiledImages reads it
 DIGESTS = "digests.txt"  # the same lines
 DIGEST = re.compile(r"[0-9a-f]{32}")
 LONGEST = 300  # characters of a path that a refusal shows
@@ -19,9 +21,14 @@ SHOWN = 3  # images that a refusal names; more if they differ in more ways
 
 
 def write_list(found: Scan, folder: Path) -> None:
-    """Writes ``files.txt``, one path a line, and ``digests.txt``, of the files' contents."""
+    """Writes ``files.txt``, one path a line, and ``digests.txt``, of the files' contents.
+
+    Where tiles are trained on, ``tiles.txt`` too.
+    """
     write_text(folder / DIGESTS, "".join(f"{digest}\n" for digest in found.digests))
     write_text(folder / FILES, "".join(f"{path}\n" for path in found.good))
+    if found.tiles is not None:
+        write_text(folder / TILES, write_tiles(found.tiles.places))
 
 
 def compare_with_list(found: Scan, folder: Path, moved_from: str | None = None) -> None:

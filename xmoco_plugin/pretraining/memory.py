@@ -37,7 +37,9 @@ class StepCost(NamedTuple):
         return max(int((memory - self.fixed) // max(self.per_image, 1)), 0)
 
 
-def measure_step(model: dict[str, Any], size: int, device: torch.device, batch: int) -> StepCost:
+def measure_step(
+    model: dict[str, Any], size: int, device: torch.device, batch: int, channels: int = 3
+) -> StepCost:
     """Train the model of a config for two steps on noise.
 
     On an accelerator the bytes are its allocator's peak, from a batch and half of it; on a CPU what
@@ -48,13 +50,14 @@ def measure_step(model: dict[str, Any], size: int, device: torch.device, batch: 
         size: Side of the views, in pixels.
         device: Where to.
         batch: Images, an even number.
+        channels: Of the images.
 
     Raises:
         PretrainError: So many do not fit.
     """
     try:
         with _a_training_goes_on():
-            return _measure(model, size, device, batch)
+            return _measure(model, size, device, batch, channels)
     except torch.cuda.OutOfMemoryError as error:
         raise PretrainError(
             f"not even {batch} images of {size} px fit into the memory of {device}. Choose a "
@@ -83,7 +86,9 @@ def _a_training_goes_on() -> Iterator[None]:
             hub.pop_info(key)
 
 
-def _measure(model: dict[str, Any], size: int, device: torch.device, batch: int) -> StepCost:
+def _measure(
+    model: dict[str, Any], size: int, device: torch.device, batch: int, channels: int
+) -> StepCost:
     built = MODELS.build(model).to(device)
     trained = [p for p in built.parameters() if p.requires_grad]
     weights = sum(value.numel() * value.element_size() for value in built.state_dict().values())
@@ -100,22 +105,22 @@ def _measure(model: dict[str, Any], size: int, device: torch.device, batch: int)
 
     # The first pays for what is set up once, so it is not timed.
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        _step(built, size, device, batch)
+        _step(built, size, device, batch, channels)
     start = time.perf_counter()
-    _step(built, size, device, batch)
+    _step(built, size, device, batch, channels)
     seconds = time.perf_counter() - start
     if device.type == "cuda":
         peaks = []
         for images in (batch // 2, batch):
             torch.cuda.reset_peak_memory_stats(device)
-            _step(built, size, device, images)
+            _step(built, size, device, images, channels)
             peaks.append(torch.cuda.max_memory_allocated(device))
         per_image = (peaks[1] - peaks[0]) // (batch - batch // 2)
         # The gradients are in the peak, the optimizer's state is not.
         fixed = peaks[1] - per_image * batch + 2 * learnt
     else:
         # Two views as they came, and as float32, beside what is kept.
-        per_image, fixed = sum(kept.values()) // batch + 2 * 3 * size * size * 5, states
+        per_image, fixed = sum(kept.values()) // batch + 2 * channels * size * size * 5, states
     return StepCost(int(fixed), int(per_image), seconds / batch, weights + 2 * learnt)
 
 
@@ -131,8 +136,8 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def _step(model: nn.Module, size: int, device: torch.device, batch: int) -> None:
-    views = [torch.randn(batch, 3, size, size, device=device) for _ in range(2)]
+def _step(model: nn.Module, size: int, device: torch.device, batch: int, channels: int) -> None:
+    views = [torch.randn(batch, channels, size, size, device=device) for _ in range(2)]
     losses = model.loss(views, None)
     sum(value for name, value in losses.items() if "loss" in name).backward()
     model.zero_grad(set_to_none=True)

@@ -14,10 +14,15 @@ from .._config_scope import config_path
 from ..data import labelled_sets, limit_pixels
 from ..data.labelled_sets import file_pipeline, set_bit_depth, split_classes, test_folder
 from ..untrusted import FolderError, folders_in, printable
-from .backbones import Outputs, backbone_config, is_mocov3_vit, with_averages
+from .backbones import Outputs, is_mocov3_vit
+from .channel_config import taken, with_channels
+from .channel_scan import ChannelPlan
 from .chosen import Choices
 from .errors import PretrainError
+from .model_parts import chosen_backbone, preprocessor
 from .start import add_start_hooks
+from .tile_config import set_tiles
+from .tiles import TileReading
 
 FOLDER_CONFIG = "xmoco_r50_1xb64_folder.py"
 VIT_CONFIG = "xmoco_v3_vit-s_16xb256.py"
@@ -42,9 +47,9 @@ def model_config(choices: Choices, outputs: Outputs) -> dict[str, Any]:
     """The config of the algorithm; ``choices`` may lack what depends on the set's size."""
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = copy.deepcopy(cfg.model.to_dict())
-    model["data_preprocessor"] = _preprocessor(cfg, choices)
+    model["data_preprocessor"] = preprocessor(cfg, choices)
     if is_mocov3_vit(choices.model):
-        model["backbone"] |= {"img_size": choices.image_size}
+        model["backbone"] |= {"img_size": choices.image_size, **taken(choices)}
         return model
     model["backbone"] = chosen_backbone(choices, choices.splits)
     model["queue_len"] = max(choices.queue_len, 2)
@@ -61,25 +66,6 @@ def model_config(choices: Choices, outputs: Outputs) -> dict[str, Any]:
     return model
 
 
-def chosen_backbone(choices: Choices, splits: int) -> dict[str, Any]:
-    """The config of a run's backbone, whose norm has so many parts."""
-    backbone = backbone_config(choices.model, choices.image_size, splits)
-    if choices.norm_eval:
-        backbone["norm_eval"] = True
-    if choices.norm_momentum:
-        backbone = with_averages(backbone, choices.norm_momentum)
-    return backbone
-
-
-def _preprocessor(cfg: Config, choices: Choices) -> dict[str, Any]:
-    """The base config's, or what a detector whose backbone goes on is used to."""
-    found = cfg.data_preprocessor.to_dict()
-    if choices.inputs is not None:
-        found.pop("to_rgb", None)
-        found |= choices.inputs.as_preprocessor
-    return found
-
-
 def run_config(
     choices: Choices,
     outputs: Outputs,
@@ -93,6 +79,8 @@ def run_config(
     labels_trained_on: int = 0,
     keep_going: bool = False,
     bit_depth: int = 16,
+    tiles: TileReading | None = None,
+    channels: ChannelPlan | None = None,
 ) -> Config:
     """Everything that ``xmoco train`` needs, with nothing left to inherit.
 
@@ -109,6 +97,8 @@ def run_config(
         labels_trained_on: Labelled images that are trained on too.
         keep_going: Whether a run that becomes worse than good weights is trained to its end.
         bit_depth: That 16-bit grey images are read with, in training and for kNN.
+        tiles: How tiles of the pictures are read; None to train on whole images.
+        channels: How pictures of other channels are read; None for pictures in colour.
     """
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = model_config(choices, outputs)
@@ -134,6 +124,8 @@ def run_config(
             pipeline=_train_pipeline(choices),
         ),
     )
+    if tiles is not None:
+        set_tiles(cfg.train_dataloader, tiles, folder)
     cfg.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=choices.epochs)
     _set_schedule(cfg, choices)
     cfg.auto_scale_lr = dict(base_batch_size=choices.batch_size * processes)
@@ -168,7 +160,8 @@ def run_config(
     for part in ("train_dataloader", "val_dataloader", "val_cfg"):
         limit_pixels(cfg.get(part), max_pixels)
         set_bit_depth(cfg.get(part), bit_depth)
-    return Config({key: cfg[key] for key in RUNNER_KEYS if key in cfg})
+    settings = {key: cfg[key] for key in RUNNER_KEYS if key in cfg}
+    return Config(with_channels(Config(settings).to_dict(), channels) if channels else settings)
 
 
 def knn_sets(labels: str, size: int) -> tuple[dict[str, Any], dict[str, Any]]:

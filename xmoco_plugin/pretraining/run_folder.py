@@ -21,15 +21,22 @@ from ..untrusted import (
 )
 from ..untrusted.run_settings import reason
 from .errors import PretrainError
-from .image_list import DIGESTS, FILES
+from .image_list import DIGESTS, FILES, TILES
 from .start import STOPPED
 
 CONFIG, OPENING, FIRST = "config.py", "opening.txt", "init.pth"
 FINE_TUNING = ("finetune_mmdet.py", "finetune_mmseg.py")
-APPENDED = ("scan.jsonl", "health.jsonl", "metrics.jsonl", "weights.jsonl")
+APPENDED = (
+    "scan.jsonl",
+    "scan_tiles.jsonl",
+    "scan_channels.jsonl",
+    "health.jsonl",
+    "metrics.jsonl",
+    "weights.jsonl",
+)
 # What is read from the folder, or written over, when a run goes on.
 READ = (
-    *(CONFIG, OPENING, FIRST, FILES, DIGESTS, "options.json", "scan.txt", "last_checkpoint"),
+    *(CONFIG, OPENING, FIRST, FILES, TILES, DIGESTS, "options.json", "scan.txt", "last_checkpoint"),
     *("summary.json", "summary_maps.npz", "summary.png", "first_batch.png", "report.html"),
     *("next_steps.md", STOPPED, "backbone.pth", "backbone.safetensors", *FINE_TUNING, *APPENDED),
     *("teacher.pth", "teacher_features.bin"),
@@ -224,8 +231,10 @@ def _place(config: Config, folder: Path) -> None:
     elif isinstance(kept, str) and Path(kept).parent == folder:
         config.load_from = None  # a checkpoint that an earlier start went on from
     data = config.train_dataloader.dataset
-    if data.get("type") == "ListedImages":
+    if data.get("type") in ("ListedImages", "TiledImages"):
         data.ann_file = str(folder / FILES)
+    if data.get("type") == "TiledImages":
+        data.tile_file = str(folder / TILES)
     for hook in config.get("custom_hooks") or ():
         if hook.get("type") == "OpeningHook":
             hook.path = str(folder / OPENING)

@@ -6,20 +6,23 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..data import UnreadableImageError, decode_image
-from ..data.decode_image import content_digest, read_image_file
-from ..json_lines import read_json_lines
-from ..untrusted import FileRefusedError, open_image, printable
+from ..untrusted import printable
 from ..untrusted.image_file import MAX_PIXELS
+from .channel_scan import Channels, describe_channels, gather_channels, look_at_channels
 from .choices import MIN_IMAGES
 from .errors import PretrainError
-from .pixels import are_pixel_facts, bit_depth, describe_pixels, pixel_facts, seen_range
+from .look import Files, look_at
+from .pixels import bit_depth, describe_pixels, seen_range
+from .scan_cache import read_cache, unchanged
+from .tile_scan import look_at_tiles
+from .tiles import Tiles, describe_further, describe_tiles, gather_tiles, suggest_tiles
 
 GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
 
@@ -38,6 +41,10 @@ class Scan:
         constant: Of the good ones, those of one colour, in which there is nothing to see.
         facts: Of the good ones, smallest, largest and mean value; see :func:`pixel_facts`.
         given_depth: Bits that 16-bit grey images are read with, if the user says so.
+        tiles: Of the good ones, where tiles are trained on.
+        channels: Of the good ones, where they are read as such and not as pictures.
+        kinds: (path, kind, channels) of the TIFFs of many channels, the bad ones too.
+        further: What else the good ones' files hold, each with its path.
     """
 
     good: list[str] = field(default_factory=list)
@@ -49,6 +56,22 @@ class Scan:
     constant: list[str] = field(default_factory=list)
     facts: list[dict[str, Any]] = field(default_factory=list)
     given_depth: int | None = None
+    tiles: Tiles | None = None
+    channels: Channels | None = None
+    kinds: list[tuple[str, str, int]] = field(default_factory=list)
+    further: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def items(self) -> int:
+        """What is trained on: images, or tiles of them."""
+        return len(self.good) if self.tiles is None else len(self.tiles.places)
+
+    @property
+    def item_sides(self) -> np.ndarray:
+        """(items,) shorter sides of what is trained on, in pixels."""
+        if self.tiles is None:
+            return self.short_sides
+        return np.full(self.items, self.tiles.side)
 
     @property
     def deep(self) -> list[list[int]]:
@@ -68,6 +91,8 @@ class Scan:
     @property
     def different(self) -> int:
         """Images that a network can tell apart: by content, all of one colour together one."""
+        if self.tiles is not None:
+            return self.tiles.different(self.digests)
         constant = set(self.constant)
         pairs = zip(self.good, self.digests, strict=True)
         return len({d for path, d in pairs if path not in constant}) + bool(constant)
@@ -83,61 +108,14 @@ class Scan:
         return sum(self.modes[mode] for mode in GREY) / max(len(self.good), 1)
 
 
-class Files(torch.utils.data.Dataset):
-    """Image files, to be looked at in worker processes."""
-
-    def __init__(self, paths: Sequence[str], max_pixels: int = MAX_PIXELS) -> None:
-        self.paths = paths
-        self.max_pixels = max_pixels
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return look_at(self.paths[index], self.max_pixels)
-
-
-def look_at(path: str, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
-    """Facts of one file: ``path``, ``size``, ``changed``, and ``reason`` or what the image is.
-
-    Args:
-        path: Of the file.
-        max_pixels: A larger image is not decoded. The facts name another limit than the usual one.
-    """
-    facts: dict[str, Any] = {"path": path}
-    if "\n" in path or "\r" in path:
-        return facts | {"reason": "its name holds a line break"}
-    try:
-        content = read_image_file(path)
-        stat = os.stat(path)
-    except (UnreadableImageError, OSError) as error:
-        # Without size and time of change, so that the next scan tries again: rights and disks are
-        # mended without a change of the file.
-        return facts | {"reason": getattr(error, "strerror", None) or str(error)}
-    facts |= {"size": stat.st_size, "changed": stat.st_mtime_ns}
-    if max_pixels != MAX_PIXELS:
-        facts["max_pixels"] = max_pixels
-    try:
-        pixels = decode_image(content, max_pixels=max_pixels)
-        height, width = pixels.shape[:2]
-        with open_image(content, max_pixels) as image:
-            mode = image.mode
-            facts |= pixel_facts(pixels, image)
-    except UnreadableImageError as error:
-        return facts | {"reason": str(error)}
-    facts |= {"sides": [height, width], "mode": mode, "digest": content_digest(content)}
-    # The corners first: they are unlike in nearly every photo.
-    if (pixels[0, 0] == pixels[-1, -1]).all() and (pixels == pixels[0, 0]).all():
-        facts["constant"] = True
-    return facts
-
-
 def scan_images(
     paths: Sequence[str],
     cache: Path,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
     max_pixels: int | None = None,
+    side: int | None = None,
+    channels: int | None = None,
 ) -> Scan:
     """Look at every file once; one that has been looked at and has not changed is not opened again.
 
@@ -148,17 +126,27 @@ def scan_images(
         workers: Processes; 0 for none beside this one.
         progress: Called with how many files are done, and of how many.
         max_pixels: Larger images count as unreadable. Defaults to the usual limit.
+        side: Of the tiles that are trained on, in pixels; None for whole images.
+        channels: That TIFFs are read with; None for pictures.
     """
     max_pixels = max_pixels or MAX_PIXELS
-    known = _read_cache(cache)
+    known = read_cache(cache)
     facts: dict[str, dict] = {
-        p: known[p] for p in paths if p in known and _unchanged(known[p], max_pixels)
+        p: known[p] for p in paths if p in known and unchanged(known[p], max_pixels, side, channels)
     }
     missing = [path for path in paths if path not in facts]
     progress(len(facts), len(paths))
     if missing:
+        look = partial(look_at, max_pixels=max_pixels)
+        if channels is not None:
+            look = partial(look_at_channels, channels=channels, side=side, max_pixels=max_pixels)
+        elif side is not None:
+            look = partial(look_at_tiles, side=side, max_pixels=max_pixels)
         loader = torch.utils.data.DataLoader(
-            Files(missing, max_pixels), batch_size=16, num_workers=workers, collate_fn=list
+            Files(missing, look),
+            batch_size=16 if side is None else 1,  # large ones: one takes long enough
+            num_workers=min(workers, len(missing)),
+            collate_fn=list,
         )
         with open(cache, "a", encoding="utf-8") as file:
             file.write("\n")  # what a killed scan has left of a line stays a line of its own
@@ -171,6 +159,8 @@ def scan_images(
     sides = []
     for path in paths:
         line = facts[path]
+        if "kind" in line:
+            found.kinds.append((path, printable(line["kind"]), line["channels"]))
         if "reason" in line:
             found.bad.append((path, printable(line["reason"])))  # the cache is anybody's
             continue
@@ -178,10 +168,17 @@ def scan_images(
         sides.append(line["sides"])
         found.modes[line["mode"]] += 1
         found.digests.append(line["digest"])
-        found.facts.append({key: line[key] for key in ("range", "deep") if key in line})
+        if channels is None:
+            found.facts.append({key: line[key] for key in ("range", "deep") if key in line})
         if line.get("constant"):
             found.constant.append(path)
+        if line.get("further"):
+            found.further.append((path, str(line["further"])))
     found.sides = np.array(sides, dtype=np.int64).reshape(-1, 2)
+    if side is not None:
+        found.tiles = gather_tiles([facts[path] for path in found.good], side)
+    if channels is not None and found.good:
+        found.channels = gather_channels([facts[path] for path in found.good])
     return found
 
 
@@ -197,11 +194,15 @@ def describe(found: Scan, size: int | None = None) -> list[str]:
         low, middle, high = np.percentile(found.short_sides, [0, 50, 100]).astype(int)
         lines.append(f"shorter side: {low:,} to {high:,} px, median {middle:,} px")
         modes = ", ".join(f"{mode} {n:,}" for mode, n in found.modes.most_common())
-        lines.append(f"modes: {modes} ({found.grey_share:.0%} without colour)")
+        if found.channels is None:
+            modes += f" ({found.grey_share:.0%} without colour)"
+        lines.append(f"modes: {modes}")
         ranges = np.array([seen_range(facts, found.bit_depth) for facts in found.facts])
         if len(ranges):
             given = found.given_depth is not None
             lines += describe_pixels(ranges, found.good, found.deep, found.bit_depth, given)
+        if found.channels is not None:
+            lines += describe_channels(found.channels, found.given_depth)
         lines.append(f"exact duplicates: {found.duplicates:,}")
         if 2 * found.duplicates >= len(found.good):
             lines.append(
@@ -212,7 +213,11 @@ def describe(found: Scan, size: int | None = None) -> list[str]:
                 f"{len(found.constant):,} of {len(found.good):,} images are constant: of one "
                 f"colour, with nothing to see ({printable(found.constant[0])} the first)"
             )
-        if size is not None:
+        lines += describe_further(found.further)
+        if found.tiles is not None:
+            lines += describe_tiles(found.tiles, found.good)
+        elif size is not None:
+            lines += suggest_tiles(found.sides, size, found.bad)
             small = int((found.short_sides < size).sum())
             lines.append(
                 f"smaller than the views of {size} px, and enlarged for them: {small:,} "
@@ -229,6 +234,13 @@ def check_number(found: Scan) -> None:
     """
     if found.different >= MIN_IMAGES:
         return
+    if found.tiles is not None:
+        raise PretrainError(
+            f"{found.items:,} tiles of {found.tiles.side} px with something to see in "
+            f"{len(found.good):,} readable pictures, {found.different:,} of them of different "
+            f"pictures' contents: contrast needs other images, {MIN_IMAGES} at the least. Choose "
+            "smaller --tiles, or add pictures."
+        )
     images = f"{len(found.good)} readable image{'s' * (len(found.good) > 1)}"
     if found.different < len(found.good):
         images += (
@@ -249,43 +261,3 @@ def overlap(labelled: Scan, training: Scan) -> int:
         digest in digests or os.path.realpath(path) in paths
         for path, digest in zip(labelled.good, labelled.digests, strict=True)
     )
-
-
-def _read_cache(cache: Path) -> dict[str, dict]:
-    """The lines by path; what is no fact of :func:`look_at` is looked at anew."""
-    if not os.path.lexists(cache):
-        return {}
-    try:
-        lines, _ = read_json_lines(cache)
-    except FileRefusedError as error:
-        raise PretrainError(
-            f"{cache}: {error}. Remove it: the images are looked at anew."
-        ) from None
-    return {line["path"]: line for line in lines if _is_fact(line)}
-
-
-def _is_fact(line: dict) -> bool:
-    if not isinstance(line.get("path"), str):
-        return False
-    if "reason" in line:
-        return isinstance(line["reason"], str)
-    sides = line.get("sides")
-    return (
-        isinstance(sides, list)
-        and len(sides) == 2
-        and all(isinstance(side, int) and 0 < side < 1 << 31 for side in sides)
-        and isinstance(line.get("mode"), str)
-        and isinstance(line.get("digest"), str)
-        and are_pixel_facts(line)
-    )
-
-
-def _unchanged(line: dict, max_pixels: int) -> bool:
-    """Whether the file is still the one that was looked at, by the same limit."""
-    if line.get("max_pixels", MAX_PIXELS) != max_pixels:
-        return False
-    try:
-        stat = os.stat(line["path"])
-    except (OSError, ValueError):
-        return False
-    return (line.get("size"), line.get("changed")) == (stat.st_size, stat.st_mtime_ns)

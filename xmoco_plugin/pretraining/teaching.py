@@ -9,7 +9,8 @@ from .backbones import Outputs
 from .choices import Chooser
 from .chosen import Choices
 from .errors import PretrainError
-from .run_config import RUNNER_KEYS, chosen_backbone, model_config
+from .model_parts import chosen_backbone
+from .run_config import RUNNER_KEYS, model_config
 
 KEYS = 4096  # of other images that a step compares with: measured here (docs/lab/teacher.md)
 

@@ -13,7 +13,8 @@ from ..distributed import world
 from .draws import mix, seed_generators
 
 IMAGE = 0  # sets the seeds of images apart from those of steps
-# In their passes each image comes once (but for those that round a pass up).
+# In their passes each image comes once (but for those that round a pass up); other samplers say so
+# by ``each_once``.
 ONCE = (DefaultSampler.__iter__, InfiniteSampler.__iter__)
 
 
@@ -92,7 +93,10 @@ class PlacedBatches:
         self.numbered = True
         # Of a batch sampler of another kind it is not known which image is of which pass.
         self._plain = type(batch_sampler) is BatchSampler
-        self._once = self._plain and getattr(type(sampler), "__iter__", None) in ONCE
+        kind = type(sampler)
+        self._once = self._plain and (
+            getattr(kind, "__iter__", None) in ONCE or getattr(kind, "each_once", False)
+        )
 
     def __len__(self) -> int:
         return len(self.batch_sampler)

@@ -1,4 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from .channel_views import ChannelViews
+from .channels_data_preprocessor import ChannelsDataPreprocessor
 from .one_view import OneView
 from .pack_ragged_inputs import PackRaggedInputs
 from .parameters import ViewParameters, draw_parameters
@@ -13,6 +15,8 @@ from .two_views import TwoViews
 
 __all__ = [
     "RECIPES",
+    "ChannelViews",
+    "ChannelsDataPreprocessor",
     "OneView",
     "PackRaggedInputs",
     "Prefetcher",

@@ -5,7 +5,7 @@ from typing import Any
 from .recipe import build_recipes
 
 CROPS = (
-    *("RandomResizedCrop", "TwoViews", "OneView", "TwoViewDataPreprocessor"),
+    *("RandomResizedCrop", "TwoViews", "ChannelViews", "OneView", "TwoViewDataPreprocessor"),
     "ProgressiveSizeHook",
 )
 

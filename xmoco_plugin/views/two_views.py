@@ -53,11 +53,16 @@ class TwoViews(BaseTransform):
             self._draw(size)
         self._left -= 1
         results["img"] = [
-            view_in_bytes(image, recipe, *self._for_size(drawn, row, size))
+            self._view(image, recipe, *self._for_size(drawn, row, size))
             for recipe, (drawn, row) in zip(self.recipes, self._drawn, strict=True)
         ]
         results["img_shape"] = results["img"][0].shape[:2]
         return results
+
+    def _view(
+        self, image: np.ndarray, recipe: ViewRecipe, drawn: ViewParameters, i: int
+    ) -> np.ndarray:
+        return view_in_bytes(image, recipe, drawn, i)
 
     def _draw(self, size: tuple[int, int]) -> None:
         rng = fresh_generator()

@@ -5,6 +5,7 @@ import argparse
 import importlib
 from pathlib import Path
 
+from .parser import whole
 from .shared import add_cfg_options, add_image_size, add_loading, add_model_config, add_prefix
 
 ENDINGS = (".npz", ".csv", ".parquet")
@@ -18,6 +19,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_model_config(parser)
     add_prefix(parser)
     add_image_size(parser)
+    parser.add_argument(
+        "--tiles",
+        type=whole(64),
+        metavar="PIXELS",
+        help="a row for each tile of such a side, from 64; default: one for each image",
+    )
     parser.add_argument(
         "--plain-names",
         action="store_true",

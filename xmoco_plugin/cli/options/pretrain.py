@@ -27,7 +27,9 @@ NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "seed": (int, 0, 2**31, "of all that is drawn"),
     "gpus": (int, 1, 1024, "processes on this machine, a GPU each"),
     "max_pixels": (int, 1, 10**10, "largest image that is read, height times width"),
-    "bit_depth": (int, 8, 16, "significant bits of 16-bit grey images"),
+    "tiles": (int, 64, 8192, "train on tiles of large pictures: their side, px"),
+    "channels": (int, 1, 512, "channels that each TIFF is read with, whatever a picture has"),
+    "bit_depth": (int, 8, 16, "significant bits of 16-bit grey images and of channels"),
     "max_unpacked": (float, 1e-3, 1e6, "GB that may come out of an archive"),
     "max_members": (int, 1, 10**9, "files that an archive may list"),
     "checkpoint_minutes": (float, 0, YEAR, "between checkpoints, in an epoch too; 0: only at ends"),
@@ -38,6 +40,8 @@ DEFAULTS = {
     "seed": "0",
     "gpus": "1",
     "max_pixels": "128,000,000",
+    "tiles": "the whole images",
+    "channels": "those of TIFFs that are no pictures",
     "max_unpacked": "10, or 20 times the archive's size",
     "max_members": "5,000,000",
     "checkpoint_minutes": "30",
@@ -145,6 +149,14 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     args.given = {}
     for name in NUMBERS:
         found += read_number(name, getattr(args, name), args.given)
+    side, view = args.given.get("tiles"), args.given.get("image_size", 0)
+    if side and view > side:
+        found.append(
+            f"--tiles {side}: the views of --image-size {view} px would be enlarged; choose tiles "
+            "as large as the views, or larger."
+        )
+    if side and args.teacher:
+        found.append(f"--tiles {side}: a --teacher looks at whole images; leave out one of both.")
     if args.key_view:
         args.given["key_view"] = args.key_view
     if not args.teacher:

@@ -209,6 +209,8 @@ def _rgb(image: torch.Tensor, bgr: bool) -> np.ndarray:
     """(C, H, W) of any type as (H, W, 3) uint8."""
     array = image.detach().cpu().float().round().clamp(0, 255).to(torch.uint8).numpy()
     array = array.transpose(1, 2, 0)
-    if array.shape[2] != 3:
+    if array.shape[2] < 3:
         return np.repeat(array[:, :, :1], 3, axis=2)
+    if array.shape[2] > 3:  # in the file's order; the first three
+        return np.ascontiguousarray(array[:, :, :3])
     return array[:, :, ::-1] if bgr else array

@@ -1,0 +1,70 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+from collections.abc import Sequence
+
+import numpy as np
+from mmpretrain.registry import TRANSFORMS
+
+from .channel_reading import ChannelReading
+from .decode_image import UnreadableImageError
+from .load_image import LoadImageOrSkip
+from .picture_reader import CACHE, PictureReader
+
+
+@TRANSFORMS.register_module()
+class LoadChannelsOrSkip(LoadImageOrSkip):
+    """Read a TIFF of any number of channels, or a tile of it, on one scale; skip what is bad.
+
+    Required keys: ``img_path``, and ``tile``, its top and left in pixels, where it is one.
+    Added keys: ``img``, (H, W, C) float32 in [0, 255] in the file's order of channels,
+    ``img_shape``, ``ori_shape``, and after a bad file ``skipped``.
+
+    Args:
+        channels (int): That each file must have; alpha does not count, unless it makes the number.
+        value_range (Sequence[float]): What becomes 0 and 255; what lies beyond is cut.
+        fill (Sequence[float]): In [0, 255], of each channel, where a pixel is transparent, nodata,
+            NaN or infinite.
+        side (int, optional): Of the tiles, in pixels. Defaults to None: whole pictures.
+        cache_bytes (int): As of ``LoadTileOrSkip``.
+        kwargs: ``on_error``, ``max_consecutive`` and ``max_pixels`` of ``LoadImageOrSkip``.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        value_range: Sequence[float],
+        fill: Sequence[float],
+        side: int | None = None,
+        cache_bytes: int = CACHE,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        low, high = map(float, value_range)
+        if not low < high:
+            raise ValueError(f"value_range is {low:g} to {high:g}; it must rise")
+        if len(fill) != channels:
+            raise ValueError(f"fill has {len(fill)} values for {channels} channels")
+        self.side = side
+        self.reader = PictureReader(
+            side or 1,
+            max_pixels=self.rules["max_pixels"],
+            cache_bytes=cache_bytes,
+            channels=ChannelReading(channels, (low, high), tuple(fill)),
+        )
+
+    def _load(self, results: dict, path: str) -> tuple[np.ndarray, tuple[int, int]]:
+        picture = self.reader.open(path)
+        top, left, height, width = 0, 0, picture.height, picture.width
+        if "tile" in results and self.side is not None:
+            (top, left), height, width = results["tile"], self.side, self.side
+        if height * width > self.rules["max_pixels"]:
+            raise UnreadableImageError(
+                f"{width}x{height} px is above the limit of {self.rules['max_pixels']} pixels "
+                "(max_pixels)"
+            )
+        if top + height > picture.height or left + width > picture.width:
+            raise UnreadableImageError(
+                f"{picture.width}x{picture.height} px, and a tile of {width} px was found {top} px "
+                f"from its top and {left} px from its left: it has changed"
+            )
+        image = picture.window(top, left, height, width).image
+        return image, image.shape[:2]
