@@ -13,6 +13,9 @@ from .pack_writer import PackOptions, write_pack
 from .packed_images import PackedImages
 from .photo_patches import PhotoPatches
 from .resident_images import ResidentImages, resident_collate
+from .shard_sampler import ShardSampler
+from .sharded_images import ShardedImages
+from .shards import ShardError
 from .transform_audit import WatchedTransform, count_changes, view_pipelines, watch_transforms
 from .unlabeled_folder import UnlabeledFolder, find_images
 
@@ -29,6 +32,9 @@ __all__ = [
     "PackedImages",
     "PhotoPatches",
     "ResidentImages",
+    "ShardError",
+    "ShardSampler",
+    "ShardedImages",
     "TooManyUnreadableError",
     "UnlabeledFolder",
     "UnreadableImageError",

@@ -92,7 +92,8 @@ class PlacedBatches:
         self.numbered = True
         # Of a batch sampler of another kind it is not known which image is of which pass.
         self._plain = type(batch_sampler) is BatchSampler
-        self._once = self._plain and getattr(type(sampler), "__iter__", None) in ONCE
+        once = getattr(type(sampler), "__iter__", None) in ONCE or getattr(sampler, "once", False)
+        self._once = self._plain and once
 
     def __len__(self) -> int:
         return len(self.batch_sampler)

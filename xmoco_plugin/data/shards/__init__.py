@@ -1,0 +1,23 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A set of images as shards: plain tars in a folder or a bucket, and an index beside them."""
+
+from .cache import DamagedShardError
+from .errors import ShardError
+from .index import INDEX
+from .order import MIXED, epoch_order
+from .reader import ShardSet
+from .store import check_url, is_remote
+from .writer import SHARD_MB, write_shards
+
+__all__ = [
+    "INDEX",
+    "MIXED",
+    "SHARD_MB",
+    "DamagedShardError",
+    "ShardError",
+    "ShardSet",
+    "check_url",
+    "epoch_order",
+    "is_remote",
+    "write_shards",
+]
