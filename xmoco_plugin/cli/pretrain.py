@@ -25,6 +25,7 @@ from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli import console, exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
+from xmoco_plugin.cli import pretrain_shards as shards
 from xmoco_plugin.cli import pretrain_teacher as teacher
 from xmoco_plugin.cli.pretrain_data import compare_labels, look
 from xmoco_plugin.pretraining import choices as rules
@@ -88,8 +89,8 @@ def choose(
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Before a step is measured.
     alone = teacher.alone(args)
-    options.check_numbers_of(given, len(found.good), alone)
-    facts = own.Facts(len(found.good), found.short_sides, on_gpu, cpus, given.get("gpus", 1))
+    options.check_numbers_of(given, found.images, alone)
+    facts = own.Facts(found.images, found.short_sides, on_gpu, cpus, given.get("gpus", 1))
     if "crop_scale" in given:
         given = {**given, "crop_scale": (given["crop_scale"], 1.0)}
     kind = own.TeacherChooser if alone else own.Chooser
@@ -158,10 +159,14 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         The epochs to train for.
     """
     began = own.run_settings(folder) if (folder / "config.py").is_file() else None
-    found = take_images(args, given, folder, began)
+    dataset: dict[str, Any] | None = None
+    if shards.is_set(args):
+        found, dataset = shards.take(args, given, folder, began)
+    else:
+        found = take_images(args, given, folder, began)
     if began is not None:
         was = f", which was {printable(began.moved_from)} when it began" if began.moved_from else ""
-        print(f"going on with {folder}{was}: {len(found.good):,} images as before")
+        print(f"going on with {folder}{was}: {found.images:,} images as before")
         if began.moved_from:
             own.move_texts(folder, began.moved_from)
         if args.keep_going:
@@ -191,6 +196,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         labels_trained_on=known,
         keep_going=args.keep_going,
         bit_depth=found.bit_depth,
+        dataset=dataset,
     )
     cfg = teaching.configure(cfg, chosen, outputs) if teaching else cfg
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))
@@ -202,7 +208,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         screen.print(line, markup=False, highlight=False)
     screen.print(table)
     for advice in (own.outlook, own.better_start):
-        if not args.init and (said := advice(len(found.good))):
+        if not args.init and (said := advice(found.images)):
             print(said)
     if teaching:
         teaching.teach(cfg, folder, chosen.workers)

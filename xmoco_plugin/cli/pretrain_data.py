@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ from xmoco_plugin.untrusted import printable
 
 
 def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> own.Scan:
-    """Scans, with a bar, or with a line every few seconds where there is no terminal."""
+    """Scans, with a bar; see :func:`with_bar`."""
+    workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
+    cache = folder / "scan.jsonl"
+    return with_bar(what, lambda show: own.scan_images(paths, cache, workers, show, most))
+
+
+def with_bar(what: str, scan: Callable[[Callable[[int, int], None]], own.Scan]) -> own.Scan:
+    """A scan with a bar, or with a line every few seconds where there is no terminal."""
     screen, said = Console(stderr=True), [-math.inf]
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task(what)
@@ -27,8 +35,7 @@ def look(paths: list[str], folder: Path, what: str, given: dict[str, Any]) -> ow
                 said[0] = time.monotonic()
                 print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
-        workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
-        return own.scan_images(paths, folder / "scan.jsonl", workers, show, most)
+        return scan(show)
 
 
 def compare_labels(
@@ -55,7 +62,12 @@ def compare_labels(
     text = (
         f"labels: {images:,} images for kNN, {shared:,} ({shared / images:.0%}) of them trained on"
     )
-    if shared:
+    if found.total is not None:
+        text = (
+            f"labels: {images:,} images for kNN, {shared:,} of them in the sample; how many are "
+            "trained on is not known"
+        )
+    elif shared:
         text += ": without their labels, but kNN will flatter, and kNN chooses the weights"
     text += known
     rows = [

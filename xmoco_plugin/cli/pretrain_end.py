@@ -26,6 +26,7 @@ TREE = {
     "config.py": "the complete config; xmoco train runs it to the same result",
     "files.txt": "the images trained on",
     "digests.txt": "what was in them, line by line",
+    "shards.txt": "the digest of the set trained on",
     "scan.txt": "what the data are, and each file that was left out, with the reason",
     "opening.txt": "the data, the choices, the differences from the host's config",
     "first_batch.png": "views as the network got them",

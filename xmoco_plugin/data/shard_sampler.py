@@ -33,8 +33,8 @@ class ShardSampler(DefaultSampler):
         shards = getattr(dataset, "shards", None)
         if shards is None or len(dataset) != len(shards):
             raise ValueError(
-                f"ShardSampler orders whole sets of ShardedImages, not this {type(dataset).__name__}"
-                f" of {len(dataset):,} images: use DefaultSampler"
+                "ShardSampler orders whole sets of ShardedImages, not this "
+                f"{type(dataset).__name__} of {len(dataset):,} images: use DefaultSampler"
             )
         if mixed < 1:
             raise ValueError(f"mixed is {mixed}; it must be at least 1")

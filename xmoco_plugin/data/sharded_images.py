@@ -18,10 +18,10 @@ class ShardedImages(RowDataset):
     Args:
         data_root (str): A folder, or ``s3://bucket/set`` (gs, az, hf). Credentials come from the
             environment alone.
-        cache (str, optional): Folder for shards of a bucket. Defaults to None: below
-            ``~/.cache/xmoco_plugin/shards``.
-        cache_gb (float, optional): That they may take there. Defaults to None: half of what the
-            disk has free.
+        cache (str, optional): Folder for shards of a bucket. Defaults to None: the environment's
+            ``XMOCO_SHARDS``, else ``~/.cache/xmoco_plugin/shards``.
+        cache_gb (float, optional): That they may take there. Defaults to None: the environment's
+            ``XMOCO_SHARDS_GB``, else half of what the disk has free.
         digest (str, optional): Of the set's index; another set is refused. Defaults to None.
         kwargs: Of mmpretrain's BaseDataset (``pipeline``, ``indices``, ...).
 
@@ -38,7 +38,9 @@ class ShardedImages(RowDataset):
         **kwargs,
     ) -> None:
         self.shards = ShardSet(data_root, cache, cache_gb, digest)
-        super().__init__(ann_file="", data_root=data_root, serialize_data=False, **kwargs)
+        # Without a root: the host would look for a backend of its own for a bucket.
+        super().__init__(ann_file="", data_root="", serialize_data=False, **kwargs)
+        self.data_root = data_root
 
     def load_data_list(self) -> np.ndarray:
         """The numbers of the images: all that is held of them."""

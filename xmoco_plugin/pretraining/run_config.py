@@ -76,6 +76,7 @@ def run_config(
     labels_trained_on: int = 0,
     keep_going: bool = False,
     bit_depth: int = 16,
+    dataset: dict[str, Any] | None = None,
 ) -> Config:
     """Everything that ``xmoco train`` needs, with nothing left to inherit.
 
@@ -92,6 +93,7 @@ def run_config(
         labels_trained_on: Labelled images that are trained on too.
         keep_going: Whether a run that becomes worse than good weights is trained to its end.
         bit_depth: That 16-bit grey images are read with, in training and for kNN.
+        dataset: The images, where they are no list in ``files.txt`` but a set of shards.
     """
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = model_config(choices, outputs)
@@ -109,11 +111,10 @@ def run_config(
         persistent_workers=choices.workers > 0,
         pin_memory=get_device() != "cpu",
         drop_last=True,
-        sampler=dict(type="DefaultSampler", shuffle=True),
+        sampler=dict(type="ShardSampler" if dataset else "DefaultSampler", shuffle=True),
         collate_fn=dict(type="default_collate"),
         dataset=dict(
-            type="ListedImages",
-            ann_file=str(folder / "files.txt"),
+            dataset or dict(type="ListedImages", ann_file=str(folder / "files.txt")),
             pipeline=_train_pipeline(choices),
         ),
     )

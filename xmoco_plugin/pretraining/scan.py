@@ -4,7 +4,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from ..data.decode_image import content_digest, read_image_file
 from ..json_lines import read_json_lines
 from ..untrusted import FileRefusedError, open_image, printable
 from ..untrusted.image_file import MAX_PIXELS
-from .choices import MIN_IMAGES
 from .errors import PretrainError
 from .pixels import are_pixel_facts, bit_depth, describe_pixels, pixel_facts, seen_range
 
@@ -38,6 +37,7 @@ class Scan:
         constant: Of the good ones, those of one colour, in which there is nothing to see.
         facts: Of the good ones, smallest, largest and mean value; see :func:`pixel_facts`.
         given_depth: Bits that 16-bit grey images are read with, if the user says so.
+        total: Images of the set, where only a sample of it was looked at.
     """
 
     good: list[str] = field(default_factory=list)
@@ -49,6 +49,14 @@ class Scan:
     constant: list[str] = field(default_factory=list)
     facts: list[dict[str, Any]] = field(default_factory=list)
     given_depth: int | None = None
+    total: int | None = None
+
+    @property
+    def images(self) -> int:
+        """To train on: of a sample, as many of the set as of those that were looked at."""
+        if self.total is None:
+            return len(self.good)
+        return self.total * len(self.good) // max(len(self.good) + len(self.bad), 1)
 
     @property
     def deep(self) -> list[list[int]]:
@@ -117,6 +125,12 @@ def look_at(path: str, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
     facts |= {"size": stat.st_size, "changed": stat.st_mtime_ns}
     if max_pixels != MAX_PIXELS:
         facts["max_pixels"] = max_pixels
+    return facts | look_into(content, max_pixels)
+
+
+def look_into(content: bytes, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
+    """Facts of an image: ``reason`` why it cannot be read, or ``sides``, ``mode``, ``digest``."""
+    facts: dict[str, Any] = {}
     try:
         pixels = decode_image(content, max_pixels=max_pixels)
         height, width = pixels.shape[:2]
@@ -167,10 +181,15 @@ def scan_images(
                 file.writelines(json.dumps(found) + "\n" for found in batch)
                 file.flush()
                 progress(len(facts), len(paths))
+    return collect(facts[path] for path in paths)
+
+
+def collect(lines: Iterable[dict[str, Any]]) -> Scan:
+    """What is known of a set, from the facts of each image, in their order."""
     found = Scan()
     sides = []
-    for path in paths:
-        line = facts[path]
+    for line in lines:
+        path = line["path"]
         if "reason" in line:
             found.bad.append((path, printable(line["reason"])))  # the cache is anybody's
             continue
@@ -192,7 +211,8 @@ def describe(found: Scan, size: int | None = None) -> list[str]:
         found: Of the set.
         size: Side of the views, in pixels, to say how many images are smaller.
     """
-    lines = [f"images: {len(found.good):,} readable, {len(found.bad):,} unreadable", *found.notes]
+    looked = "images" if found.total is None else f"a sample of {found.total:,} images"
+    lines = [f"{looked}: {len(found.good):,} readable, {len(found.bad):,} unreadable", *found.notes]
     if found.good:
         low, middle, high = np.percentile(found.short_sides, [0, 50, 100]).astype(int)
         lines.append(f"shorter side: {low:,} to {high:,} px, median {middle:,} px")
@@ -219,36 +239,6 @@ def describe(found: Scan, size: int | None = None) -> list[str]:
                 f"({small / len(found.good):.0%})"
             )
     return lines
-
-
-def check_number(found: Scan) -> None:
-    """Makes sure that there are images enough to be told from one another.
-
-    Raises:
-        PretrainError: There are too few that are different; counts what there is.
-    """
-    if found.different >= MIN_IMAGES:
-        return
-    images = f"{len(found.good)} readable image{'s' * (len(found.good) > 1)}"
-    if found.different < len(found.good):
-        images += (
-            f", {found.different} of them different ({found.duplicates:,} the same as another, "
-            f"{len(found.constant):,} of one colour)"
-        )
-    raise PretrainError(
-        f"{images}: contrast needs other images. {MIN_IMAGES} different ones are the least, some "
-        "thousands a beginning."
-    )
-
-
-def overlap(labelled: Scan, training: Scan) -> int:
-    """How many labelled images are in the training set too, by content or by path."""
-    digests = set(training.digests)
-    paths = {os.path.realpath(path) for path in training.good}
-    return sum(
-        digest in digests or os.path.realpath(path) in paths
-        for path, digest in zip(labelled.good, labelled.digests, strict=True)
-    )
 
 
 def _read_cache(cache: Path) -> dict[str, dict]:

@@ -15,6 +15,8 @@ from .errors import ShardError
 from .index import Index, Shard
 from .store import TRIES, Store
 
+# In the environment, where a machine's disk belongs, and not in a config that others run too.
+ROOT, GB = "XMOCO_SHARDS", "XMOCO_SHARDS_GB"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -28,16 +30,19 @@ class Cache:
     Args:
         store: Where they come from.
         index: Of the set.
-        root: Folder for the caches of all sets. Defaults to `~/.cache/xmoco_plugin/shards`.
-        limit: Bytes that this set may take. Defaults to half of what the disk has free.
+        root: Folder for the caches of all sets. Defaults to what the environment says, else
+            `~/.cache/xmoco_plugin/shards`.
+        gb: That this set may take. Defaults to what the environment says, else half of what the
+            disk has free.
 
     Raises:
-        ShardError: The folder cannot be made.
+        ShardError: The folder cannot be made, or the environment's number is none.
     """
 
     def __init__(
-        self, store: Store, index: Index, root: str | Path | None = None, limit: int | None = None
+        self, store: Store, index: Index, root: str | Path | None = None, gb: float | None = None
     ) -> None:
+        root, gb = root or os.environ.get(ROOT), gb or _given_gb()
         home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         base = Path(root or Path(home, "xmoco_plugin", "shards")).expanduser()
         self.store, self.folder = store, base / index.digest
@@ -49,7 +54,7 @@ class Cache:
                 f"the cache {printable(base)} cannot be made ({error.strerror}): name another "
                 "folder (--cache)"
             ) from None
-        self.limit = limit or (free + self._used()) // 2
+        self.limit = int(gb * 1e9) if gb else (free + self._used()) // 2
 
     def check_room(self, shards: Sequence[Shard], mixed: int) -> None:
         """Make sure that what is read at a time fits.
@@ -62,9 +67,10 @@ class Cache:
         needed = min((mixed + 1) * largest, total)
         if needed > self.limit:
             raise ShardError(
-                f"the cache {printable(self.folder.parent)} may hold {self.limit / 1e9:.3g} GB, and "
-                f"the order reads {mixed} shards of up to {largest / 1e6:,.3g} MB at a time: give it "
-                f"{needed / 1e9:.3g} GB (--cache-gb), or name a folder on a larger disk (--cache)"
+                f"the cache {printable(self.folder.parent)} may hold {self.limit / 1e9:.3g} GB, "
+                f"and the order reads {mixed} shards of up to {largest / 1e6:,.3g} MB at a time: "
+                f"give it {needed / 1e9:.3g} GB (--cache-gb), or name a folder on a larger disk "
+                "(--cache)"
             )
         short = needed - self._used() - shutil.disk_usage(self.folder).free
         if short > 0:
@@ -150,3 +156,14 @@ class Cache:
                         "name another folder (--cache)"
                     ) from None
                 oldest.unlink(missing_ok=True)
+
+
+def _given_gb() -> float | None:
+    text = os.environ.get(GB)
+    try:
+        number = float(text) if text else None
+    except ValueError:
+        number = 0.0
+    if number is not None and not 0 < number < 1e9:
+        raise ShardError(f"{GB}={printable(str(text))[:40]} is no number of GB above 0")
+    return number

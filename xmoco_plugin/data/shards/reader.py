@@ -50,8 +50,7 @@ class ShardSet:
         check_shards(self.store, self.index)
         self.lengths = np.array([shard.images for shard in self.index.shards])
         self._ends = np.cumsum(self.lengths)
-        limit = int(cache_gb * 1e9) if cache_gb else None
-        self.cache = Cache(self.store, self.index, cache, limit) if self.store.remote else None
+        self.cache = Cache(self.store, self.index, cache, cache_gb) if self.store.remote else None
         self._open: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._damaged: dict[int, str] = {}
 
