@@ -19,12 +19,15 @@ DEMO = ["scikit-image>=0.25,<0.26"]  # its wheel carries the photographs
 EXPORT = ["safetensors>=0.4", "timm>=1.0"]  # what exported backbones are read by
 EVALUATION = ["joblib>=1.3", "scikit-learn>=1.5"]  # the SVM protocols
 REPORT = ["scikit-learn>=1.5"]  # t-SNE
+SHARDS = ["s3fs>=2025.5"]  # buckets of S3; gs:// needs gcsfs and az:// adlfs beside it
 TEST = [
     *COMPLETION,
     *DEMO,
     *EXPORT,
     *EVALUATION,
     *REPORT,
+    *SHARDS,
+    *("flask", "flask-cors", "moto[s3]>=5"),  # a server of S3 on loopback
     "pyarrow>=15",  # embed.py's parquet
     "tensorboard>=2.18",
     "pytest>=8",
@@ -98,6 +101,7 @@ setup(
         "evaluation": EVALUATION,
         "export": EXPORT,
         "report": REPORT,
+        "shards": SHARDS,
         "test": TEST,
         "dev": DEV,
         "transfer": TRANSFER,

@@ -2,22 +2,14 @@
 """Compares libraries that read many images from shards, on local disk and from a server of S3.
 
 The packages go into an environment of their own: moto[server], boto3, obstore, s3fs,
-mosaicml-streaming, litdata, webdataset, wids, datasets. A measurement that has its line in --out is not
-repeated; the table is made from the lines.
+mosaicml-streaming, litdata, webdataset, wids, datasets. A measurement that has its line in --out
+is not repeated.
 """
 
 import argparse
-import importlib
 import json
 import os
-import signal
-import socket
-import statistics
-import subprocess
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,10 +17,9 @@ from typing import Any
 import cv2
 import numpy as np
 import shards_libraries as libraries
-import torch
+from shards_process import LIMIT, run, together
 
 SETS = {"32 px": 256, "224 px": 64}  # batch of all processes
-LIMIT = 75  # seconds of a process
 BEHIND = 5  # batches before a run is stopped
 
 
@@ -56,106 +47,6 @@ def make_images(args: argparse.Namespace, name: str) -> Path:
         cv2.imwrite(str(part / file), image)
     part.rename(out)
     return out
-
-
-def private(process: int) -> float:
-    """MB of a process that it shares with no other."""
-    text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    return sum(int(x.split()[1]) for x in text.splitlines() if x.startswith("Private_")) / 1024
-
-
-def child(job: dict[str, Any]) -> None:
-    """One process of a measurement; prints what it found as a line of JSON."""
-    what, library = job.pop("what"), libraries.LIBRARIES[job.pop("library")]()
-    stop, first = job.pop("stop", None), job.pop("first")
-    if job["world"] > 1:
-        torch.distributed.init_process_group("gloo")
-    importlib.import_module(library.module)
-    job = libraries.Job(**job)
-    found: dict[str, Any] = {"batches": []}
-    begin, cpu = time.perf_counter(), sum(os.times()[:4])
-    try:
-        loader = library.load(job)
-        read, since = 0, None
-        for names, contents in libraries.batches(loader):
-            if what == "rate":
-                for content in contents:
-                    cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-            if since is None:
-                found["first"] = time.perf_counter() - begin
-                since = 0.0
-            read += len(names)
-            found["batches"].append(names)
-            if what == "memory" and len(found["batches"]) == 20:
-                children = [int(c) for c in subprocess.getoutput(f"pgrep -P {os.getpid()}").split()]
-                mine = [private(c) for c in children if is_worker(c)]
-                found["worker_mb"] = max(mine, default=0)
-                break
-            if stop == len(found["batches"]):
-                state = getattr(loader, "state_dict", None) or job.keep.get("state")
-                found["state"] = state() if state else None
-                break
-        found["cpu"] = sum(os.times()[:4]) - cpu
-        found["mb"] = private(os.getpid())
-    except BaseException as error:  # what a library does is the finding
-        found["error"] = f"{type(error).__name__}: {error}"[:700]
-    found["seconds"] = time.perf_counter() - begin
-    if not first:
-        found["names"] = sum(found.pop("batches"), [])
-    Path(os.environ["FOUND"]).write_text(json.dumps(found, default=int))
-    os._exit(0)
-
-
-def is_worker(process: int) -> bool:
-    """Whether a child is a loader's worker: a fork of this process."""
-    paths = [Path(f"/proc/{p}/cmdline") for p in (os.getpid(), process)]
-    return all(p.exists() for p in paths) and paths[0].read_bytes() == paths[1].read_bytes()
-
-
-def run(jobs: list[dict[str, Any]], environment: dict[str, str]) -> list[dict[str, Any]]:
-    """Processes that work together, each with its job; what each found."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started, files = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for rank, job in enumerate(jobs):
-            files.append(Path(folder, str(rank)))
-            distributed = dict(RANK=rank, WORLD_SIZE=len(jobs), LOCAL_RANK=rank)
-            distributed |= dict(LOCAL_WORLD_SIZE=len(jobs), MASTER_ADDR="127.0.0.1")
-            distributed |= dict(MASTER_PORT=port, FOUND=files[-1], OMP_NUM_THREADS=1)
-            distributed |= dict(HF_HOME=folder, TMPDIR=folder)
-            env = {**os.environ, **environment, **{k: str(v) for k, v in distributed.items()}}
-            command = [sys.executable, __file__, "--child", json.dumps(job)]
-            started.append(
-                subprocess.Popen(
-                    command,
-                    env=env,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    start_new_session=True,
-                )
-            )
-        threads = [threading.Thread(target=p.communicate, daemon=True) for p in started]
-        for thread in threads:
-            thread.start()
-        end = time.monotonic() + LIMIT
-        for thread in threads:
-            thread.join(max(end - time.monotonic(), 0))
-        for process in started:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        missing = {"error": f"nothing after {LIMIT} s", "batches": [], "names": []}
-        return [json.loads(f.read_text()) if f.exists() else dict(missing) for f in files]
-
-
-def together(found: list[dict[str, Any]]) -> list[list[str]]:
-    """Batches of all processes, each sorted."""
-    parts = [f["batches"] for f in found]
-    longest = max(map(len, parts))
-    return [sorted(n for p in parts for n in (p[i] if i < len(p) else [])) for i in range(longest)]
 
 
 class Measure:
@@ -308,7 +199,7 @@ class Measure:
         """What a library makes of a shard that the server spoils, once or always."""
 
         def measure() -> dict[str, Any]:
-            where, env = self.place(library, "224 px", "server")
+            env = self.place(library, "224 px", "server")[1]
             ends = (".mds", ".bin", ".tar", ".parquet")
             shard = [n for n in json.loads(env["SHARDS_OF_SET"]) if n.endswith(ends)][3]
             self.server.faults = {shard: (fault, times)}
@@ -352,18 +243,15 @@ def plan(args: argparse.Namespace) -> Iterator[tuple]:
 def main() -> None:
     """Measures what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--cifar10", type=Path, help="train.npz of xmoco cifar10-to-npz")
     parser.add_argument("--photos", type=Path, help="folder of JPEGs with sides from 224 px")
     parser.add_argument("--work", type=Path, help="folder for the images and sets")
-    parser.add_argument("--out", type=Path, help="writes FILE.jsonl and FILE.json")
+    parser.add_argument("--out", type=Path, help="writes FILE.jsonl")
     parser.add_argument(
         "--only", nargs="*", choices=libraries.LIBRARIES, default=[*libraries.LIBRARIES]
     )
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
-    if args.child:
-        child(json.loads(args.child))
     args.work.mkdir(parents=True, exist_ok=True)
     measure = Measure(args)
 

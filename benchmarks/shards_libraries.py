@@ -1,109 +1,17 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""The libraries that shards.py compares: each writes a set, and loads batches of names and files."""
+"""The libraries that shards.py compares: each writes a set and loads batches of names and files."""
 
 import io
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
-
-SHARD = 2 << 20  # bytes: so small that a small set has many
-
-
-@dataclass
-class Job:
-    """What is to be loaded: `where` is a folder or s3://bucket/set, `state` of a run to go on with."""
-
-    where: str
-    cache: str
-    batch: int  # of a process
-    workers: int = 0
-    rank: int = 0
-    world: int = 1
-    epoch: int = 0
-    seed: int = 7
-    state: Any = None
-    behind: int = 0  # batches of this process, in the run that is gone on with
-    keep: dict = field(default_factory=dict)
-
-    @property
-    def remote(self) -> bool:
-        return "://" in self.where
-
-
-def files(folder: Path) -> list[tuple[str, Path]]:
-    """Names below the folder and paths, sorted."""
-    return [(str(p.relative_to(folder)), p) for p in sorted(folder.rglob("*.jpg"))]
-
-
-def collate(items: list) -> tuple[list[str], list[bytes]]:
-    """Names and files of a batch."""
-    return [name for name, _ in items], [content for _, content in items]
-
-
-def by_sampler(dataset: Dataset, job: Job) -> DataLoader:
-    """A map-style set in the usual loader; what is behind is left out by the sampler."""
-    sampler = DistributedSampler(
-        dataset, job.world, job.rank, shuffle=True, seed=job.seed, drop_last=False
-    )
-    sampler.set_epoch(job.epoch)
-    order = list(sampler)[job.behind * job.batch :]
-    return DataLoader(
-        dataset, job.batch, sampler=order, num_workers=job.workers, collate_fn=collate
-    )
-
-
-class Mapped(Dataset):
-    """A set by number, through a function of it and the number."""
-
-    def __init__(self, held: Any, get: Any) -> None:
-        self.held, self.get = held, get
-
-    def __len__(self) -> int:
-        return len(self.held)
-
-    def __getitem__(self, index: int) -> tuple[str, bytes]:
-        return self.get(self.held, index)
-
-
-class Folder:
-    """Files of a folder, as UnlabeledFolder has them."""
-
-    remote = False
-    module = "torch"
-
-    def write(self, images: Path, out: Path) -> None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.symlink_to(images)
-
-    def load(self, job: Job) -> Any:
-        held = files(Path(job.where))
-        return by_sampler(Mapped(held, lambda h, i: (h[i][0], h[i][1].read_bytes())), job)
-
-
-class Pack:
-    """Our pack."""
-
-    remote = False
-    module = "xmoco_plugin.data"
-
-    def write(self, images: Path, out: Path) -> None:
-        from xmoco_plugin.data import write_pack
-
-        write_pack(images, out)
-
-    def load(self, job: Job) -> Any:
-        from xmoco_plugin.data import Pack as Opened
-
-        return by_sampler(
-            Mapped(Opened(job.where), lambda p, i: (p.name(i), bytes(p.content(i)))), job
-        )
+from shards_own import SHARD, Folder, Job, Mapped, Pack, Shards, by_sampler, collate, files
+from torch.utils.data import DataLoader
 
 
 class Mosaic:
@@ -133,7 +41,8 @@ class Mosaic:
             validate_hash="sha1" if job.remote else None,
         )
         if self.mapped:
-            return by_sampler(Mapped(dataset, mosaic_item), job)
+            # Its own length is that of a process's share.
+            return by_sampler(Mapped(dataset, mosaic_item, dataset.num_samples), job)
         loader = StreamingDataLoader(
             dataset,
             batch_size=job.batch,
@@ -181,7 +90,11 @@ class Lit:
         # A server without TLS, which it has no option for.
         downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True
         dataset = StreamingDataset(
-            job.where, cache_dir=job.cache if job.remote else None, shuffle=True, seed=job.seed
+            job.where,
+            cache_dir=job.cache if job.remote else None,
+            shuffle=True,
+            seed=job.seed,
+            force_override_state_dict=bool(job.state),
         )
         loader = StreamingDataLoader(
             dataset, batch_size=job.batch, num_workers=job.workers, collate_fn=lit_collate
@@ -322,6 +235,7 @@ class Arrow:
 LIBRARIES = {
     "folder": Folder,
     "pack": Pack,
+    "shards": Shards,
     "mosaic": Mosaic,
     "mosaic by number": MosaicMapped,
     "litdata": Lit,

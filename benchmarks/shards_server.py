@@ -7,7 +7,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-FAULTS = ("stall", "error", "half", "changed")
+FAULTS = ("stall", "error", "half", "changed", "denied", "expired")
+REFUSED = {
+    "denied": ("AccessDenied", "Access Denied"),
+    "expired": ("ExpiredToken", "The provided token has expired."),
+}
 
 
 class Server:
@@ -60,6 +64,12 @@ class Server:
         if fault == "error":
             start("503 Service Unavailable", [("Content-Length", "0")])
             return [b""]
+        if fault in REFUSED:
+            code, message = REFUSED[fault]
+            text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+            status = "403 Forbidden" if fault == "denied" else "400 Bad Request"
+            start(status, [("Content-Length", str(len(text))), ("Content-Type", "text/xml")])
+            return [text]
         head: list = []
 
         def keep(status: str, headers: list, *rest: Any) -> None:

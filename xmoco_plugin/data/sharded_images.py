@@ -29,6 +29,8 @@ class ShardedImages(RowDataset):
         ShardError: No set there, not a whole one, or another.
     """
 
+    begins_with_sample = True  # in the order of a hash; so pictures need its first shard alone
+
     def __init__(
         self,
         data_root: str,
@@ -40,7 +42,7 @@ class ShardedImages(RowDataset):
         self.shards = ShardSet(data_root, cache, cache_gb, digest)
         # Without a root: the host would look for a backend of its own for a bucket.
         super().__init__(ann_file="", data_root="", serialize_data=False, **kwargs)
-        self.data_root = data_root
+        self.data_root, self.digest = data_root, self.shards.index.digest
 
     def load_data_list(self) -> np.ndarray:
         """The numbers of the images: all that is held of them."""

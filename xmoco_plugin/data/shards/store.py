@@ -20,6 +20,7 @@ LIMIT = 1 << 34  # bytes of a file that is read whole
 # Seconds: to begin an answer, and without a byte of one. A stalled server ends after about TRIES
 # times the second.
 CONNECT, SILENCE = 10, 30
+PAUSE = 0.5  # seconds before the second try, and twice that before the third
 
 
 def is_remote(url: str) -> bool:
@@ -148,7 +149,7 @@ class Store:
                         f"{where}: no whole answer after {self._tries} tries; the last: {kind}: "
                         f"{text}. When the server answers again, the same command goes on."
                     ) from error
-                time.sleep(0.5 * (self._tries - left))
+                time.sleep(PAUSE * (self._tries - left))
         raise AssertionError
 
 
