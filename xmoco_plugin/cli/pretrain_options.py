@@ -40,7 +40,7 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         PretrainError: Names every mistake at once.
     """
-    found = list(filter(None, map(own.check_source, args.data)))
+    found = list(filter(None, (own.check_source(source, shards=True) for source in args.data)))
     if any(map(own.is_shards, args.data)):
         found += shards.check(args)
     if why := own.unfit_for_configs(Path(args.out).expanduser()):

@@ -25,9 +25,14 @@ from .errors import PretrainError
 LISTS = (".txt", ".lst")
 
 
-def check_source(source: str) -> str | None:
-    """Why something cannot be data, in a sentence; None where it can."""
-    if "://" in source:
+def check_source(source: str, shards: bool = False) -> str | None:
+    """Why something cannot be data, in a sentence; None where it can.
+
+    Args:
+        source: What the user has named.
+        shards: Whether it may be a set of shards.
+    """
+    if shards and "://" in source:
         return (why := check_url(source)) and f"--data {why}"
     path = Path(source).expanduser()
     if not path.exists():

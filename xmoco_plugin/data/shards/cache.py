@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Shards of a bucket on a local disk, below a size limit; processes of a machine share them."""
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -89,12 +90,15 @@ class Cache:
         path = self.folder / shard.name
         if self._is_there(path, shard):
             return path
-        with open(self.folder / f"{shard.name}.lock", "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may fetch it
-            if not self._is_there(path, shard):
-                content = self._fetch(shard)
-                self._make_room(shard)
-                self._keep(content, path)
+        try:
+            with open(self.folder / f"{shard.name}.lock", "ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # another process may fetch it
+                if not self._is_there(path, shard):
+                    content = self._fetch(shard)
+                    self._make_room(shard)
+                    self._keep(content, path)
+        except OSError as error:
+            raise self._not_kept(shard.name, error) from None
         return path
 
     def _fetch(self, shard: Shard) -> bytes:
@@ -115,9 +119,10 @@ class Cache:
         try:
             if path.stat().st_size != shard.bytes:
                 return False
-            os.utime(path)
         except OSError:
             return False
+        with contextlib.suppress(OSError):  # gone, or not ours: then it is only not the newest
+            os.utime(path)
         return True
 
     def _shards(self) -> list[tuple[float, int, Path]]:
@@ -150,12 +155,15 @@ class Cache:
             except OSError as error:
                 cause = system_error(error) or error
                 if cause.errno not in FULL or oldest is None:
-                    raise ShardError(
-                        f"the cache {printable(path.parent)} cannot take {path.name} "
-                        f"({cause.strerror}): make room there, then the same command goes on; or "
-                        "name another folder (--cache)"
-                    ) from None
+                    raise self._not_kept(path.name, cause) from None
                 oldest.unlink(missing_ok=True)
+
+    def _not_kept(self, name: str, error: BaseException) -> ShardError:
+        why = getattr(error, "strerror", None) or str(error)
+        return ShardError(
+            f"the cache {printable(self.folder)} cannot take {name} ({why}): make room there, then "
+            "the same command goes on; or name another folder (--cache)"
+        )
 
 
 def _given_gb() -> float | None:

@@ -101,11 +101,15 @@ class ShardSet:
     def _look(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         shard = self.index.shards[number]
         where = self.store.path(shard.name)
-        path = self.cache.path(shard) if self.cache else Path(where)
-        try:
-            content = np.memmap(path, np.uint8, "r")
-        except (OSError, ValueError) as error:
-            raise ShardError(f"{where} cannot be read any more: {error}") from None
+        for last in (False, True):
+            path = self.cache.path(shard) if self.cache else Path(where)
+            try:
+                content = np.memmap(path, np.uint8, "r")
+                break
+            except (OSError, ValueError) as error:
+                # Another process may have made room in the cache a moment ago.
+                if last or self.cache is None:
+                    raise ShardError(f"{where} cannot be read any more: {error}") from None
         if self.cache is None and hashlib.sha256(content).hexdigest() != shard.sha256:
             raise DamagedShardError(f"{where} does not have its checksum")
         try:
