@@ -20,12 +20,15 @@ EXPORT = ["safetensors>=0.4", "timm>=1.0"]  # what exported backbones are read b
 EVALUATION = ["joblib>=1.3", "scikit-learn>=1.5"]  # the SVM protocols
 REPORT = ["scikit-learn>=1.5"]  # t-SNE
 TIFF = ["tifffile>=2025.5", "imagecodecs>=2025.3"]  # large TIFFs; the second for their codecs
+SHARDS = ["s3fs>=2025.5"]  # buckets of S3; gs:// needs gcsfs and az:// adlfs beside it
 TEST = [
     *COMPLETION,
     *DEMO,
     *EXPORT,
     *EVALUATION,
     *REPORT,
+    *SHARDS,
+    *("flask", "flask-cors", "moto[s3]>=5"),  # a server of S3 on loopback
     "pyarrow>=15",  # embed.py's parquet
     "tensorboard>=2.18",
     TIFF[0],
@@ -100,6 +103,7 @@ setup(
         "evaluation": EVALUATION,
         "export": EXPORT,
         "report": REPORT,
+        "shards": SHARDS,
         "test": TEST,
         "tiff": TIFF,
         "dev": DEV,

@@ -40,6 +40,17 @@ def test_pack_inspect_and_unpack_give_the_files_back(run, photos, tmp_path, caps
     assert run("unpack", tmp_path / "pack", tmp_path / "again") == 2
 
 
+def test_shards_are_written_and_what_is_left_out_is_named(run, photos, tmp_path, capsys):
+    (photos / "class1/broken.png").write_text("none")
+    for _ in range(2):
+        assert run("shards", photos, "--to", tmp_path / "set", "--shard-mb", 1) == 0
+        said, warned = capsys.readouterr()
+        assert "set: 3 images in 1 shards, 0.0 MB" in said
+        assert warned.startswith("left out: class1/broken.png: not an image: the file is text")
+    assert run("shards", photos / "class0", "--to", tmp_path / "set") == 2
+    assert "holds a set of other images" in capsys.readouterr().err
+
+
 def test_what_was_left_out_is_named_again_each_time(run, photos, tmp_path, capsys):
     (photos / "class1/broken.png").write_text("none")
     said = []

@@ -17,6 +17,8 @@ from xmoco_plugin.data import Pack, PackError, PackOptions, write_pack
 from xmoco_plugin.data.decode_image import UnreadableImageError, decode_image
 from xmoco_plugin.data.jpeg_header import plain_jpeg_size
 from xmoco_plugin.data.npz_file import NPZ_DAMAGES, read_npz
+from xmoco_plugin.data.shards import ShardError
+from xmoco_plugin.data.shards.tar import find_files, make_tar, name_of
 from xmoco_plugin.downstream import coco_survey
 from xmoco_plugin.downstream.coco_annotations import check_images, read_coco
 from xmoco_plugin.downstream.errors import DownstreamError
@@ -133,6 +135,20 @@ def read_pack(file: Path) -> None:
             decode_image(opened.content(row).tobytes(), max_pixels=PIXELS)
         elif opened.raw:
             opened.pixels(row)
+
+
+def tars(folder: Path) -> list[bytes]:
+    """Shards: names that fit the header, and one that does not."""
+    names = ("a/b.png", "c" * 150 + "/" + "d" * 90, "\u00fc" * 300)
+    return [make_tar([(name, bytes(range(n))) for name in names]) for n in (3, 200)]
+
+
+def read_tar(file: Path) -> None:
+    """As a process reads a shard that it has opened."""
+    content = np.frombuffer(file.read_bytes(), np.uint8)
+    for begin, start, size in find_files(content):
+        name_of(content, int(begin))
+        content[start : start + size].tobytes()
 
 
 def scans(folder: Path) -> list[bytes]:
@@ -258,6 +274,7 @@ TARGETS = {
     "jpeg-header": Target(jpegs, read_header, "image.jpg", IMAGE),
     "tiff": Target(tiffs, read_tiff, "image.tif", IMAGE),
     "pack": Target(packs, read_pack, "pack.bin", (PackError, *IMAGE)),
+    "tar": Target(tars, read_tar, "00000.tar", (ShardError,)),
     "scan": Target(scans, read_scan, "scan.jsonl", (PretrainError,)),
     "run": Target(run_lines, read_run, "lines.bin", (ValueError,)),
     "coco": Target(annotations, read_annotations, "train.json", (DownstreamError,)),

@@ -10,6 +10,7 @@ import pytest
 
 from xmoco_plugin.pretraining.ready import READY
 
+from ..data.shards.conftest import server  # noqa: F401
 from ..export.backbones import needs
 from ..export.test_architectures import prove, rows
 from ..tool_modules import ROOT
@@ -182,3 +183,19 @@ def test_a_fine_tuning_from_wrapped_weights_with_folders_that_are_named(tmp_path
         *(tmp_path / "few", *options),
     )
     assert (tmp_path / "few" / "few_labels.md").is_file()
+
+
+def test_a_pretraining_reads_shards_from_a_bucket(
+    data,
+    tmp_path,
+    server,  # noqa: F811
+    monkeypatch,
+):
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XMOCO_SHARDS", str(tmp_path / "cache"))
+    walks.xmoco("pack", "shards", data / "train", "--to", "s3://bucket/walk", "--shard-mb", 1)
+    words = ("pretrain", "--data", "s3://bucket/walk", "--model", "resnet18", *walks.FAST)
+    words += ("--image-size", 32, "--workers", 2)
+    walks.xmoco(*words, "--out", tmp_path / "run")
+    assert (tmp_path / "run" / "backbone.pth").is_file()

@@ -107,3 +107,23 @@ def test_a_run_writes_into_its_own_folder(settings, fine):
         return
     with pytest.raises(SettingsRefusedError):
         check_run_paths(settings, Path("/runs/a"))
+
+
+def loader_of(kind: str, root: str) -> dict:
+    return dict(train_dataloader=dict(dataset=dict(type=kind, data_root=root)))
+
+
+def test_a_run_may_read_its_shards_from_a_bucket_and_nothing_else_from_elsewhere():
+    check_run_reads(loader_of("ShardedImages", "s3://bucket/some-set_2.1"))
+    for kind, root in (
+        ("UnlabeledFolder", "s3://bucket/set"),  # by a backend of the host's
+        ("ShardedImages", "http://host/set"),
+        ("ShardedImages", "s3://key:secret@bucket/set"),
+        ("ShardedImages", "s3://bucket/set?endpoint=host"),
+    ):
+        with pytest.raises(SettingsRefusedError, match="is on another machine"):
+            check_run_reads(loader_of(kind, root))
+    other = loader_of("ShardedImages", "s3://bucket/set")
+    other["train_dataloader"]["dataset"]["ann_file"] = "s3://bucket/list"
+    with pytest.raises(SettingsRefusedError, match="ann_file"):
+        check_run_reads(other)

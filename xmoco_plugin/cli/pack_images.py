@@ -3,6 +3,7 @@
 
 A pack is read from end to end without opening a file an image. Run the same command again after a
 kill: it goes on. Class folders become labels, names are kept, and `unpack` gives the files back.
+`shards` writes plain tars of a folder's images into a folder or a bucket, for ShardedImages.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import cv2
 from rich.progress import Progress
 
 from xmoco_plugin.data import Pack, PackError, PackOptions, find_images, write_pack
+from xmoco_plugin.data.shards import Store, read_index, write_shards
 from xmoco_plugin.pretraining.sources import passed_over
 from xmoco_plugin.untrusted import printable
 
@@ -36,6 +38,25 @@ def pack(args: argparse.Namespace) -> None:
     if others:
         print(passed_over(args.folder, others), file=sys.stderr)
     inspect(argparse.Namespace(pack=args.out, verify=False))
+
+
+def shards(args: argparse.Namespace) -> None:
+    """Writes a set of shards; names what was left out."""
+    with Progress(transient=True) as bar:
+        task = bar.add_task("images")
+        left_out = write_shards(
+            args.folder,
+            args.to,
+            args.shard_mb,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for name, reason in left_out:
+        print(f"left out: {printable(name)}: {reason}", file=sys.stderr)
+    index = read_index(Store(args.to))[0]
+    print(
+        f"{printable(args.to)}: {index.images:,} images in {len(index.shards):,} shards, "
+        f"{index.bytes / 1e6:,.1f} MB"
+    )
 
 
 def inspect(args: argparse.Namespace) -> None:
@@ -99,5 +120,5 @@ def unpack(args: argparse.Namespace) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Packs, inspects or unpacks."""
-    {"pack": pack, "inspect": inspect, "unpack": unpack}[args.what](args)
+    """Packs, writes shards, inspects or unpacks."""
+    {"pack": pack, "shards": shards, "inspect": inspect, "unpack": unpack}[args.what](args)

@@ -24,6 +24,7 @@ from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli import console, exits, processes
 from xmoco_plugin.cli import pretrain_end as end
 from xmoco_plugin.cli import pretrain_options as options
+from xmoco_plugin.cli import pretrain_shards as shards
 from xmoco_plugin.cli import pretrain_teacher as teacher
 from xmoco_plugin.cli.pretrain_data import ask_disk, compare_labels, look_for_training
 from xmoco_plugin.cpu_amp import multiplies_bfloat16
@@ -174,10 +175,14 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         The epochs to train for.
     """
     began = own.run_settings(folder) if (folder / "config.py").is_file() else None
-    found = take_images(args, given, folder, began)
+    dataset: dict[str, Any] | None = None
+    if shards.is_set(args):
+        found, dataset = shards.take(args, given, folder, began)
+    else:
+        found = take_images(args, given, folder, began)
     if began is not None:
         was = f", which was {printable(began.moved_from)} when it began" if began.moved_from else ""
-        print(f"going on with {folder}{was}: {len(found.good):,} images as before")
+        print(f"going on with {folder}{was}: {found.items:,} images as before")
         if began.moved_from:
             own.move_texts(folder, began.moved_from)
         if args.keep_going:
@@ -218,6 +223,7 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         bit_depth=found.bit_depth,
         tiles=tiles,
         channels=found.channels and found.channels.plan(found.given_depth),
+        dataset=dataset,
     )
     cfg = teaching.configure(cfg, chosen, outputs) if teaching else cfg
     write_text(folder / "opening.txt", opening([*shown, *notes], chosen, cfg))

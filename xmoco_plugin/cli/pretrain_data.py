@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def look(
     side: int | None = None,
     channels: int | None = None,
 ) -> own.Scan:
-    """Scans, with a bar, or with a line every few seconds where there is no terminal.
+    """Scans, with a bar; see :func:`with_bar`.
 
     Args:
         paths: Of the images.
@@ -34,6 +35,17 @@ def look(
         side: Of the tiles that are trained on, in pixels.
         channels: That TIFFs are read with; None for pictures.
     """
+    # Labelled images are looked at whole, and may be among the pictures.
+    name = "scan.jsonl" if side is None else "scan_tiles.jsonl"
+    cache = folder / (name if channels is None else "scan_channels.jsonl")
+    workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
+    return with_bar(
+        what, lambda show: own.scan_images(paths, cache, workers, show, most, side, channels)
+    )
+
+
+def with_bar(what: str, scan: Callable[[Callable[[int, int], None]], own.Scan]) -> own.Scan:
+    """A scan with a bar, or with a line every few seconds where there is no terminal."""
     screen, said = Console(stderr=True), [-math.inf]
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task(what)
@@ -44,11 +56,7 @@ def look(
                 said[0] = time.monotonic()
                 print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
-        # Labelled images are looked at whole, and may be among the pictures.
-        name = "scan.jsonl" if side is None else "scan_tiles.jsonl"
-        name = name if channels is None else "scan_channels.jsonl"
-        workers, most = min(os.cpu_count() or 1, 8), given.get("max_pixels")
-        return own.scan_images(paths, folder / name, workers, show, most, side, channels)
+        return scan(show)
 
 
 def look_for_training(paths: list[str], folder: Path, given: dict[str, Any]) -> own.Scan:
@@ -91,7 +99,12 @@ def compare_labels(
     text = (
         f"labels: {images:,} images for kNN, {shared:,} ({shared / images:.0%}) of them trained on"
     )
-    if shared:
+    if found.total is not None:
+        text = (
+            f"labels: {images:,} images for kNN, {shared:,} of them in the sample; how many are "
+            "trained on is not known"
+        )
+    elif shared:
         text += ": without their labels, but kNN will flatter, and kNN chooses the weights"
     text += known
     rows = [

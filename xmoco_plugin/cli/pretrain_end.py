@@ -27,6 +27,7 @@ TREE = {
     "files.txt": "the images trained on",
     "tiles.txt": "the tiles of them: number of the line in files.txt, top, left",
     "digests.txt": "what was in them, line by line",
+    "shards.txt": "the digest of the set trained on",
     "scan.txt": "what the data are, and each file that was left out, with the reason",
     "opening.txt": "the data, the choices, the differences from the host's config",
     "first_batch.png": "views as the network got them",

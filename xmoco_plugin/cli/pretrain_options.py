@@ -11,6 +11,7 @@ import torch
 
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import CheckpointError, write_text
+from xmoco_plugin.cli import pretrain_shards as shards
 from xmoco_plugin.cli import pretrain_teacher as teacher
 from xmoco_plugin.cli.options.pretrain import all_of
 from xmoco_plugin.teachers import looks_like_a_file
@@ -37,7 +38,9 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         PretrainError: Names every mistake at once.
     """
-    found = list(filter(None, map(own.check_source, args.data)))
+    found = list(filter(None, (own.check_source(source, shards=True) for source in args.data)))
+    if any(map(own.is_shards, args.data)):
+        found += shards.check(args)
     if why := own.unfit_for_configs(Path(args.out).expanduser()):
         found.append(f"--out {printable(args.out)}: {why}")
     if args.model:
@@ -117,21 +120,18 @@ def claim(folder: Path, args: argparse.Namespace) -> None:
     Raises:
         PretrainError: It holds a run with other options; they are named.
     """
-    options = {**vars(args), **args.given, "data": [os.path.abspath(d) for d in args.data]}
+    options = {
+        **vars(args),
+        **args.given,
+        "data": [d if "://" in d else os.path.abspath(d) for d in args.data],
+    }
     for name in ("labels", "init"):
         options[name] = options[name] and os.path.abspath(os.path.expanduser(options[name]))
     if args.teacher and looks_like_a_file(args.teacher):
         options["teacher"] = os.path.abspath(os.path.expanduser(args.teacher))
-    unasked = (
-        "out",
-        "given",
-        "offered",
-        "verbose",
-        "keep_going",
-        "yes",
-        "on_nan",
-        "checkpoint_minutes",
-    )
+    unasked = ("out", "given", "offered", "verbose", "keep_going", "yes", "on_nan")
+    # Where shards are kept changes nothing of the run.
+    unasked += ("checkpoint_minutes", "cache", "cache_gb")
     options = {k: v for k, v in options.items() if v is not None and k not in unasked}
     file = folder / "options.json"
     # Before there is a config nothing has been trained, and a refused start may be mended.

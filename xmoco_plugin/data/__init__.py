@@ -18,6 +18,9 @@ from .packed_images import PackedImages
 from .photo_patches import PhotoPatches
 from .pictures_together import PicturesTogether
 from .resident_images import ResidentImages, resident_collate
+from .shard_sampler import ShardSampler
+from .sharded_images import ShardedImages
+from .shards import ShardError
 from .tiled_images import TiledImages
 from .transform_audit import WatchedTransform, count_changes, view_pipelines, watch_transforms
 from .unlabeled_folder import UnlabeledFolder, find_images
@@ -40,6 +43,9 @@ __all__ = [
     "PhotoPatches",
     "PicturesTogether",
     "ResidentImages",
+    "ShardError",
+    "ShardSampler",
+    "ShardedImages",
     "TiledImages",
     "TooManyUnreadableError",
     "UnlabeledFolder",

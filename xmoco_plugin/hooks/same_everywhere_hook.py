@@ -147,6 +147,8 @@ def _plain(value: Any) -> Any:
 def data_digest(dataset: Any) -> str:
     """How many images there are, and a digest of names and sizes of some."""
     count = len(dataset)
+    if isinstance(known := getattr(dataset, "digest", None), str):  # of shards, which lie far
+        return f"{count:,} images ({known[:12]})"
     get: Callable[[int], Any] = getattr(dataset, "get_data_info", lambda _: {})
     found = hashlib.sha256()
     for place in range(0, count, max(-(-count // LOOKED_AT), 1)):

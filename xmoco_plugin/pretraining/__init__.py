@@ -44,8 +44,10 @@ from .run_folder import (
     run_settings,
 )
 from .run_lock import LOCK, RunLock
-from .scan import Scan, check_number, describe, overlap, scan_images
-from .sources import check_source, is_archive, list_images
+from .scan import Scan, describe, scan_images
+from .scan_checks import check_number, overlap
+from .scan_shards import scan_shards
+from .sources import check_source, is_archive, is_shards, list_images
 from .start import STOPPED, go_on_anyway, handed_over, stopped
 from .survey import survey_images, survey_labels, survey_npz
 from .teaching import TeacherChooser, teacher_model_config, with_teacher
@@ -89,6 +91,7 @@ __all__ = [
     "is_archive",
     "is_mocov3_vit",
     "is_resnet",
+    "is_shards",
     "judged",
     "knn_sets",
     "last_verdict",
@@ -108,6 +111,7 @@ __all__ = [
     "run_config",
     "run_settings",
     "scan_images",
+    "scan_shards",
     "set_aside",
     "stopped",
     "survey_images",

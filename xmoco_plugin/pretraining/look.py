@@ -49,8 +49,12 @@ def look_at(path: str, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
     facts |= {"size": stat.st_size, "changed": stat.st_mtime_ns, **tiff_facts(path, content)}
     if max_pixels != MAX_PIXELS:
         facts["max_pixels"] = max_pixels
-    if "reason" in facts:
-        return facts
+    return facts if "reason" in facts else facts | look_into(content, max_pixels)
+
+
+def look_into(content: bytes, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
+    """Facts of an image: ``reason`` why it cannot be read, or ``sides``, ``mode``, ``digest``."""
+    facts: dict[str, Any] = {}
     try:
         pixels = decode_image(content, max_pixels=max_pixels)
         height, width = pixels.shape[:2]

@@ -81,6 +81,7 @@ def run_config(
     bit_depth: int = 16,
     tiles: TileReading | None = None,
     channels: ChannelPlan | None = None,
+    dataset: dict[str, Any] | None = None,
 ) -> Config:
     """Everything that ``xmoco train`` needs, with nothing left to inherit.
 
@@ -99,6 +100,7 @@ def run_config(
         bit_depth: That 16-bit grey images are read with, in training and for kNN.
         tiles: How tiles of the pictures are read; None to train on whole images.
         channels: How pictures of other channels are read; None for pictures in colour.
+        dataset: The images, where they are no list in ``files.txt`` but a set of shards.
     """
     cfg = Config.fromfile(config_path(base_config(choices.model)))
     model = model_config(choices, outputs)
@@ -116,11 +118,10 @@ def run_config(
         persistent_workers=choices.workers > 0,
         pin_memory=get_device() != "cpu",
         drop_last=True,
-        sampler=dict(type="DefaultSampler", shuffle=True),
+        sampler=dict(type="ShardSampler" if dataset else "DefaultSampler", shuffle=True),
         collate_fn=dict(type="default_collate"),
         dataset=dict(
-            type="ListedImages",
-            ann_file=str(folder / "files.txt"),
+            dataset or dict(type="ListedImages", ann_file=str(folder / "files.txt")),
             pipeline=_train_pipeline(choices),
         ),
     )

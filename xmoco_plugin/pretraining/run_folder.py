@@ -37,6 +37,7 @@ APPENDED = (
 # What is read from the folder, or written over, when a run goes on.
 READ = (
     *(CONFIG, OPENING, FIRST, FILES, TILES, DIGESTS, "options.json", "scan.txt", "last_checkpoint"),
+    "shards.txt",
     *("summary.json", "summary_maps.npz", "summary.png", "first_batch.png", "report.html"),
     *("next_steps.md", STOPPED, "backbone.pth", "backbone.safetensors", *FINE_TUNING, *APPENDED),
     *("teacher.pth", "teacher_features.bin"),

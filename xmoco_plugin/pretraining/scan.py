@@ -2,9 +2,8 @@
 """Opens every image once, in parallel, and remembers what it found."""
 
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,8 +15,6 @@ import torch
 from ..untrusted import printable
 from ..untrusted.image_file import MAX_PIXELS
 from .channel_scan import Channels, describe_channels, gather_channels, look_at_channels
-from .choices import MIN_IMAGES
-from .errors import PretrainError
 from .look import Files, look_at
 from .pixels import bit_depth, describe_pixels, seen_range
 from .scan_cache import read_cache, unchanged
@@ -45,6 +42,7 @@ class Scan:
         channels: Of the good ones, where they are read as such and not as pictures.
         kinds: (path, kind, channels) of the TIFFs of many channels, the bad ones too.
         further: What else the good ones' files hold, each with its path.
+        total: Images of the set, where only a sample of it was looked at.
     """
 
     good: list[str] = field(default_factory=list)
@@ -60,15 +58,23 @@ class Scan:
     channels: Channels | None = None
     kinds: list[tuple[str, str, int]] = field(default_factory=list)
     further: list[tuple[str, str]] = field(default_factory=list)
+    total: int | None = None
 
     @property
     def items(self) -> int:
-        """What is trained on: images, or tiles of them."""
-        return len(self.good) if self.tiles is None else len(self.tiles.places)
+        """What is trained on: images, or tiles of them.
+
+        Of a sample, as many of the set as of the images that were looked at.
+        """
+        if self.tiles is not None:
+            return len(self.tiles.places)
+        if self.total is None:
+            return len(self.good)
+        return self.total * len(self.good) // max(len(self.good) + len(self.bad), 1)
 
     @property
     def item_sides(self) -> np.ndarray:
-        """(items,) shorter sides of what is trained on, in pixels."""
+        """(items,) shorter sides of what is trained on, in pixels; of a sample its images'."""
         if self.tiles is None:
             return self.short_sides
         return np.full(self.items, self.tiles.side)
@@ -155,16 +161,29 @@ def scan_images(
                 file.writelines(json.dumps(found) + "\n" for found in batch)
                 file.flush()
                 progress(len(facts), len(paths))
+    return collect((facts[path] for path in paths), side, channels)
+
+
+def collect(
+    lines: Iterable[dict[str, Any]], side: int | None = None, channels: int | None = None
+) -> Scan:
+    """What is known of a set, from the facts of each image, in their order.
+
+    Args:
+        lines: The facts.
+        side, channels: As :func:`scan_images` has them.
+    """
     found = Scan()
-    sides = []
-    for path in paths:
-        line = facts[path]
+    sides, kept = [], []
+    for line in lines:
+        path = line["path"]
         if "kind" in line:
             found.kinds.append((path, printable(line["kind"]), line["channels"]))
         if "reason" in line:
             found.bad.append((path, printable(line["reason"])))  # the cache is anybody's
             continue
         found.good.append(path)
+        kept.append(line)
         sides.append(line["sides"])
         found.modes[line["mode"]] += 1
         found.digests.append(line["digest"])
@@ -176,9 +195,9 @@ def scan_images(
             found.further.append((path, str(line["further"])))
     found.sides = np.array(sides, dtype=np.int64).reshape(-1, 2)
     if side is not None:
-        found.tiles = gather_tiles([facts[path] for path in found.good], side)
+        found.tiles = gather_tiles(kept, side)
     if channels is not None and found.good:
-        found.channels = gather_channels([facts[path] for path in found.good])
+        found.channels = gather_channels(kept)
     return found
 
 
@@ -189,7 +208,8 @@ def describe(found: Scan, size: int | None = None) -> list[str]:
         found: Of the set.
         size: Side of the views, in pixels, to say how many images are smaller.
     """
-    lines = [f"images: {len(found.good):,} readable, {len(found.bad):,} unreadable", *found.notes]
+    looked = "images" if found.total is None else f"a sample of {found.total:,} images"
+    lines = [f"{looked}: {len(found.good):,} readable, {len(found.bad):,} unreadable", *found.notes]
     if found.good:
         low, middle, high = np.percentile(found.short_sides, [0, 50, 100]).astype(int)
         lines.append(f"shorter side: {low:,} to {high:,} px, median {middle:,} px")
@@ -224,40 +244,3 @@ def describe(found: Scan, size: int | None = None) -> list[str]:
                 f"({small / len(found.good):.0%})"
             )
     return lines
-
-
-def check_number(found: Scan) -> None:
-    """Makes sure that there are images enough to be told from one another.
-
-    Raises:
-        PretrainError: There are too few that are different; counts what there is.
-    """
-    if found.different >= MIN_IMAGES:
-        return
-    if found.tiles is not None:
-        raise PretrainError(
-            f"{found.items:,} tiles of {found.tiles.side} px with something to see in "
-            f"{len(found.good):,} readable pictures, {found.different:,} of them of different "
-            f"pictures' contents: contrast needs other images, {MIN_IMAGES} at the least. Choose "
-            "smaller --tiles, or add pictures."
-        )
-    images = f"{len(found.good)} readable image{'s' * (len(found.good) > 1)}"
-    if found.different < len(found.good):
-        images += (
-            f", {found.different} of them different ({found.duplicates:,} the same as another, "
-            f"{len(found.constant):,} of one colour)"
-        )
-    raise PretrainError(
-        f"{images}: contrast needs other images. {MIN_IMAGES} different ones are the least, some "
-        "thousands a beginning."
-    )
-
-
-def overlap(labelled: Scan, training: Scan) -> int:
-    """How many labelled images are in the training set too, by content or by path."""
-    digests = set(training.digests)
-    paths = {os.path.realpath(path) for path in training.good}
-    return sum(
-        digest in digests or os.path.realpath(path) in paths
-        for path, digest in zip(labelled.good, labelled.digests, strict=True)
-    )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..data import find_images
+from ..data.shards import INDEX, check_url
 from ..untrusted import (
     FileRefusedError,
     FolderError,
@@ -24,8 +25,15 @@ from .errors import PretrainError
 LISTS = (".txt", ".lst")
 
 
-def check_source(source: str) -> str | None:
-    """Why something cannot be data, in a sentence; None where it can."""
+def check_source(source: str, shards: bool = False) -> str | None:
+    """Why something cannot be data, in a sentence; None where it can.
+
+    Args:
+        source: What the user has named.
+        shards: Whether it may be a set of shards.
+    """
+    if shards and "://" in source:
+        return (why := check_url(source)) and f"--data {why}"
     path = Path(source).expanduser()
     if not path.exists():
         return f"--data {source}: there is no such file or folder (looked from {Path.cwd()})."
@@ -40,6 +48,11 @@ def check_source(source: str) -> str | None:
     if not os.access(path, os.R_OK):
         return f"--data {source}: no permission to read it."
     return None
+
+
+def is_shards(source: str) -> bool:
+    """Whether it is a set of shards: a URL, or a folder with the index of one."""
+    return "://" in source or os.path.isfile(os.path.join(os.path.expanduser(source), INDEX))
 
 
 def is_archive(source: str) -> bool:

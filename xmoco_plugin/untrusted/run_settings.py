@@ -19,6 +19,7 @@ WRITTEN = re.compile(
     r"(^|_)(out|output|outfile|save|dump|trace|local|log)_(dir|file|path|file_path|prefix)$"
     r"|^json_trace_path$"
 )
+BUCKET = re.compile(r"(s3|gs|gcs|az|abfs|hf)://[\w.\-/]+", re.ASCII)
 # Where labelled images lie, which are outside of a run's folder, and the weights it began with.
 READ = {"data_root", "ann_file", "data_prefix", "img_path", "data", "files", "load_from"}
 
@@ -29,12 +30,15 @@ def check_run_reads(settings: Mapping[str, Any]) -> None:
     Raises:
         SettingsRefusedError: Names the first setting at fault.
     """
+    sets: set[str] = set()  # of shards, read by us: which server is asked, the environment says
     for place, value in walk(settings):
         key = place.rpartition(".")[2]
+        if isinstance(value, Mapping) and str(value.get("type")).endswith("ShardedImages"):
+            sets.add(f"{place}.data_root")
         if key in ("backend_args", "file_client_args", "tracking_uri") and value not in LOCAL:
             raise SettingsRefusedError(f"{place} reads from elsewhere than files")
         if isinstance(value, str):
-            if "://" in value:
+            if "://" in value and not (place in sets and BUCKET.fullmatch(value)):
                 raise SettingsRefusedError(f"{place}={_short(value)} is on another machine")
             if value.lower().endswith(RUNS):
                 raise SettingsRefusedError(f"{place}={_short(value)}: such a file could run code")

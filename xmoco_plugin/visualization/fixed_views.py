@@ -40,13 +40,16 @@ def choose_images(dataset: Dataset, count: int, classes: int = 8) -> tuple[list[
     """Images for a picture, sorted by class where there are classes.
 
     Args:
-        dataset: with ``get_cat_ids`` or ``get_data_info`` where it has labels.
+        dataset: with ``get_cat_ids`` or ``get_data_info`` where it has labels; with
+            ``begins_with_sample`` where its first images are a sample of all, and others are far.
         count: how many at most.
         classes: from how many classes at most, evenly spaced among those that exist.
 
     Returns:
         Indices and their labels; no labels where one of the images has none.
     """
+    if getattr(dataset, "begins_with_sample", False):
+        return list(range(min(count, len(dataset)))), []
     pool = _spread(range(len(dataset)), POOL)
     by_class: dict[int, list[int]] = defaultdict(list)
     for i in pool:

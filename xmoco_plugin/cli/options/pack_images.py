@@ -3,6 +3,7 @@
 
 A pack is read from end to end without opening a file an image. Run the same command again after a
 kill: it goes on. Class folders become labels, names are kept, and `unpack` gives the files back.
+`shards` writes plain tars of a folder's images into a folder or a bucket, for ShardedImages.
 """
 
 import argparse
@@ -12,8 +13,10 @@ from .parser import whole
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Adds the three commands and their options; `args.what` is the one that was chosen."""
-    commands = parser.add_subparsers(required=True, dest="what", metavar="{pack,inspect,unpack}")
+    """Adds the four commands and their options; `args.what` is the one that was chosen."""
+    commands = parser.add_subparsers(
+        required=True, dest="what", metavar="{pack,shards,inspect,unpack}"
+    )
     command = commands.add_parser("pack", help="write FOLDER's images to OUT")
     command.add_argument("folder", type=Path)
     command.add_argument("out", type=Path)
@@ -39,6 +42,20 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=128_000_000,
         metavar="N",
         help="larger images are left out where they are decoded, from 1; default: %(default)s",
+    )
+    command = commands.add_parser(
+        "shards", help="write FOLDER's images as shards, for a bucket or many machines"
+    )
+    command.add_argument("folder", type=Path)
+    command.add_argument(
+        "--to", required=True, metavar="FOLDER|URL", help="a folder, or s3://bucket/set (gs, az)"
+    )
+    command.add_argument(
+        "--shard-mb",
+        type=whole(1, 4096),
+        default=32,
+        metavar="N",
+        help="of a shard, 1 to 4096; default: %(default)s",
     )
     command = commands.add_parser("inspect", help="say what a pack holds")
     command.add_argument("pack", type=Path)

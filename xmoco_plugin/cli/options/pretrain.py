@@ -32,6 +32,7 @@ NUMBERS: dict[str, tuple[type, float, float, str]] = {
     "bit_depth": (int, 8, 16, "significant bits of 16-bit grey images and of channels"),
     "max_unpacked": (float, 1e-3, 1e6, "GB that may come out of an archive"),
     "max_members": (int, 1, 10**9, "files that an archive may list"),
+    "cache_gb": (float, 1e-3, 1e6, "of shards of a bucket that are kept on this machine"),
     "checkpoint_minutes": (float, 0, YEAR, "between checkpoints, in an epoch too; 0: only at ends"),
 }
 DEFAULTS = {
@@ -44,6 +45,7 @@ DEFAULTS = {
     "channels": "those of TIFFs that are no pictures",
     "max_unpacked": "10, or 20 times the archive's size",
     "max_members": "5,000,000",
+    "cache_gb": "half of what the disk has free",
     "checkpoint_minutes": "30",
 }  # the others are chosen by the data
 TEACHER_VIEWS = ("stored", "crop")
@@ -54,7 +56,13 @@ KNOWN_ONLY = True  # other words are mistakes, said with all others
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("--data", nargs="+", default=[], metavar="FOLDER|FILE", help="your images")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        default=[],
+        metavar="FOLDER|FILE|URL",
+        help="your images; a set of shards may be s3://bucket/set",
+    )
     parser.add_argument("--out", default="", help="folder of the run")
     parser.add_argument(
         "--model",
@@ -80,6 +88,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         choices=KEY_VIEWS,
         help="what the momentum encoder sees: a crop, at times mirrored, or all of the query's "
         "transforms; default: weak",
+    )
+    parser.add_argument(
+        "--cache",
+        metavar="FOLDER",
+        help="where shards of a bucket are kept; default: ~/.cache/xmoco_plugin/shards",
     )
     add_prefix(parser, "--init")
     add_teacher(parser)
@@ -133,7 +146,7 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     found += [
         f"--data {source}: there is no such file or folder (looked from {Path.cwd()})."
         for source in args.data
-        if not Path(source).expanduser().exists()
+        if "://" not in source and not Path(source).expanduser().exists()
     ]
     found += filter(None, [check_out(args.out)])
     if args.labels and not Path(args.labels).expanduser().is_dir():

@@ -1,0 +1,75 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""A pretraining on a set of shards, up to its training; tests/matrix has a whole one."""
+
+import pytest
+from mmengine.config import Config
+
+from xmoco_plugin.data.shards import write_shards
+
+from ..data.shards.conftest import server  # noqa: F401
+from ..pretraining.folder import draw
+from ..tool_modules import run_tool
+from .command import FAST, refused
+
+
+@pytest.fixture
+def begin(tool, monkeypatch, tmp_path):
+    monkeypatch.setattr(tool, "train", lambda *_: 0)
+    monkeypatch.setattr(tool.end, "finish", lambda *_: None)
+    # Both are set by the command, for its training.
+    monkeypatch.setenv("XMOCO_SHARDS", "")
+    monkeypatch.setenv("XMOCO_SHARDS_GB", "")
+    draw(tmp_path / "images", 12, side=16)
+    (tmp_path / "images" / "cut.png").write_bytes((tmp_path / "images/000.png").read_bytes()[:300])
+    fixed = ("--out", tmp_path / "run", "--model", "resnet18", *FAST)
+    return lambda *words: run_tool(tool, monkeypatch, *words, *fixed)
+
+
+def test_a_run_on_a_bucket_names_the_set_and_holds_no_credentials(
+    begin,
+    server,  # noqa: F811
+    monkeypatch,
+    tmp_path,
+    capsys,
+):
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-word")
+    write_shards(tmp_path / "images", "s3://bucket/pretrain")
+    words = ("--data", "s3://bucket/pretrain", "--cache", tmp_path / "cache", "--cache-gb", 1)
+    assert begin(*words) == 0
+    said = capsys.readouterr()
+    assert "a sample of 13 images: 12 readable, 1 unreadable" in said.out
+    loader = Config.fromfile(tmp_path / "run" / "config.py").train_dataloader
+    assert loader.sampler.type == "ShardSampler"
+    assert loader.dataset.data_root == "s3://bucket/pretrain"
+    assert list((tmp_path / "cache").rglob("00000.tar"))
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    secret = [p for p in files if b"a-secret-word" in p.read_bytes()]
+    assert secret == []
+    assert "a-secret-word" not in said.out + said.err
+    # Where shards are kept is nothing of the run: the same command goes on without it.
+    assert begin("--data", "s3://bucket/pretrain") == 0
+    assert "12 images as before" in capsys.readouterr().out
+
+
+def test_a_set_that_changed_is_refused(begin, tmp_path, capsys):
+    write_shards(tmp_path / "images", str(tmp_path / "set"))
+    assert begin("--data", tmp_path / "set") == 0
+    for file in (tmp_path / "set").rglob("*.*"):
+        file.unlink()
+    draw(tmp_path / "images", 9, side=16, seed=5)
+    write_shards(tmp_path / "images", str(tmp_path / "set"))
+    assert begin("--data", tmp_path / "set") == 2
+    assert "is another set than when the run began" in capsys.readouterr().err
+
+
+def test_what_a_set_of_shards_has_not_is_named_at_once(tool, monkeypatch, tmp_path, capsys):
+    draw(tmp_path / "images", 9, side=16)
+    write_shards(tmp_path / "images", str(tmp_path / "set"))
+    words = ("--data", tmp_path / "set", "s3://K:S3CRET@bucket/set", "--teacher", "resnet18")
+    said = refused(tool, monkeypatch, capsys, *words, "--out", tmp_path / "run")
+    assert "a set of shards is named alone" in said
+    assert "--teacher: of a set of shards no features are stored" in said
+    assert "credentials have no place in the name" in said
+    assert "S3CRET" not in said
