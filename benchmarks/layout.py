@@ -83,8 +83,10 @@ def rows_of(name: str, args: argparse.Namespace) -> list[dict]:
     """A row for each way."""
     compiled = {"channels last, compiled": (True, False, True)} if args.compiled else {}
     ways = WAYS | compiled
-    sizes = (name, args.size, args.batch)
-    steps = {way: step_of(*sizes, *on, taught=args.taught) for way, on in ways.items()}
+    steps = {
+        way: step_of(name, args.size, args.batch, last, half, bool(more), args.taught)
+        for way, (last, half, *more) in ways.items()
+    }
     first, began = {}, {}
     for way, step in steps.items():
         clock = spent()

@@ -129,9 +129,11 @@ def claim(folder: Path, args: argparse.Namespace) -> None:
         options[name] = options[name] and os.path.abspath(os.path.expanduser(options[name]))
     if args.teacher and looks_like_a_file(args.teacher):
         options["teacher"] = os.path.abspath(os.path.expanduser(args.teacher))
-    unasked = ("out", "given", "offered", "verbose", "keep_going", "yes", "on_nan")
-    # Where shards are kept changes nothing of the run.
-    unasked += ("checkpoint_minutes", "cache", "cache_gb")
+    # Neither does where shards are kept change anything of the run.
+    unasked = {
+        *("out", "given", "offered", "verbose", "keep_going", "yes", "on_nan"),
+        *("checkpoint_minutes", "cache", "cache_gb"),
+    }
     options = {k: v for k, v in options.items() if v is not None and k not in unasked}
     file = folder / "options.json"
     # Before there is a config nothing has been trained, and a refused start may be mended.

@@ -175,7 +175,7 @@ def probe(config: dict[str, Any], size: int, channels: int = 3) -> Outputs:
 def with_averages(config: dict[str, Any], share: float) -> dict[str, Any]:
     """A backbone's config, with another share of a batch in BatchNorm's running averages."""
     norm = config.get("norm_cfg") or _norm_of(config["type"])
-    return config | dict(norm_cfg=dict(norm) | dict(momentum=share))
+    return config | dict(norm_cfg=dict(norm or {}) | dict(momentum=share))
 
 
 def backbone_weights(name: str, size: int) -> dict[str, torch.Tensor]:
