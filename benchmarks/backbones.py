@@ -198,8 +198,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     head += ["difference, run", "difference, export"]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in rows:
-        first = next((f"{k.split('/')[-1]} {v:g}" for k, v in row["metrics"].items()), "no box")
-        cells = [f"`{row['model']}`", f"`{row['config'][:-3]}`", str(row["arrived"]), first]
+        figures = {key.split("/")[-1]: value for key, value in row["metrics"].items()}
+        shown = next(
+            (f"{k} {figures[k]:g}" for k in ("bbox_mAP", "mIoU") if k in figures), "no box"
+        )
+        cells = [f"`{row['model']}`", f"`{row['config'][:-3]}`", str(row["arrived"]), shown]
         cells += [f"{value:.1e}" for value in row["differences"]]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
