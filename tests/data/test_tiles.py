@@ -17,6 +17,7 @@ from xmoco_plugin.data import (
     UnreadableImageError,
     decode_image,
     pictures,
+    tiff_file,
 )
 from xmoco_plugin.data.picture_reader import PictureReader
 from xmoco_plugin.data.tile_grid import (
@@ -112,6 +113,16 @@ def test_a_limit_of_pixels_is_of_what_is_decoded_whole(folder):
         load.transform(dict(img_path=str(folder / "grey.png"), tile=(0, 0)))
     with pytest.raises(UnreadableImageError, match="it has changed"):
         load.transform(dict(img_path=str(folder / "rgb.tif"), tile=(60, 0)))
+
+
+def test_what_would_have_a_large_tiff_read_in_parts_is_said(folder, monkeypatch):
+    load = LoadTileOrSkip(SIDE, on_error="raise", max_pixels=40 * 40)
+    strip = dict(img_path=str(folder / "one_strip.tif"), tile=(0, 0))
+    with pytest.raises(UnreadableImageError, match=r"1600 pixels .*; stored in tiles, it would be"):
+        load.transform(strip)
+    monkeypatch.setattr(tiff_file, "tifffile", None)
+    with pytest.raises(UnreadableImageError, match=r"1600 pixels .*needs tifffile: pip install"):
+        load.transform(dict(img_path=str(folder / "rgb.tif"), tile=(0, 0)))
 
 
 def test_planes_of_16_bits_are_refused_whole_and_read_in_tiles(tmp_path):

@@ -8,7 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from xmoco_plugin.pretraining import PretrainError, backbone_config, describe, one_kind, scan_images
+from xmoco_plugin.data import tiff_file
+from xmoco_plugin.pretraining import (
+    PretrainError,
+    backbone_config,
+    describe,
+    one_kind,
+    scan_images,
+    tile_scan,
+)
 from xmoco_plugin.pretraining.first_convolution import widen, widened
 
 from ..data.tiffs import noise, write
@@ -125,6 +133,16 @@ def test_files_without_colours_or_with_others_are_counted_by_kind(pictures, tmp_
     rgb = str(write(tmp_path / "rgb.tif", spread(64, 64, 3)))
     assert scan_images([rgb], tmp_path / "t.jsonl").good == [rgb]
     assert scan_images([rgb], tmp_path / "t.jsonl", channels=3).channels.bits == 12
+
+
+def test_a_library_that_is_not_there_is_named_with_the_file(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(tiff_file, "tifffile", None)
+    monkeypatch.setattr(tile_scan, "tifffile", None)
+    for channels in (None, 4):
+        found = scan_images(pictures, tmp_path / f"{channels}.jsonl", channels=channels)
+        assert len(found.bad) == 2
+        assert "needs tifffile: pip install tifffile imagecodecs" in found.bad[0][1]
+        assert one_kind(found, channels) is None  # which is no matter of channels
 
 
 def test_a_first_convolution_is_dealt_in_turn_and_keeps_the_response_to_equal_channels():

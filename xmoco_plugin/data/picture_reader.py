@@ -17,7 +17,7 @@ from .pictures import (
     WindowedPicture,
     is_windowed,
 )
-from .tiff_file import TiffPicture, is_tiff, tifffile
+from .tiff_file import EXTRA, TiffPicture, is_tiff, tifffile
 
 CACHE = 512 << 20  # bytes of decoded pictures that a process keeps (ours)
 HANDLES = 64  # TIFFs that it keeps open
@@ -91,12 +91,14 @@ def open_picture(path: str, reader: PictureReader) -> Picture:
         except BaseException:
             opened.close()
             raise
-    if tifffile is not None and is_tiff(path):
-        tiff = _windowed(path, reader)
-        if tiff is not None:
-            return WindowedPicture(tiff, reader.bit_depth, reader.background)
+    tiff, why = _windowed(path, reader) if is_tiff(path) else (None, "")
+    if tiff is not None:
+        return WindowedPicture(tiff, reader.bit_depth, reader.background)
     rules = {n: getattr(reader, n) for n in ("bit_depth", "background", "min_side", "max_pixels")}
-    return WholePicture(path, rules, reader.max_bytes)
+    try:
+        return WholePicture(path, rules, reader.max_bytes)
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"{error}{why and f'; {why}'}") from None
 
 
 def picture_size(path: str) -> tuple[int, int] | None:
@@ -112,13 +114,17 @@ def picture_size(path: str) -> tuple[int, int] | None:
     return None if size is None else (size[1], size[0])
 
 
-def _windowed(path: str, reader: PictureReader) -> TiffPicture | None:
-    """The TIFF, if it is read in windows; else it is as if it were no TIFF."""
+def _windowed(path: str, reader: PictureReader) -> tuple[TiffPicture | None, str]:
+    """The TIFF, if it is read in windows; else what would have it read so, if anything would.
+
+    Pillow's reader knows what this one does not, or says what is wrong.
+    """
     try:
         tiff = TiffPicture(path)
-    except UnreadableImageError:
-        return None  # Pillow's reader knows what this one does not, or says what is wrong
+    except UnreadableImageError as error:
+        return None, str(error) if EXTRA in str(error) else ""
     if is_windowed(tiff) and tiff.cost(reader.side) <= DEAREST:
-        return tiff
+        return tiff, ""
     tiff.close()
-    return None
+    why = "stored in tiles, it would be read in parts" if is_windowed(tiff) else ""
+    return None, why

@@ -12,7 +12,7 @@ from PIL import Image
 from ..untrusted.image_file import FILE_LIMIT, MAX_PIXELS
 from .channel_reading import ChannelReading
 from .decode_image import UnreadableImageError, decode_image, read_image_file, to_bgr8
-from .tiff_file import JPEG, TiffPicture
+from .tiff_file import JPEG, OtherKindError, TiffPicture
 from .tiff_look import GREY, RGB, YCBCR
 from .tile_grid import valid_pixels
 
@@ -145,7 +145,7 @@ class ChannelPicture:
     ) -> None:
         self._tiff, self._reading, look = tiff, reading, tiff.look
         if reading.channels not in (look.samples, look.channels):
-            raise UnreadableImageError(f"{look.named}, and {reading.channels} are read")
+            raise OtherKindError(f"{look.named}, and {reading.channels} are read")
         if not look.upright:
             raise UnreadableImageError("it is stored turned, which is not read with channels")
         self._alpha = reading.channels != look.samples

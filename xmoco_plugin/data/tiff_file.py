@@ -34,6 +34,10 @@ BUILT_IN = (PLAIN, *DEFLATE, PACKBITS)  # tifffile's own
 CODECS = (*BUILT_IN, 5, JPEG, 33003, 33005, 34712, 34925, 50000, 50001)  # with imagecodecs
 
 
+class OtherKindError(UnreadableImageError):
+    """A file that may be whole, and is not of the kind that is read."""
+
+
 class TiffPicture:
     """The first page of a TIFF, open; windows of it are decoded, and nothing else is held.
 
@@ -57,7 +61,7 @@ class TiffPicture:
             raise UnreadableImageError(str(error)) from None
         try:
             if self._file.read(4) not in MAGIC:
-                raise UnreadableImageError("no TIFF")
+                raise OtherKindError("no TIFF")
             self._file.seek(0)
             # Named, or it would look for what the file is by its path.
             tiff = tifffile.TiffFile(self._file, name=os.path.basename(path))

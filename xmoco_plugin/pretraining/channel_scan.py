@@ -13,6 +13,7 @@ from ..data.channel_reading import FULL, ChannelReading
 from ..data.decode_image import streamed_digest
 from ..data.picture_reader import PictureReader, open_picture
 from ..data.pictures import ChannelPicture
+from ..data.tiff_file import OtherKindError
 from ..data.tile_grid import is_empty, tile_grid
 from ..untrusted import printable
 from ..untrusted.image_file import MAX_PIXELS
@@ -118,9 +119,9 @@ def look_at_channels(
         picture = open_picture(
             path, PictureReader(side or 1, max_pixels=max_pixels, channels=reading)
         )
+    except OtherKindError as error:
+        return {"kind": PICTURE, "channels": 0} | facts | {"reason": str(error)}
     except UnreadableImageError as error:
-        facts.setdefault("kind", PICTURE)
-        facts.setdefault("channels", 0)
         return facts | {"reason": str(error)}
     assert isinstance(picture, ChannelPicture)
     try:

@@ -12,7 +12,7 @@ from ..data.decode_image import content_digest, read_image_file
 from ..untrusted import open_image
 from ..untrusted.image_file import MAX_PIXELS
 from .pixels import pixel_facts
-from .tile_scan import tiff_facts
+from .tile_scan import library_hint, tiff_facts
 
 
 class Files(torch.utils.data.Dataset):
@@ -62,7 +62,7 @@ def look_into(content: bytes, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
             mode = image.mode
             facts |= pixel_facts(pixels, image)
     except UnreadableImageError as error:
-        return facts | {"reason": str(error)}
+        return facts | {"reason": f"{error}{library_hint(path)}"}
     facts |= {"sides": [height, width], "mode": mode, "digest": content_digest(content)}
     # The corners first: they are unlike in nearly every photo.
     if (pixels[0, 0] == pixels[-1, -1]).all() and (pixels == pixels[0, 0]).all():

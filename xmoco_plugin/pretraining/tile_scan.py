@@ -10,7 +10,7 @@ import numpy as np
 from ..data import UnreadableImageError
 from ..data.decode_image import read_image_file, streamed_digest
 from ..data.picture_reader import PictureReader, open_picture
-from ..data.tiff_file import MAGIC, TiffPicture, is_tiff, tifffile
+from ..data.tiff_file import EXTRA, MAGIC, TiffPicture, is_tiff, tifffile
 from ..data.tile_grid import is_empty, tile_grid
 from ..untrusted import open_image, refusal
 from ..untrusted.image_file import MAX_PIXELS
@@ -142,6 +142,17 @@ def tiff_facts(path: str, content: bytes | None = None) -> dict[str, Any]:
         facts |= {"kind": look.named, "channels": look.channels}
         facts["reason"] = f"{look.named}: --channels {look.channels} reads them"
     return facts
+
+
+def library_hint(path: str) -> str:
+    """What a library that is not there would change of a TIFF that Pillow does not read, if any."""
+    if not is_tiff(path):
+        return ""
+    try:
+        TiffPicture(path).close()
+    except UnreadableImageError as error:
+        return f"; {error}" if EXTRA in str(error) else ""
+    return ""
 
 
 def _range(values: np.ndarray) -> list[float]:
