@@ -11,6 +11,7 @@ IN_PLACE = {
     ("pretraining/scan.py", "scan_images"): "a line an image; half a line is looked at anew",
     ("data/pack_writer.py", "_grow"): "grows in OUT.partial; a record has its bytes' checksum",
     ("data/pack_writer.py", "_recover"): "the same, cut back to what is whole",
+    ("data/shards/tar.py", "make_tar"): "in memory",
     ("data/shards/cache.py", "path"): "an empty file to lock",
     ("teachers/stored.py", "_note"): "the head, one block at a time; rows beyond it are made anew",
     ("pretraining/archive_folder.py", "write"): "in unpacked/*.partial, renamed when it is whole",
