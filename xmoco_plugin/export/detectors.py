@@ -134,7 +134,8 @@ def inputs_from(settings: Mapping[str, Any]) -> Inputs | None:
         values.append(tuple(map(float, given)))
     if not all(values[1]):
         return None
-    return Inputs(*values, "RGB" if any(found.get(name) for name in TO_RGB) else "BGR")
+    mean, std = values
+    return Inputs(mean, std, "RGB" if any(found.get(name) for name in TO_RGB) else "BGR")
 
 
 def check_backbone(checkpoint: Mapping[str, Any]) -> None:

@@ -74,7 +74,7 @@ def put_into(
         )
     theirs = {p[len(stem) :]: key for p, key in plain.items() if p.startswith(stem)}
     ours, elsewhere = _fitting({n: tensors[k] for n, k in theirs.items()}, backbone.state)
-    new = copy.copy(state)  # an OrderedDict keeps what torch has noted beside its entries
+    new: Any = copy.copy(state)  # an OrderedDict keeps what torch has noted beside its entries
     replaced = [theirs[name] for name in theirs if name in ours]
     for name, value in ours.items():
         if name in theirs:
@@ -121,7 +121,7 @@ def _fitting(
         if placed and not missing and not unlike:
             return dict(ours), elsewhere
         tried.append(StateDifference(missing, elsewhere, unlike))
-    worst = min(tried, key=lambda difference: sum(map(len, difference)))
+    worst = min(tried, key=lambda one: sum(len(part) for part in one))
     raise CheckpointError(
         "its backbone (below: the model) is another than the run's (the checkpoint):\n"
         f"{describe_difference(worst)}\nBegin the run with this detector's own "
