@@ -100,6 +100,8 @@ def run(
             raise
         now = ", ".join(f"{start.name} {factor:g}" for start, factor in factors.items())
         raise ValueError(f"{error} Its learning rate may be another (times now: {now}).") from None
+    if said:  # else nothing has run before
+        print(f"Comparing {len(starts)} starts.", flush=True)
     share_runs.run_all(data, runs, args, lambda: write(root, runs, args, said))
     text = write(root, runs, args, said)
     print(f"\n{text}\n\n{os.fspath(root / name)}.md, .json, .png, .svg", flush=True)

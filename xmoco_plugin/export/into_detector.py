@@ -74,7 +74,7 @@ def put_into(
         )
     theirs = {p[len(stem) :]: key for p, key in plain.items() if p.startswith(stem)}
     ours, elsewhere = _fitting({n: tensors[k] for n, k in theirs.items()}, backbone.state)
-    new: dict[str, Any] = copy.copy(state)  # type: ignore[assignment]  # an OrderedDict keeps what torch has noted beside its entries
+    new: Any = copy.copy(state)  # an OrderedDict keeps what torch has noted beside its entries
     replaced = [theirs[name] for name in theirs if name in ours]
     for name, value in ours.items():
         if name in theirs:
@@ -83,7 +83,7 @@ def put_into(
     for key in [key for key in new if key in averages]:
         del new[key]
     dropped = [name for name in OF_THE_OLD if entry is not None and name in detector]
-    result: dict[str, Any] = new
+    result = new
     if entry is not None:
         result = {k: new if k == entry else v for k, v in detector.items() if k not in dropped}
         if record is not None:
@@ -121,7 +121,7 @@ def _fitting(
         if placed and not missing and not unlike:
             return dict(ours), elsewhere
         tried.append(StateDifference(missing, elsewhere, unlike))
-    worst = min(tried, key=lambda found: sum(len(keys) for keys in found))
+    worst = min(tried, key=lambda one: sum(len(part) for part in one))
     raise CheckpointError(
         "its backbone (below: the model) is another than the run's (the checkpoint):\n"
         f"{describe_difference(worst)}\nBegin the run with this detector's own "

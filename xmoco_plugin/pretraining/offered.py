@@ -60,7 +60,7 @@ def look_into(
     wanted = _weights_of(model, size or USUAL_SIZE) if model else None
     name = model or _name_of(checkpoint, prefix, size or USUAL_SIZE)
     like = wanted
-    if not model and name:
+    if model is None and name is not None:
         like = _weights_of(name, size or USUAL_SIZE)
     try:
         found = find_backbone(checkpoint, prefix=prefix, like=like, of_detector=detector)
