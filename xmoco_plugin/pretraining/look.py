@@ -49,11 +49,17 @@ def look_at(path: str, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
     facts |= {"size": stat.st_size, "changed": stat.st_mtime_ns, **tiff_facts(path, content)}
     if max_pixels != MAX_PIXELS:
         facts["max_pixels"] = max_pixels
-    return facts if "reason" in facts else facts | look_into(content, max_pixels)
+    return facts if "reason" in facts else facts | look_into(content, max_pixels, path)
 
 
-def look_into(content: bytes, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
-    """Facts of an image: ``reason`` why it cannot be read, or ``sides``, ``mode``, ``digest``."""
+def look_into(content: bytes, max_pixels: int = MAX_PIXELS, path: str = "") -> dict[str, Any]:
+    """Facts of an image: ``reason`` why it cannot be read, or ``sides``, ``mode``, ``digest``.
+
+    Args:
+        content: Of its file.
+        max_pixels: As of :func:`look_at`.
+        path: Of the file, by which a library that is missing is named; empty where it is none.
+    """
     facts: dict[str, Any] = {}
     try:
         pixels = decode_image(content, max_pixels=max_pixels)
@@ -62,7 +68,7 @@ def look_into(content: bytes, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
             mode = image.mode
             facts |= pixel_facts(pixels, image)
     except UnreadableImageError as error:
-        return facts | {"reason": f"{error}{library_hint(path)}"}
+        return facts | {"reason": f"{error}{library_hint(path) if path else ''}"}
     facts |= {"sides": [height, width], "mode": mode, "digest": content_digest(content)}
     # The corners first: they are unlike in nearly every photo.
     if (pixels[0, 0] == pixels[-1, -1]).all() and (pixels == pixels[0, 0]).all():
