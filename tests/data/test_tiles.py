@@ -69,6 +69,8 @@ def test_tiles_lie_side_by_side_and_the_last_is_moved_inwards():
     assert tile_starts(99, 32) == [0, 32, 64]  # 3 px are not worth one
     assert tile_starts(32, 32) == [0]
     assert tile_starts(31, 32) == []
+    with pytest.raises(UnreadableImageError, match="have more than 4,194,304 tiles of 64 px"):
+        tile_grid(1 << 31, 1 << 31, 64)
     assert tile_grid(40, 70, 32).tolist() == [[0, 0], [0, 32], [0, 38], [8, 0], [8, 32], [8, 38]]
 
 

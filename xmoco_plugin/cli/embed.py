@@ -118,7 +118,11 @@ class Images(Files):
         found: list[tuple[str, tuple[int, int]]] = []
         for name in names:
             size = picture_size(os.path.join(root, name))
-            grid = tile_grid(*size, side).tolist() if size else []
+            try:
+                grid = tile_grid(*size, side).tolist() if size else []
+            except UnreadableImageError as error:
+                self.left_out.append(f"{printable(name)}: {error}")
+                continue
             found += [(name, (top, left)) for top, left in grid]
             if not size:
                 self.left_out.append(f"{printable(name)}: its size cannot be read")

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .decode_image import UnreadableImageError
+
+MOST_TILES = 1 << 22  # of a picture (ours): a million pixels a side have that at 512 px
 LEAST_NEW = 1 / 8  # of a tile: what a last one must bring (ours)
 LEAST_VALID = 1 / 2  # of the pixels of a tile: fewer with a value leave it out (ours)
 
@@ -30,8 +33,21 @@ def tile_starts(length: int, side: int) -> list[int]:
     return starts
 
 
+def most_tiles(height: int, width: int, side: int) -> int:
+    """A number that the tiles of a picture are not above; nothing is made for it."""
+    return (height // side + 1) * (width // side + 1)
+
+
 def tile_grid(height: int, width: int, side: int) -> np.ndarray:
-    """(n, 2) top and left of a picture's tiles, row by row; see :func:`tile_starts`."""
+    """(n, 2) top and left of a picture's tiles, row by row; see :func:`tile_starts`.
+
+    Raises:
+        UnreadableImageError: There are more than ``MOST_TILES``: a header can claim anything.
+    """
+    if most_tiles(height, width, side) > MOST_TILES:
+        raise UnreadableImageError(
+            f"{width}x{height} px have more than {MOST_TILES:,} tiles of {side} px, the limit"
+        )
     tops, lefts = tile_starts(height, side), tile_starts(width, side)
     return np.array([(top, left) for top in tops for left in lefts], dtype=np.int64).reshape(-1, 2)
 

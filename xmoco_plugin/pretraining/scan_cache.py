@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..data.tile_grid import MOST_TILES, most_tiles
 from ..json_lines import read_json_lines
 from ..untrusted import FileRefusedError
 from ..untrusted.image_file import MAX_PIXELS
 from .channel_scan import are_channel_facts
 from .errors import PretrainError
 from .pixels import are_pixel_facts
-
-MOST_TILES = 1 << 24  # of a picture (ours)
 
 
 def read_cache(cache: Path) -> dict[str, dict]:
@@ -57,6 +56,7 @@ def _are_tile_facts(line: Mapping[str, Any]) -> bool:
         and held >= 0
         and type(line["side"]) is int
         and line["side"] > 0
+        and most_tiles(line["sides"][0], line["sides"][1], line["side"]) <= MOST_TILES
     )
 
 
