@@ -137,7 +137,15 @@ def claim(folder: Path, args: argparse.Namespace) -> None:
         options[name] = options[name] and os.path.abspath(os.path.expanduser(options[name]))
     if args.teacher and looks_like_a_file(args.teacher):
         options["teacher"] = os.path.abspath(os.path.expanduser(args.teacher))
-    unasked = ("out", "given", "verbose", "keep_going", "yes", "on_nan", "checkpoint_minutes")
+    unasked: tuple[str, ...] = (
+        "out",
+        "given",
+        "verbose",
+        "keep_going",
+        "yes",
+        "on_nan",
+        "checkpoint_minutes",
+    )
     unasked += ("cache", "cache_gb")  # where shards are kept changes nothing of the run
     options = {k: v for k, v in options.items() if v is not None and k not in unasked}
     file = folder / "options.json"

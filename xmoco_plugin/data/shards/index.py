@@ -112,7 +112,7 @@ def _shard(row: Any) -> Shard | None:
     if not isinstance(row, dict):
         return None
     name, images, size, sha = (row.get(key) for key in Shard._fields)
-    fits = isinstance(name, str) and NAME.fullmatch(name)
+    fits = isinstance(name, str) and bool(NAME.fullmatch(name))
     fits = fits and type(images) is int and images > 0 and type(size) is int and size > 0
-    fits = fits and isinstance(sha, str) and SHA256.fullmatch(sha)
+    fits = fits and isinstance(sha, str) and bool(SHA256.fullmatch(sha))
     return Shard(name, images, size, sha) if fits else None  # type: ignore[arg-type]

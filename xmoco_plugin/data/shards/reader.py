@@ -110,7 +110,7 @@ class ShardSet:
                 # Another process may have made room in the cache a moment ago.
                 if last or self.cache is None:
                     raise ShardError(f"{where} cannot be read any more: {error}") from None
-        if self.cache is None and hashlib.sha256(content).hexdigest() != shard.sha256:
+        if self.cache is None and hashlib.sha256(content.data).hexdigest() != shard.sha256:
             raise DamagedShardError(f"{where} does not have its checksum")
         try:
             files = find_files(content)

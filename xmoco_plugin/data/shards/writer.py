@@ -128,7 +128,8 @@ def _left_out_of(store: Store, source: str) -> list[tuple[str, str]]:
 
 def _parts(names: list[str], sizes: list[int], limit: int) -> Iterator[list[str]]:
     """Names of each shard: known before a file is read, so that a second call makes the same."""
-    part, filled = [], 0
+    part: list[str] = []
+    filled = 0
     for name, size in zip(names, sizes, strict=True):
         if part and filled + size > limit:
             yield part
