@@ -37,7 +37,7 @@ def make_images(args: argparse.Namespace, name: str) -> Path:
         photos, found = sorted(args.photos.rglob("*.jpg")), []
         for i in range(2000):
             photo = photos[i % len(photos)]
-            image = cv2.imread(str(photo))
+            image = np.asarray(cv2.imread(str(photo)))
             left = int(draw.integers(image.shape[1] - 223))
             top = int(draw.integers(image.shape[0] - 223))
             piece = image[top : top + 224, left : left + 224]
@@ -174,7 +174,9 @@ class Measure:
             result: dict[str, Any] = {}
             states = [b.get("state") for b in begun]
             for world in (2, 1, 4):
-                more = dict(state=[states[min(r, 1)] for r in range(world)] if states[0] else None)
+                more: dict[str, Any] = dict(
+                    state=[states[min(r, 1)] for r in range(world)] if states[0] else None
+                )
                 rest = self.run(
                     *(library, "224 px", source),
                     world=world,

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from shards_own import SHARD, Folder, Job, Mapped, Pack, Shards, by_sampler, collate, files
+from shards_own import SHARD, Folder, Job, Library, Mapped, Pack, Shards, by_sampler, collate, files
 from torch.utils.data import DataLoader
 
 
-class Mosaic:
+class Mosaic(Library):
     """MosaicML streaming."""
 
     remote = True
@@ -66,7 +66,7 @@ class MosaicMapped(Mosaic):
     mapped = True
 
 
-class Lit:
+class Lit(Library):
     """LitData."""
 
     remote = True
@@ -123,7 +123,7 @@ def tar_urls(job: Job) -> list[str]:
     return [f"{root}/{name}" for name in listed if name.endswith(".tar")]
 
 
-class Web:
+class Web(Library):
     """WebDataset, in its order."""
 
     remote = True
@@ -185,7 +185,7 @@ def wids_item(held: Any, index: int) -> tuple[str, bytes]:
     return found["__key__"] + ".jpg", content.read() if isinstance(content, io.IOBase) else content
 
 
-class Arrow:
+class Arrow(Library):
     """Hugging Face datasets: Arrow on disk, by number; parquet from a bucket, in its order."""
 
     remote = True
@@ -197,7 +197,9 @@ class Arrow:
         from datasets import Dataset as Set
 
         found = files(images)
-        rows = dict(name=[n for n, _ in found], jpg=[p.read_bytes() for _, p in found])
+        rows: dict[str, list] = dict(
+            name=[n for n, _ in found], jpg=[p.read_bytes() for _, p in found]
+        )
         out.mkdir(parents=True)
         Set.from_dict(rows).save_to_disk(str(out / "arrow"), max_shard_size=SHARD)
         size = max(len(found) * SHARD // sum(map(len, rows["jpg"])), 1)
@@ -232,7 +234,7 @@ class Arrow:
         return DataLoader(held, job.batch, num_workers=job.workers, collate_fn=lit_collate)
 
 
-LIBRARIES = {
+LIBRARIES: dict[str, type[Library]] = {
     "folder": Folder,
     "pack": Pack,
     "shards": Shards,

@@ -68,7 +68,25 @@ class Mapped(Dataset):
         return self.get(self.held, index)
 
 
-class Folder:
+class Library:
+    """How one writes a set and loads it.
+
+    Attributes:
+        remote: Whether it reads from a bucket.
+        module: That is imported before the clock starts.
+    """
+
+    remote = True
+    module = "torch"
+
+    def write(self, images: Path, out: Path) -> None:
+        raise NotImplementedError
+
+    def load(self, job: Job) -> Any:
+        raise NotImplementedError
+
+
+class Folder(Library):
     """Files of a folder, as UnlabeledFolder has them."""
 
     remote = False
@@ -83,7 +101,7 @@ class Folder:
         return by_sampler(Mapped(held, lambda h, i: (h[i][0], h[i][1].read_bytes())), job)
 
 
-class Pack:
+class Pack(Library):
     """Our pack."""
 
     remote = False
@@ -102,7 +120,7 @@ class Pack:
         )
 
 
-class Shards:
+class Shards(Library):
     """Ours: tars by number, in the order of ShardSampler."""
 
     remote = True

@@ -30,14 +30,14 @@ def private(process: int) -> float:
     return sum(int(x.split()[1]) for x in text.splitlines() if x.startswith("Private_")) / 1024
 
 
-def child(job: dict[str, Any]) -> None:
+def child(given: dict[str, Any]) -> None:
     """One process of a measurement; prints what it found as a line of JSON."""
-    what, library = job.pop("what"), libraries.LIBRARIES[job.pop("library")]()
-    stop, first = job.pop("stop", None), job.pop("first")
-    if job["world"] > 1:
+    what, library = given.pop("what"), libraries.LIBRARIES[given.pop("library")]()
+    stop, first = given.pop("stop", None), given.pop("first")
+    if given["world"] > 1:
         torch.distributed.init_process_group("gloo")
     importlib.import_module(library.module)
-    job = libraries.Job(**job)
+    job = libraries.Job(**given)
     found: dict[str, Any] = {"batches": []}
     begin, cpu = time.perf_counter(), sum(os.times()[:4])
     try:
@@ -88,7 +88,7 @@ def run(jobs: list[dict[str, Any]], environment: dict[str, str]) -> list[dict[st
     with tempfile.TemporaryDirectory() as folder:
         for rank, job in enumerate(jobs):
             files.append(Path(folder, str(rank)))
-            distributed = dict(RANK=rank, WORLD_SIZE=len(jobs), LOCAL_RANK=rank)
+            distributed: dict[str, Any] = dict(RANK=rank, WORLD_SIZE=len(jobs), LOCAL_RANK=rank)
             distributed |= dict(LOCAL_WORLD_SIZE=len(jobs), MASTER_ADDR="127.0.0.1")
             distributed |= dict(MASTER_PORT=port, FOUND=files[-1], OMP_NUM_THREADS=1)
             distributed |= dict(HF_HOME=folder, TMPDIR=folder)

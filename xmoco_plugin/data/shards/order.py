@@ -9,7 +9,7 @@ import torch
 MIXED = 64  # shards that are read at a time (ours): a power of two, which processes divide
 
 
-def epoch_order(lengths: Sequence[int], seed: int, mixed: int = MIXED) -> np.ndarray:
+def epoch_order(lengths: Sequence[int] | np.ndarray, seed: int, mixed: int = MIXED) -> np.ndarray:
     """Every image once, drawn by turns from ``mixed`` lanes of shuffled shards.
 
     Shards are shuffled, and the images in each; this row is cut into lanes of one length, and the
