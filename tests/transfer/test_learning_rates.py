@@ -1,9 +1,12 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What a learning rate is judged on: images of the training set, by whatever loaders there are."""
 
+import math
+
 from mmengine.config import Config
 
 from xmoco_plugin.cli import learning_rates
+from xmoco_plugin.cli.share_results import Start
 
 
 def test_a_fine_tuning_without_validation_is_judged_by_its_test_alone(tmp_path):
@@ -23,3 +26,33 @@ def test_a_fine_tuning_without_validation_is_judged_by_its_test_alone(tmp_path):
     assert cfg.val_dataloader is None
     assert cfg.test_dataloader.dataset == trained | dict(ann_file=str(listed))
     assert cfg.test_evaluator.ann_file == str(listed)
+
+
+def start(name: str) -> Start:
+    return Start(*[name, *[""] * (len(Start._fields) - 1)])
+
+
+def test_rates_near_the_best_are_tried_again_and_only_they():
+    close = learning_rates.close
+    assert close({0.3: {0: 9.7}, 1.0: {0: 32.1}, 3.0: {0: 31.7}}) == [1.0, 3.0]
+    assert close({0.3: {0: math.nan}, 1.0: {0: 18.1}, 3.0: {0: 23.7}}) == []  # one is the best
+    assert close({1.0: {0: math.nan}, 3.0: {0: math.nan}}) == []
+
+
+def test_the_mean_of_the_seeds_decides_and_a_rate_that_is_as_good_is_told():
+    found = {
+        start("old"): {1.0: {0: 32.1, 1: 28.0, 2: 30.0}, 3.0: {0: 31.7, 1: 33.0, 2: 27.0}},
+        start("new"): {1.0: {0: 34.0, 1: 33.0, 2: 33.5}, 3.0: {0: 31.0, 1: 30.0, 2: 30.4}},
+    }
+    best, said = learning_rates.best_factors(found, [1.0, 3.0])
+    assert [best[s] for s in found] == [3.0, 1.0]  # means 30.6 against 30.0, 30.5 against 33.5
+    assert "old: 3 times the config's rate (1: 30.0 in 3 seeds, 3: 30.6 in 3 seeds)" in said
+    doubts = [text for text in said if "not told apart" in text]
+    assert [text.split(":")[1].strip() for text in doubts] == ["old"]
+    assert "To compare all at one: --rates 1 in another --work-dir." in doubts[0]
+
+
+def test_a_rate_of_one_trial_is_not_taken_over_those_of_several():
+    found = {start("a"): {1.0: {0: 30.0, 1: 20.0, 2: 20.0}, 3.0: {0: 29.0, 1: 21.0, 2: 24.0}}}
+    found[start("a")][0.3] = {0: 26.0}  # the first seed's images are easy
+    assert learning_rates.best_factors(found, [0.3, 1.0, 3.0])[0] == {start("a"): 3.0}

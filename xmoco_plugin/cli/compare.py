@@ -86,9 +86,7 @@ def run(
     factors, said = dict.fromkeys(starts, args.rates[0]), list[str]()
     if len(args.rates) > 1:
         print("Finding the learning rate of each start, on training images alone.", flush=True)
-        tried = learning_rates.rate_runs(args, root, starts, data)
-        share_runs.run_all(data, tried, args, lambda: None)
-        factors, said = learning_rates.best_factors(tried, args.rates, args.task)
+        factors, said = learning_rates.find(args, root, starts, data)
         print("\n".join(said), flush=True)
     for start, configs in starts.items():
         for cfg in {id(cfg): cfg for cfg in configs}.values():  # shares of one length have one

@@ -4,8 +4,10 @@
 import argparse
 import copy
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.config import Config
 
@@ -18,20 +20,73 @@ from xmoco_plugin.downstream import TrainingSet, leaf_datasets
 FOLDER = "rates"
 HELD_OUT = 20.0  # percent of the images that a rate is judged on
 FEWEST = 4  # images held out: by fewer, no rate is told from another (ours)
+NEAR = 0.9  # of the best figure: one run does not tell such rates apart (ours)
+SEEDS = 3  # by which these are tried
+
+Results = dict[float, dict[int, float]]  # a start's figures, by factor and seed
+
+
+class Trial(NamedTuple):
+    """A fine-tuning at a learning rate of so many times the config's."""
+
+    factor: float
+    run: Run
+
+
+def find(
+    args: argparse.Namespace, root: Path, starts: Mapping[Start, list[Config]], data: TrainingSet
+) -> tuple[dict[Start, float], list[str]]:
+    """Returns each start's best factor, and what is to be said of them; trains for it.
+
+    Each rate is tried by the first seed. Where several come near the best, one run tells them
+    apart by chance: they are tried by up to two more seeds, and their means decide.
+
+    Raises:
+        ValueError: The images are too few to be parted, or older runs were of other settings.
+        SystemExit: A run has failed, and has said so.
+    """
+    wanted = {start: list(args.rates) for start in starts}
+    trials = rate_runs(args, root, starts, data, args.seeds[0], wanted)
+    share_runs.run_all(data, [trial.run for trial in trials], args, lambda: None)
+    near = {start: close(values) for start, values in results(trials, args.task).items()}
+    more = [
+        trial
+        for seed in args.seeds[1:SEEDS]
+        for trial in rate_runs(args, root, starts, data, seed, near)
+    ]
+    if more:
+        print("Rates that are near each other: tried by more seeds.", flush=True)
+        share_runs.run_all(data, [trial.run for trial in more], args, lambda: None)
+    return best_factors(results([*trials, *more], args.task), args.rates)
 
 
 def rate_runs(
-    args: argparse.Namespace, root: Path, starts: Mapping[Start, list[Config]], data: TrainingSet
-) -> list[Run]:
+    args: argparse.Namespace,
+    root: Path,
+    starts: Mapping[Start, list[Config]],
+    data: TrainingSet,
+    seed: int,
+    wanted: Mapping[Start, Sequence[float]],
+) -> list[Trial]:
     """Returns a run for each start and factor; the lists of their images are written.
 
-    They train on four fifths of the images of the largest share, drawn by the first seed, and are
+    They train on four fifths of the images of the largest share, drawn by the seed, and are
     judged on the others: never on what the comparison is judged on.
+
+    Args:
+        args: The options.
+        root: Of the comparison.
+        starts: With their configs.
+        data: To train on.
+        seed: Of the images and the training.
+        wanted: Factors of each start; nothing is drawn where there are none.
 
     Raises:
         ValueError: The images are too few to be parted, or older runs were of other settings.
     """
-    seed, share = args.seeds[0], args.shares[-1]
+    if not any(wanted.values()):
+        return []
+    share = args.shares[-1]
     rows = share_runs.draw(data, share, seed)
     names = [f"rate/{seed}/{data.names[row]}" for row in rows]
     held = {rows[i] for i in hash_share([0] * len(rows), names, HELD_OUT)}
@@ -52,17 +107,17 @@ def rate_runs(
     for name, file in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, data.part(parts[name]))
-    runs = []
+    trials = []
     for start, configs in starts.items():
-        for factor in args.rates:
+        for factor in wanted[start]:
             cfg = copy.deepcopy(configs[-1])
             share_runs.training_data(cfg).ann_file = str(files["train"])
             _judge_on(cfg, files["held_out"])
             scale(cfg, factor)
             folder = place / start.folder / f"x{factor:g}" / f"seed_{seed}"
             transfer.config_of_run(cfg, folder, seed, root)
-            runs.append(Run(start, share, seed, parts["train"], cfg, folder))
-    return runs
+            trials.append(Trial(factor, Run(start, share, seed, parts["train"], cfg, folder)))
+    return trials
 
 
 def _judge_on(cfg: Config, listed: Path) -> None:
@@ -91,27 +146,43 @@ def scale(cfg: Config, factor: float) -> None:
         cfg.optim_wrapper.optimizer.lr *= factor
 
 
+def results(trials: Sequence[Trial], task: str) -> dict[Start, Results]:
+    """Each start's figures by factor and seed; NaN of a run without a result (`doubts`)."""
+    by_run = first_metric([trial.run for trial in trials], task)
+    found: dict[Start, Results] = {}
+    for factor, run in trials:
+        by_factor = found.setdefault(run.start, {}).setdefault(factor, {})
+        by_factor[run.seed] = by_run.get(run.folder, math.nan)
+    return found
+
+
+def close(values: Results) -> list[float]:
+    """The factors whose first figure is near the best one's, if there are several."""
+    first = {factor: next(iter(by_seed.values())) for factor, by_seed in values.items()}
+    best = max((value for value in first.values() if math.isfinite(value)), default=math.nan)
+    near = [factor for factor, value in first.items() if value >= NEAR * best]
+    return near if len(near) > 1 else []
+
+
 def best_factors(
-    runs: Sequence[Run], factors: Sequence[float], task: str
+    found: Mapping[Start, Results], factors: Sequence[float]
 ) -> tuple[dict[Start, float], list[str]]:
     """Returns each start's best factor, and what is to be said of them.
 
-    Of equal ones the factor nearest to 1 is taken, and 1 where no run has a result (`doubts`).
+    Of those with most seeds the best mean is taken; of equal ones the factor nearest to 1, and 1
+    where no run has a result.
 
     Args:
-        runs: Of :func:`rate_runs`, all done.
+        found: Of :func:`results`.
         factors: As they were tried.
-        task: 'det' or 'seg'.
     """
-    by_run = first_metric(runs, task)
-    by_start: dict[Start, dict[float, float]] = {}
-    for i, run in enumerate(runs):  # start by start, in the order of the factors
-        value = by_run.get(run.folder, math.nan)  # nan: no result, as doubts has it
-        by_start.setdefault(run.start, {})[factors[i % len(factors)]] = value
     best, said = {}, []
-    for start, values in by_start.items():
-        found = {factor: value for factor, value in values.items() if math.isfinite(value)}
-        if not found:
+    for start, values in found.items():
+        means = {f: statistics.mean(by_seed.values()) for f, by_seed in values.items()}
+        most = max(len(by_seed) for by_seed in values.values())
+        known = [f for f in values if len(values[f]) == most and math.isfinite(means[f])]
+        known = known or [f for f in values if math.isfinite(means[f])]
+        if not known:
             best[start] = 1.0
             said.append(
                 f"warning: {start.name}: no rate of {_listed(factors)} times the config's taught "
@@ -119,11 +190,8 @@ def best_factors(
                 "(--rates)."
             )
             continue
-        best[start] = min(found, key=lambda factor: (-found[factor], abs(math.log(factor))))
-        told = ", ".join(
-            f"{factor:g}: " + (f"{value:.1f}" if factor in found else "no result")
-            for factor, value in values.items()
-        )
+        best[start] = min(known, key=lambda factor: (-means[factor], abs(math.log(factor))))
+        told = ", ".join(_told(factor, means[factor], len(values[factor])) for factor in values)
         said.append(f"{start.name}: {best[start]:g} times the config's rate ({told})")
         if best[start] in (factors[0], factors[-1]):
             end = "smallest" if best[start] == factors[0] else "largest"
@@ -131,7 +199,31 @@ def best_factors(
                 f"warning: {start.name}: the {end} rate tried is the best. Try others beyond it: "
                 "--rates."
             )
+    for start, factor in best.items():
+        for other in sorted(set(best.values()) - {factor}):
+            if other in found[start] and _as_good(found[start][factor], found[start][other]):
+                said.append(
+                    f"warning: {start.name}: {other:g} times is not told apart from {factor:g}. A "
+                    f"difference from a start at {other:g} times may be of the rate. To compare "
+                    f"all at one: --rates {other:g} in another --work-dir."
+                )
     return best, said
+
+
+def _told(factor: float, mean: float, seeds: int) -> str:
+    value = f"{mean:.1f}" if math.isfinite(mean) else "no result"
+    return f"{factor:g}: {value}" + (f" in {seeds} seeds" if seeds > 1 else "")
+
+
+def _as_good(chosen: Mapping[int, float], other: Mapping[int, float]) -> bool:
+    """Whether another rate's figures of the same seeds are not below by two standard errors."""
+    less = [chosen[seed] - other[seed] for seed in chosen if seed in other]
+    if not all(map(math.isfinite, less)):
+        return False
+    if len(less) < 2:
+        first = next(iter(chosen.values()))
+        return next(iter(other.values())) >= NEAR * first
+    return statistics.mean(less) < 2 * statistics.stdev(less) / math.sqrt(len(less))
 
 
 def _listed(factors: Sequence[float]) -> str:
