@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
-from mmpretrain.models import ResNet
+from mmpretrain.models import ConvNeXt, ResNet
 from mmpretrain.registry import MODELS
 
 from xmoco_plugin.checkpoint import CheckpointError
@@ -64,6 +64,18 @@ def test_a_detectors_file_names_its_model_its_inputs_and_what_is_left_out(r18, t
     assert (chosen.model, chosen.inputs) == ("resnet18", offered.inputs)
     given = Chooser(facts, {"model": "resnet34"}, pretrained=True, offered=offered).choices
     assert given.model == "resnet34"
+
+
+def test_a_backbone_with_an_output_for_each_level_has_the_name_of_the_one_with_the_last(tmp_path):
+    body = ConvNeXt("atto", out_indices=(0, 1, 2, 3)).state_dict()
+    text = "model = dict(backbone=dict(type='mmpretrain.ConvNeXt', arch='atto'))"
+    file = written(tmp_path, detector(body, meta=dict(cfg=f"{text}\ndefault_scope = 'mmdet'")))
+    offered = look_into(file)
+    assert offered.model == "ConvNeXt:atto"
+    assert "left out: backbone 6 tensors, bbox_head 1 tensor" in offered.note
+    deeper = body | {"stages.3.9.norm.weight": torch.ones(2)}
+    with pytest.raises(CheckpointError, match=r"in the checkpoint only:\n *.*\n"):
+        look_into(written(tmp_path, detector(deeper)), model="ConvNeXt:atto")
 
 
 @pytest.mark.parametrize(

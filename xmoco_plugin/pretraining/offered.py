@@ -2,20 +2,24 @@
 """What a file that a run is to begin with holds: which backbone, of what, and what it sees."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 
 from ..checkpoint import CheckpointError, compare_state, describe_difference
 from ..export import Backbone, architecture, find_backbone, read_weights, unlike_others
-from ..export.alignment import unlike
+from ..export.alignment import tensors, unlike
+from ..export.architectures import FAMILIES, of_family
 from ..export.detectors import Inputs, counted, inputs_of, parts_of, settings_of
 from ..export.places import weights_in
 from ..untrusted import printable
 from .backbones import VIT_SMALL, backbone_weights
 from .errors import PretrainError
 
+OUTPUT_NORM = re.compile(r"norm\d+\.")
+BY_ITSELF = re.compile(r"(relative_position_index|attn_mask|num_batches_tracked)$")
 USUAL_SIZE = 224  # px, where the data have not chosen yet; it shows in a ViT's positions alone
 # Settings by which backbones of one class are told apart in their names.
 SETTINGS = ("arch", "depth", "widen_factor")
@@ -72,7 +76,9 @@ def look_into(
         return Offered(name)
     if wanted is not None:
         difference = compare_state(wanted, found.state)
-        if difference.missing or difference.mismatched:
+        stem = found.prefix
+        beyond = [k[len(stem) :] for k in found.left_out if stem and k.startswith(stem)]
+        if difference.missing or difference.mismatched or _further(beyond):
             raise _no_such(init, model, wanted, checkpoint, "")
     elif name is None:
         raise _no_such(init, None, None, checkpoint, "")
@@ -90,33 +96,48 @@ def said_of(found: Backbone, checkpoint: Mapping[str, Any]) -> str:
 
 def _name_of(checkpoint: Mapping[str, Any], prefix: str | None, size: int) -> str | None:
     """The name for ``--model`` of the backbone in a file; None where none that is known fits."""
-    for name in _candidates(checkpoint, prefix):
-        wanted = _weights_of(name, size)
-        if wanted is None:
-            continue
-        try:
-            found = find_backbone(checkpoint, prefix=prefix, like=wanted, of_detector=True).state
-        except CheckpointError:
-            continue
-        if not unlike(wanted, {key: found[key] for key in wanted if key in found}):
-            return name
-    return None
-
-
-def _candidates(checkpoint: Mapping[str, Any], prefix: str | None) -> Iterator[str]:
-    """Names that the backbone in a file may have: by its weights, then by its settings."""
     with contextlib.suppress(CheckpointError, KeyError):  # what a prefix names may be anything
-        yield architecture(find_backbone(checkpoint, prefix=prefix, of_detector=True).state)
+        found = find_backbone(checkpoint, prefix=prefix, of_detector=True).state
+        if _holds(found, _weights_of(name := architecture(found), size)):
+            return name
+    stem = "backbone." if prefix is None else f"{prefix.strip('.')}."
+    state = weights_in(checkpoint).state
+    body = {k[len(stem) :]: v for k, v in state.items() if k.startswith(stem)}
+    names = _names_of(checkpoint, body) if body else ()
+    return next((name for name in names if _holds(body, _weights_of(name, size))), None)
+
+
+def _holds(body: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
+    """Whether weights are what is wanted, norms of further outputs aside."""
+    if wanted is None or _further(body.keys() - wanted.keys()):
+        return False  # a deeper backbone has all layers of a shallow one
+    return not unlike(wanted, {k: body[k] for k in wanted if k in body})
+
+
+def _further(keys: Iterable[str]) -> list[str]:
+    """Keys of layers, neither of norms of further outputs nor computed or counted."""
+    return [key for key in keys if not OUTPUT_NORM.match(key) and not BY_ITSELF.search(key)]
+
+
+def _names_of(checkpoint: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
+    """Names that the backbone in a file may have by its settings."""
     settings = _settings(checkpoint)
     kind, scope = settings.get("type"), settings_of(checkpoint).get("default_scope")
+    if not isinstance(kind, str):
+        return
+    kind = kind.removeprefix("mmpretrain.").removeprefix(f"{scope}.")
     if kind == "MoCoV3ViT":
         yield VIT_SMALL  # which has a recipe of its own
-    for key in SETTINGS if isinstance(kind, str) else ():
-        if isinstance(value := settings.get(key), str | int | float):
-            yield f"{kind}:{value}"
-    if isinstance(kind, str) and scope in ("mmdet", "mmseg"):
-        kind = kind.removeprefix(f"{scope}.")
-        yield from (f"{scope}.{kind}:{size}" for size in SIZES)
+    hosts = [f"{scope}."] if scope in ("mmdet", "mmseg") else []
+    values = [v for k in SETTINGS if isinstance(v := settings.get(k), str | int | float)]
+    for before in ("", *hosts):
+        yield from (f"{before}{kind}:{value}" for value in values)
+    # A host's class of that name may have other settings for the same layers, as Swin's.
+    for family in FAMILIES:
+        for member in of_family(family) if hosts and family.kind == kind else ():
+            if _holds(body, tensors(member, "mmpretrain")):  # without values, which take long
+                yield str(member.name_in("mmpretrain"))
+    yield from (f"{host}{kind}:{size}" for host in hosts for size in SIZES)
 
 
 def _settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
