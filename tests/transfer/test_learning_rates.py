@@ -37,6 +37,7 @@ def test_rates_near_the_best_are_tried_again_and_only_they():
     assert close({0.3: {0: 9.7}, 1.0: {0: 32.1}, 3.0: {0: 31.7}}) == [1.0, 3.0]
     assert close({0.3: {0: math.nan}, 1.0: {0: 18.1}, 3.0: {0: 23.7}}) == []  # one is the best
     assert close({1.0: {0: math.nan}, 3.0: {0: math.nan}}) == []
+    assert close({1.0: {0: 0.0}, 3.0: {0: 0.0}}) == []  # nothing learnt is not near
 
 
 def test_the_mean_of_the_seeds_decides_and_a_rate_that_is_as_good_is_told():
@@ -56,3 +57,10 @@ def test_a_rate_of_one_trial_is_not_taken_over_those_of_several():
     found = {start("a"): {1.0: {0: 30.0, 1: 20.0, 2: 20.0}, 3.0: {0: 29.0, 1: 21.0, 2: 24.0}}}
     found[start("a")][0.3] = {0: 26.0}  # the first seed's images are easy
     assert learning_rates.best_factors(found, [0.3, 1.0, 3.0])[0] == {start("a"): 3.0}
+
+
+def test_equal_figures_are_not_told_apart():
+    same = {0: 30.0, 1: 31.0, 2: 32.0}
+    found = {start("a"): {1.0: same, 3.0: same}, start("b"): {1.0: {0: 9.0}, 3.0: {0: 30.0}}}
+    said = learning_rates.best_factors(found, [1.0, 3.0])[1]
+    assert any(text.startswith("warning: a: 3 times is not told apart from 1.") for text in said)

@@ -49,11 +49,12 @@ def find(
     trials = rate_runs(args, root, starts, data, args.seeds[0], wanted)
     share_runs.run_all(data, [trial.run for trial in trials], args, lambda: None)
     near = {start: close(values) for start, values in results(trials, args.task).items()}
-    more = [
-        trial
-        for seed in args.seeds[1:SEEDS]
-        for trial in rate_runs(args, root, starts, data, seed, near)
-    ]
+    more = []
+    for seed in args.seeds[1:SEEDS] if any(near.values()) else ():
+        try:
+            more += rate_runs(args, root, starts, data, seed, near)
+        except ValueError as error:  # what the first seed has found is not lost for it
+            print(f"Rates are not tried by seed {seed}: {error}", flush=True)
     if more:
         print("Rates that are near each other: tried by more seeds.", flush=True)
         share_runs.run_all(data, [trial.run for trial in more], args, lambda: None)
@@ -87,7 +88,7 @@ def rate_runs(
     if not any(wanted.values()):
         return []
     share = args.shares[-1]
-    rows = share_runs.draw(data, share, seed)
+    rows = share_runs.draw(data, share, args.seeds[0] if args.same_images else seed)
     names = [f"rate/{seed}/{data.names[row]}" for row in rows]
     held = {rows[i] for i in hash_share([0] * len(rows), names, HELD_OUT)}
     parts = {"train": [row for row in rows if row not in held], "held_out": sorted(held)}
@@ -161,7 +162,7 @@ def close(values: Results) -> list[float]:
     first = {factor: next(iter(by_seed.values())) for factor, by_seed in values.items()}
     best = max((value for value in first.values() if math.isfinite(value)), default=math.nan)
     near = [factor for factor, value in first.items() if value >= NEAR * best]
-    return near if len(near) > 1 else []
+    return near if len(near) > 1 and best > 0 else []
 
 
 def best_factors(
@@ -223,7 +224,7 @@ def _as_good(chosen: Mapping[int, float], other: Mapping[int, float]) -> bool:
     if len(less) < 2:
         first = next(iter(chosen.values()))
         return next(iter(other.values())) >= NEAR * first
-    return statistics.mean(less) < 2 * statistics.stdev(less) / math.sqrt(len(less))
+    return statistics.mean(less) <= 2 * statistics.stdev(less) / math.sqrt(len(less))
 
 
 def _listed(factors: Sequence[float]) -> str:
