@@ -147,7 +147,7 @@ def _large_archive(scene: Scene) -> Options:
 
 def _disk(scene: Scene) -> None:
     usage = shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000)  # type: ignore[attr-defined]
-    scene.patch.setattr(scene.tool.shutil, "disk_usage", lambda _: usage)
+    scene.patch.setattr(shutil, "disk_usage", lambda _: usage)
 
 
 def _disk_full(scene: Scene) -> Options:

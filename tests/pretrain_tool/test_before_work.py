@@ -24,7 +24,7 @@ def test_a_queue_or_batch_longer_than_the_set_is_refused_before_an_image_is_open
 ):
     draw(tmp_path / "photos", 9)
     opened = []
-    monkeypatch.setattr(tool, "look", lambda *_: opened.append(1))
+    monkeypatch.setattr(tool, "look_for_training", lambda *_: opened.append(1))
     options = {**dict(zip(FAST[::2], FAST[1::2], strict=True)), option: 1000}
     arguments = ["--data", tmp_path / "photos", "--out", tmp_path / "run"]
     flat = [word for pair in options.items() for word in pair]

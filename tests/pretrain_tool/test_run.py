@@ -38,9 +38,9 @@ def test_the_run_says_what_it_found_and_chose_and_why(finished):
 
 def test_the_folder_holds_what_the_page_promises(finished):
     out, _ = finished
-    # No --init, archive, teacher, tiles and channels were given, and nothing stopped it.
+    # No --init, archive, teacher, tiles, channels and shards were given, and nothing stopped it.
     apart = {"init.pth", "unpacked/", "stopped.txt", "teacher.pth", "teacher_features.bin"}
-    apart |= {"tiles.txt", "scan_tiles.jsonl", "scan_channels.jsonl"}
+    apart |= {"tiles.txt", "scan_tiles.jsonl", "scan_channels.jsonl", "shards.txt"}
     for name in import_tool("pretrain_end").TREE.keys() - apart:
         assert (out / name).is_file(), name
     named = {name for row in table("The folder of a run") for name in re.findall("`(.*?)`", row[0])}

@@ -182,7 +182,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         found = take_images(args, given, folder, began)
     if began is not None:
         was = f", which was {printable(began.moved_from)} when it began" if began.moved_from else ""
-        print(f"going on with {folder}{was}: {found.items:,} images as before")
+        number = found.items if found.tiles is None else len(found.good)
+        print(f"going on with {folder}{was}: {number:,} images as before")
         if began.moved_from:
             own.move_texts(folder, began.moved_from)
         if args.keep_going:

@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--to",
         type=one_of(TARGETS),
         choices=TARGETS,
-        help="who will read it",
+        help="who will read it; no default: this or --into is needed",
     )
     targets.add_argument(
         "--into",
