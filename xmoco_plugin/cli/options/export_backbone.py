@@ -29,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--into",
         metavar="FILE",
         help="checkpoint of a detector or segmentor of mmdet, mmseg or torchvision: OUT is the "
-        "same with this backbone; its neck and heads stay",
+        "same with this backbone; its neck and heads stay; no default: this or --to is needed",
     )
     parser.add_argument(
         "--from",
