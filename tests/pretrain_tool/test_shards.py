@@ -3,6 +3,7 @@
 
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 from xmoco_plugin.data.shards import write_shards
 
@@ -73,3 +74,19 @@ def test_what_a_set_of_shards_has_not_is_named_at_once(tool, monkeypatch, tmp_pa
     assert "--teacher: of a set of shards no features are stored" in said
     assert "credentials have no place in the name" in said
     assert "S3CRET" not in said
+
+
+def test_the_bit_depth_that_is_given_is_that_of_images_in_shards(begin, tmp_path):
+    write_shards(tmp_path / "images", str(tmp_path / "set"))
+    assert begin("--data", tmp_path / "set", "--bit-depth", 12) == 0
+    assert "bit_depth=12" in (tmp_path / "run" / "config.py").read_text()
+
+
+def test_a_set_of_images_of_one_colour_is_refused(begin, tmp_path, capsys):
+    (tmp_path / "grey").mkdir()
+    for number in range(9):
+        Image.new("L", (16, 16), number).save(tmp_path / "grey" / f"{number}.png")
+    write_shards(tmp_path / "grey", str(tmp_path / "set"))
+    assert begin("--data", tmp_path / "set") == 2
+    assert "contrast needs other images" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "shards.txt").exists()

@@ -42,7 +42,8 @@ def take(
     """A look at a sample, and the settings of the data set.
 
     Raises:
-        PretrainError: There is no such set, it is not whole, or another than when the run began.
+        PretrainError: There is no such set, it is not whole, or another than when the run began; or
+            it has too few different images.
     """
     kept = folder / DIGEST
     digest = read_text(kept).strip() if began is not None and kept.is_file() else None
@@ -63,6 +64,9 @@ def take(
             f"none of {len(found.bad):,} images of {printable(args.data[0])} that were looked at "
             f"can be read; the first is {printable(path)}: {reason}"
         )
+    found.given_depth = given.get("bit_depth")
+    if began is None:
+        own.check_number(found)
     write_text(kept, f"{shards.index.digest}\n")
     facts = dict(data_root=shards.store.url, digest=shards.index.digest)
     return found, dict(type="ShardedImages", **facts)
