@@ -17,9 +17,10 @@ from .command import FAST, refused
 def begin(tool, monkeypatch, tmp_path):
     monkeypatch.setattr(tool, "train", lambda *_: 0)
     monkeypatch.setattr(tool.end, "finish", lambda *_: None)
-    # Both are set by the command, for its training.
+    # All are set by the command, for its training.
     monkeypatch.setenv("XMOCO_SHARDS", "")
     monkeypatch.setenv("XMOCO_SHARDS_GB", "")
+    monkeypatch.setenv("XMOCO_NAMED_SET", "")
     draw(tmp_path / "images", 12, side=16)
     (tmp_path / "images" / "cut.png").write_bytes((tmp_path / "images/000.png").read_bytes()[:300])
     fixed = ("--out", tmp_path / "run", "--model", "resnet18", *FAST)
@@ -50,8 +51,13 @@ def test_a_run_on_a_bucket_names_the_set_and_holds_no_credentials(
     assert secret == []
     assert "a-secret-word" not in said.out + said.err
     # Where shards are kept is nothing of the run: the same command goes on without it.
-    assert begin("--data", "s3://bucket/pretrain") == 0
+    assert begin("--data", "S3://bucket/pretrain/") == 0
     assert "12 images as before" in capsys.readouterr().out
+    # A run whose config names another bucket than its user does is not followed there.
+    config = tmp_path / "run" / "config.py"
+    config.write_text(config.read_text().replace("s3://bucket/pretrain", "s3://stranger/set"))
+    assert begin("--data", "s3://bucket/pretrain") == 2
+    assert "s3://stranger/set' is on another machine" in capsys.readouterr().err
 
 
 def test_a_set_that_changed_is_refused(begin, tmp_path, capsys):

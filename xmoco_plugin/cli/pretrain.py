@@ -281,6 +281,7 @@ def main(args: argparse.Namespace) -> None:
     """Pretrains."""
     init_default_scope("mmpretrain")
     options.check(args)
+    shards.name_set(args)
     given = args.given
     folder = Path(args.out).expanduser().resolve()
     try:

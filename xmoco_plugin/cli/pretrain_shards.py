@@ -10,8 +10,9 @@ from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli.pretrain_data import with_bar
 from xmoco_plugin.data import ShardError
-from xmoco_plugin.data.shards import GB, ROOT, ShardSet
+from xmoco_plugin.data.shards import GB, ROOT, ShardSet, is_remote, plain_url
 from xmoco_plugin.untrusted import printable, read_text
+from xmoco_plugin.untrusted.run_settings import NAMED_SET
 
 DIGEST = "shards.txt"  # of the index of the set that a run began with
 
@@ -29,6 +30,14 @@ def check(args: argparse.Namespace) -> list[str]:
         if name in args.given:
             found.append(f"--{name}: images in shards are read whole, as pictures in colour.")
     return found
+
+
+def name_set(args: argparse.Namespace) -> None:
+    """Lets the configs of this command's processes read the bucket that its user has named."""
+    args.data = [plain_url(source) for source in args.data]
+    os.environ.pop(NAMED_SET, None)
+    if is_set(args) and is_remote(args.data[0]):
+        os.environ[NAMED_SET] = args.data[0]
 
 
 def is_set(args: argparse.Namespace) -> bool:

@@ -105,7 +105,7 @@ class Cache:
         where = printable(self.store.path(shard.name))
         for _ in range(TRIES):
             try:
-                content = self.store.read(shard.name)
+                content = self.store.read(shard.name, shard.bytes)
             except FileNotFoundError:
                 raise ShardError(
                     f"{where} is gone since the run began: put it back, then the same command "
