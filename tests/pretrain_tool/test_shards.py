@@ -1,6 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A pretraining on a set of shards, up to its training; tests/matrix has a whole one."""
 
+import re
+
+import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
@@ -86,6 +89,24 @@ def test_the_bit_depth_that_is_given_is_that_of_images_in_shards(begin, tmp_path
     write_shards(tmp_path / "images", str(tmp_path / "set"))
     assert begin("--data", tmp_path / "set", "--bit-depth", 12) == 0
     assert "bit_depth=12" in (tmp_path / "run" / "config.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "said"),
+    [
+        (True, "the channels differ between the files: 12 of pictures .* 1 of 4 channels of uint8"),
+        (False, "4 channels of uint8, and shards are read as pictures: name a folder of them with"),
+    ],
+)
+def test_tiffs_of_many_channels_in_shards_are_named(begin, tmp_path, capsys, pictures, said):
+    tifffile = pytest.importorskip("tifffile")
+    folder = tmp_path / ("images" if pictures else "channels")
+    folder.mkdir(exist_ok=True)
+    values = np.random.default_rng(0).integers(0, 256, (4, 16, 16), np.uint8)
+    tifffile.imwrite(folder / "a.tif", values, photometric="minisblack", planarconfig="separate")
+    write_shards(folder, str(tmp_path / "set"))
+    assert begin("--data", tmp_path / "set") == 2
+    assert re.search(said, capsys.readouterr().err)
 
 
 def test_a_set_of_images_of_one_colour_is_refused(begin, tmp_path, capsys):

@@ -73,6 +73,7 @@ def take(
             f"none of {len(found.bad):,} images of {printable(args.data[0])} that were looked at "
             f"can be read; the first is {printable(path)}: {reason}"
         )
+    own.one_kind(found, None)  # some in the sample: more in the set, which would be read as colour
     found.given_depth = given.get("bit_depth")
     if began is None:
         own.check_number(found)
