@@ -81,6 +81,19 @@ def test_what_is_no_image_is_named_each_time_and_other_images_are_refused(images
         write_shards(tmp_path / "images", str(tmp_path / "set"))
 
 
+def test_a_file_that_changed_in_its_length_is_other_and_a_copy_the_same_set(images, tmp_path):
+    folder = Path(shutil.copytree(images, tmp_path / "images"))
+    write_shards(folder, str(tmp_path / "set"))
+    write_shards(Path(shutil.copytree(folder, tmp_path / "copy")), str(tmp_path / "set"))
+    first = next(folder.rglob("*.png"))
+    first.write_bytes(first.read_bytes())  # now, as an edit would be
+    with pytest.raises(ShardError, match="a file with another time of change counts as changed"):
+        write_shards(folder, str(tmp_path / "set"))
+    write_shards(folder, str(tmp_path / "other"))
+    digests = {ShardSet(str(tmp_path / name)).index.digest for name in ("set", "other")}
+    assert len(digests) == 1
+
+
 def test_a_missing_or_cut_shard_is_named_before_anything_is_read(copy):
     with open(copy / "00002.tar", "r+b") as file:
         file.truncate(700)
