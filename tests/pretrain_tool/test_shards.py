@@ -2,6 +2,7 @@
 """A pretraining on a set of shards, up to its training; tests/matrix has a whole one."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -77,12 +78,28 @@ def test_a_set_that_changed_is_refused(begin, tmp_path, capsys):
 def test_what_a_set_of_shards_has_not_is_named_at_once(tool, monkeypatch, tmp_path, capsys):
     draw(tmp_path / "images", 9, side=16)
     write_shards(tmp_path / "images", str(tmp_path / "set"))
+    cache = ("--cache", tmp_path, "--cache-gb", 1)
+    words = ("--data", tmp_path / "set", *cache, "--out", tmp_path / "run")
+    said = refused(tool, monkeypatch, capsys, *words)
+    assert "--cache: only shards of a bucket are kept, and --data names none." in said
+    assert "--cache-gb: only" in said
     words = ("--data", tmp_path / "set", "s3://K:S3CRET@bucket/set", "--teacher", "resnet18")
     said = refused(tool, monkeypatch, capsys, *words, "--out", tmp_path / "run")
     assert "a set of shards is named alone" in said
     assert "--teacher: of a set of shards no features are stored" in said
     assert "credentials have no place in the name" in said
     assert "S3CRET" not in said
+
+
+def test_of_labels_beside_a_sample_no_more_is_claimed_than_it_shows(begin, tmp_path, capsys):
+    write_shards(tmp_path / "images", str(tmp_path / "set"))
+    for kind, numbers in (("a", range(4)), ("b", range(4, 8))):
+        (tmp_path / "labels" / kind).mkdir(parents=True)
+        for number in numbers:
+            shutil.copy(tmp_path / "images" / f"{number:03}.png", tmp_path / "labels" / kind)
+    assert begin("--data", tmp_path / "set", "--labels", tmp_path / "labels") == 0
+    assert "at least 8 of them trained on" in capsys.readouterr().out
+    assert "labels_trained_on='at least 8'" in (tmp_path / "run" / "config.py").read_text()
 
 
 def test_the_bit_depth_that_is_given_is_that_of_images_in_shards(begin, tmp_path):
