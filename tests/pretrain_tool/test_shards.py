@@ -1,8 +1,13 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A pretraining on a set of shards, up to its training; tests/matrix has a whole one."""
 
+import re
+import shutil
+
+import numpy as np
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 from xmoco_plugin.data.shards import write_shards
 
@@ -16,9 +21,10 @@ from .command import FAST, refused
 def begin(tool, monkeypatch, tmp_path):
     monkeypatch.setattr(tool, "train", lambda *_: 0)
     monkeypatch.setattr(tool.end, "finish", lambda *_: None)
-    # Both are set by the command, for its training.
+    # All are set by the command, for its training.
     monkeypatch.setenv("XMOCO_SHARDS", "")
     monkeypatch.setenv("XMOCO_SHARDS_GB", "")
+    monkeypatch.setenv("XMOCO_NAMED_SET", "")
     draw(tmp_path / "images", 12, side=16)
     (tmp_path / "images" / "cut.png").write_bytes((tmp_path / "images/000.png").read_bytes()[:300])
     fixed = ("--out", tmp_path / "run", "--model", "resnet18", *FAST)
@@ -49,8 +55,13 @@ def test_a_run_on_a_bucket_names_the_set_and_holds_no_credentials(
     assert secret == []
     assert "a-secret-word" not in said.out + said.err
     # Where shards are kept is nothing of the run: the same command goes on without it.
-    assert begin("--data", "s3://bucket/pretrain") == 0
+    assert begin("--data", "S3://bucket/pretrain/") == 0
     assert "12 images as before" in capsys.readouterr().out
+    # A run whose config names another bucket than its user does is not followed there.
+    config = tmp_path / "run" / "config.py"
+    config.write_text(config.read_text().replace("s3://bucket/pretrain", "s3://stranger/set"))
+    assert begin("--data", "s3://bucket/pretrain") == 2
+    assert "s3://stranger/set' is on another machine" in capsys.readouterr().err
 
 
 def test_a_set_that_changed_is_refused(begin, tmp_path, capsys):
@@ -67,9 +78,59 @@ def test_a_set_that_changed_is_refused(begin, tmp_path, capsys):
 def test_what_a_set_of_shards_has_not_is_named_at_once(tool, monkeypatch, tmp_path, capsys):
     draw(tmp_path / "images", 9, side=16)
     write_shards(tmp_path / "images", str(tmp_path / "set"))
+    cache = ("--cache", tmp_path, "--cache-gb", 1)
+    words = ("--data", tmp_path / "set", *cache, "--out", tmp_path / "run")
+    said = refused(tool, monkeypatch, capsys, *words)
+    assert "--cache: only shards of a bucket are kept, and --data names none." in said
+    assert "--cache-gb: only" in said
     words = ("--data", tmp_path / "set", "s3://K:S3CRET@bucket/set", "--teacher", "resnet18")
     said = refused(tool, monkeypatch, capsys, *words, "--out", tmp_path / "run")
     assert "a set of shards is named alone" in said
     assert "--teacher: of a set of shards no features are stored" in said
     assert "credentials have no place in the name" in said
     assert "S3CRET" not in said
+
+
+def test_of_labels_beside_a_sample_no_more_is_claimed_than_it_shows(begin, tmp_path, capsys):
+    write_shards(tmp_path / "images", str(tmp_path / "set"))
+    for kind, numbers in (("a", range(4)), ("b", range(4, 8))):
+        (tmp_path / "labels" / kind).mkdir(parents=True)
+        for number in numbers:
+            shutil.copy(tmp_path / "images" / f"{number:03}.png", tmp_path / "labels" / kind)
+    assert begin("--data", tmp_path / "set", "--labels", tmp_path / "labels") == 0
+    assert "at least 8 of them trained on" in capsys.readouterr().out
+    assert "labels_trained_on='at least 8'" in (tmp_path / "run" / "config.py").read_text()
+
+
+def test_the_bit_depth_that_is_given_is_that_of_images_in_shards(begin, tmp_path):
+    write_shards(tmp_path / "images", str(tmp_path / "set"))
+    assert begin("--data", tmp_path / "set", "--bit-depth", 12) == 0
+    assert "bit_depth=12" in (tmp_path / "run" / "config.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "said"),
+    [
+        (True, "the channels differ between the files: 12 of pictures .* 1 of 4 channels of uint8"),
+        (False, "4 channels of uint8, and shards are read as pictures: name a folder of them with"),
+    ],
+)
+def test_tiffs_of_many_channels_in_shards_are_named(begin, tmp_path, capsys, pictures, said):
+    tifffile = pytest.importorskip("tifffile")
+    folder = tmp_path / ("images" if pictures else "channels")
+    folder.mkdir(exist_ok=True)
+    values = np.random.default_rng(0).integers(0, 256, (4, 16, 16), np.uint8)
+    tifffile.imwrite(folder / "a.tif", values, photometric="minisblack", planarconfig="separate")
+    write_shards(folder, str(tmp_path / "set"))
+    assert begin("--data", tmp_path / "set") == 2
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_a_set_of_images_of_one_colour_is_refused(begin, tmp_path, capsys):
+    (tmp_path / "grey").mkdir()
+    for number in range(9):
+        Image.new("L", (16, 16), number).save(tmp_path / "grey" / f"{number}.png")
+    write_shards(tmp_path / "grey", str(tmp_path / "set"))
+    assert begin("--data", tmp_path / "set") == 2
+    assert "contrast needs other images" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "shards.txt").exists()

@@ -244,3 +244,14 @@ def test_a_reason_that_a_strangers_cache_holds_is_printable(folder, tmp_path):
     (tmp_path / "scan.jsonl").write_text(json.dumps(line | {"reason": "\x1b[2Jcut\nerror: no"}))
     found = scan_images([path], tmp_path / "scan.jsonl")
     assert found.bad == [(path, r"\x1b[2Jcut\nerror: no")]
+
+
+def test_names_out_of_a_set_of_shards_are_no_paths_and_no_tiles_are_cut_of_it(tmp_path):
+    path = str(tmp_path / "a.png")
+    labelled = Scan(good=[path], digests=["1"])
+    sides = np.array([[4000, 4000], [4000, 4000]])
+    sample = Scan(good=["a\0.png", path], digests=["2", "3"], sides=sides, total=9)
+    assert overlap(labelled, sample) == 0
+    assert "tiles" not in "\n".join(describe(sample, 32))
+    sample.total = None
+    assert "--tiles" in "\n".join(describe(sample, 32))

@@ -88,3 +88,8 @@ def test_the_record_says_which_weights_were_handed_over_and_what_flatters(tmp_pa
         "backbone.pth holds start.pth: the weights that the run began with; 7 of the labelled "
         "images were trained on, which flatters that kNN"
     )
+    write(source="start.pth", why="the best", labels_trained_on="at least 0")
+    assert handed_over(tmp_path).endswith(
+        "how many of the labelled images were trained on is not known (at least 0), and those "
+        "flatter that kNN"
+    )

@@ -113,9 +113,14 @@ def loader_of(kind: str, root: str) -> dict:
     return dict(train_dataloader=dict(dataset=dict(type=kind, data_root=root)))
 
 
-def test_a_run_may_read_its_shards_from_a_bucket_and_nothing_else_from_elsewhere():
-    check_run_reads(loader_of("ShardedImages", "s3://bucket/some-set_2.1"))
+def test_a_run_reads_the_bucket_that_its_user_names_and_nothing_else_from_elsewhere(monkeypatch):
+    with pytest.raises(SettingsRefusedError, match="is on another machine"):
+        check_run_reads(loader_of("ShardedImages", "s3://bucket/set"))
+    monkeypatch.setenv("XMOCO_NAMED_SET", "s3://bucket/date=2026/a+b")
+    check_run_reads(loader_of("ShardedImages", "s3://bucket/date=2026/a+b"))
+    monkeypatch.setenv("XMOCO_NAMED_SET", "s3://bucket/set")
     for kind, root in (
+        ("ShardedImages", "s3://attacker/set"),
         ("UnlabeledFolder", "s3://bucket/set"),  # by a backend of the host's
         ("ShardedImages", "http://host/set"),
         ("ShardedImages", "s3://key:secret@bucket/set"),

@@ -196,7 +196,8 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         )
     teaching = teacher.begin(args, given, found)
     chosen, outputs, notes = choose(args, given, found, folder, teaching)
-    lines, known = own.describe(found, chosen.image_size), 0
+    lines = own.describe(found, chosen.image_size)
+    known: int | str = 0
     tiles = found.tiles and own.reading_of(
         found.tiles, len(found.good), own.free_memory(torch.device("cpu")), chosen.workers
     )
@@ -282,6 +283,7 @@ def main(args: argparse.Namespace) -> None:
     """Pretrains."""
     init_default_scope("mmpretrain")
     options.check(args)
+    shards.name_set(args)
     given = args.given
     folder = Path(args.out).expanduser().resolve()
     try:

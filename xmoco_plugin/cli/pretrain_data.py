@@ -76,8 +76,10 @@ def look_for_training(paths: list[str], folder: Path, given: dict[str, Any]) -> 
 
 def compare_labels(
     labels: str, found: own.Scan, folder: Path, given: dict[str, Any]
-) -> tuple[list[str], int]:
+) -> tuple[list[str], int | str]:
     """How many labelled images there are of each class, in sentences, and how many are trained on.
+
+    Of these a sample says the least alone: "at least 3".
 
     Raises:
         PretrainError: One of them cannot be read, or all of those that kNN asks for are among
@@ -96,13 +98,15 @@ def compare_labels(
         )
     known = _asked_and_known(labels, labelled)
     shared, images = own.overlap(labelled, found), len(labelled.good)
+    known_of: int | str = shared
     text = (
         f"labels: {images:,} images for kNN, {shared:,} ({shared / images:.0%}) of them trained on"
     )
     if found.total is not None:
+        known_of = f"at least {shared:,}"
         text = (
-            f"labels: {images:,} images for kNN, {shared:,} of them in the sample; how many are "
-            "trained on is not known"
+            f"labels: {images:,} images for kNN, {known_of} of them trained on: so many are in the "
+            "sample, of the others it is not known"
         )
     elif shared:
         text += ": without their labels, but kNN will flatter, and kNN chooses the weights"
@@ -111,7 +115,7 @@ def compare_labels(
         f"{'labels' if row.part == 'labels' else f'labels, {row.part}'}: {row.text}"
         for row in own.survey_labels(labels)
     ]
-    return [text, *rows], shared
+    return [text, *rows], known_of
 
 
 def _asked_and_known(labels: str, labelled: own.Scan) -> str:

@@ -10,8 +10,9 @@ from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli.pretrain_data import with_bar
 from xmoco_plugin.data import ShardError
-from xmoco_plugin.data.shards import GB, ROOT, ShardSet
+from xmoco_plugin.data.shards import GB, ROOT, ShardSet, is_remote, plain_url
 from xmoco_plugin.untrusted import printable, read_text
+from xmoco_plugin.untrusted.run_settings import NAMED_SET
 
 DIGEST = "shards.txt"  # of the index of the set that a run began with
 
@@ -31,6 +32,14 @@ def check(args: argparse.Namespace) -> list[str]:
     return found
 
 
+def name_set(args: argparse.Namespace) -> None:
+    """Lets the configs of this command's processes read the bucket that its user has named."""
+    args.data = [plain_url(source) for source in args.data]
+    os.environ.pop(NAMED_SET, None)
+    if is_set(args) and is_remote(args.data[0]):
+        os.environ[NAMED_SET] = args.data[0]
+
+
 def is_set(args: argparse.Namespace) -> bool:
     """Whether the images of a command are a set of shards."""
     return len(args.data) == 1 and own.is_shards(args.data[0])
@@ -42,7 +51,8 @@ def take(
     """A look at a sample, and the settings of the data set.
 
     Raises:
-        PretrainError: There is no such set, it is not whole, or another than when the run began.
+        PretrainError: There is no such set, it is not whole, or another than when the run began; or
+            it has too few different images.
     """
     kept = folder / DIGEST
     digest = read_text(kept).strip() if began is not None and kept.is_file() else None
@@ -63,6 +73,10 @@ def take(
             f"none of {len(found.bad):,} images of {printable(args.data[0])} that were looked at "
             f"can be read; the first is {printable(path)}: {reason}"
         )
+    own.one_kind(found, None)  # some in the sample: more in the set, which would be read as colour
+    found.given_depth = given.get("bit_depth")
+    if began is None:
+        own.check_number(found)
     write_text(kept, f"{shards.index.digest}\n")
     facts = dict(data_root=shards.store.url, digest=shards.index.digest)
     return found, dict(type="ShardedImages", **facts)

@@ -45,7 +45,8 @@ class BestExportHook(HealthyExportHook):
     Args:
         pretrained: whether training begins with good weights. Default False.
         metric: of the validation, percent.
-        labels_trained_on: labelled images that are trained on, for the record. Default 0.
+        labels_trained_on: labelled images that are trained on, for the record; a text such as
+            'at least 3' where only a sample is known. Default 0.
         interval: every so many checkpoints; the last is always dealt with. Default 1.
     """
 
@@ -53,7 +54,7 @@ class BestExportHook(HealthyExportHook):
         self,
         pretrained: bool = False,
         metric: str = "accuracy/top1",
-        labels_trained_on: int = 0,
+        labels_trained_on: int | str = 0,
         interval: int = 1,
     ) -> None:
         super().__init__(interval)

@@ -76,7 +76,7 @@ def run_config(
     processes: int = 1,
     load_from: str | None = None,
     max_pixels: int | None = None,
-    labels_trained_on: int = 0,
+    labels_trained_on: int | str = 0,
     keep_going: bool = False,
     bit_depth: int = 16,
     tiles: TileReading | None = None,
@@ -95,7 +95,7 @@ def run_config(
         processes: That train together.
         load_from: Checkpoint of the first weights.
         max_pixels: Of an image that is read; None for the usual limit.
-        labels_trained_on: Labelled images that are trained on too.
+        labels_trained_on: Labelled images that are trained on too; a text where it is a bound.
         keep_going: Whether a run that becomes worse than good weights is trained to its end.
         bit_depth: That 16-bit grey images are read with, in training and for kNN.
         tiles: How tiles of the pictures are read; None to train on whole images.

@@ -237,7 +237,8 @@ def describe(found: Scan, size: int | None = None) -> list[str]:
         if found.tiles is not None:
             lines += describe_tiles(found.tiles, found.good)
         elif size is not None:
-            lines += suggest_tiles(found.sides, size, found.bad)
+            if found.total is None:  # of shards no tiles are cut
+                lines += suggest_tiles(found.sides, size, found.bad)
             small = int((found.short_sides < size).sum())
             lines.append(
                 f"smaller than the views of {size} px, and enlarged for them: {small:,} "

@@ -36,9 +36,12 @@ def check_number(found: Scan) -> None:
 
 
 def overlap(labelled: Scan, training: Scan) -> int:
-    """How many labelled images are in the training set too, by content or by path."""
+    """How many labelled images are in the training set too, by content or by path.
+
+    Of a sample by content alone: its names are those of a set, and no files.
+    """
     digests = set(training.digests)
-    paths = {os.path.realpath(path) for path in training.good}
+    paths = {os.path.realpath(path) for path in training.good if training.total is None}
     return sum(
         digest in digests or os.path.realpath(path) in paths
         for path, digest in zip(labelled.good, labelled.digests, strict=True)

@@ -16,14 +16,14 @@ STOP = "StopWhenWorseHook"
 
 
 def add_start_hooks(
-    hooks: list[dict[str, Any]], pretrained: bool, labels_trained_on: int, keep_going: bool
+    hooks: list[dict[str, Any]], pretrained: bool, labels_trained_on: int | str, keep_going: bool
 ) -> None:
     """Let a run's hooks know what it begins with, and keep the best of all, the start included.
 
     Args:
         hooks: Of the config; changed.
         pretrained: Whether it begins with good weights.
-        labels_trained_on: Labelled images that are trained on too.
+        labels_trained_on: Labelled images that are trained on too; a text where it is a bound.
         keep_going: Whether it is trained to its end although it has become worse.
     """
     export = dict(type="BestExportHook", pretrained=pretrained)
@@ -81,5 +81,11 @@ def handed_over(folder: Path) -> str | None:
         return None  # of a run begun before the start was one of its checkpoints
     text = f"backbone.pth holds {record.get('source')}: {record['why']}"
     if known := record.get("labels_trained_on"):
-        text += f"; {known} of the labelled images were trained on, which flatters that kNN"
+        if isinstance(known, str):
+            text += (
+                f"; how many of the labelled images were trained on is not known ({known}), and "
+                "those flatter that kNN"
+            )
+        else:
+            text += f"; {known} of the labelled images were trained on, which flatters that kNN"
     return printable(text)

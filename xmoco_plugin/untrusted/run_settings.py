@@ -19,7 +19,9 @@ WRITTEN = re.compile(
     r"(^|_)(out|output|outfile|save|dump|trace|local|log)_(dir|file|path|file_path|prefix)$"
     r"|^json_trace_path$"
 )
-BUCKET = re.compile(r"(s3|gs|gcs|az|abfs|hf)://[\w.\-/]+", re.ASCII)
+# In the environment: the bucket that the user of a command has named, for the processes of it.
+# Another one is not asked: it would be with the user's credentials.
+NAMED_SET = "XMOCO_NAMED_SET"
 # Where labelled images lie, which are outside of a run's folder, and the weights it began with.
 READ = {"data_root", "ann_file", "data_prefix", "img_path", "data", "files", "load_from"}
 
@@ -27,10 +29,13 @@ READ = {"data_root", "ann_file", "data_prefix", "img_path", "data", "files", "lo
 def check_run_reads(settings: Mapping[str, Any]) -> None:
     """Makes sure that nothing is unpickled, and nothing fetched from another machine.
 
+    A set of shards may lie in the bucket that the user of the command has named, and no other.
+
     Raises:
         SettingsRefusedError: Names the first setting at fault.
     """
     sets: set[str] = set()  # of shards, read by us: which server is asked, the environment says
+    named = os.environ.get(NAMED_SET)
     for place, value in walk(settings):
         key = place.rpartition(".")[2]
         if isinstance(value, Mapping) and str(value.get("type")).endswith("ShardedImages"):
@@ -38,7 +43,7 @@ def check_run_reads(settings: Mapping[str, Any]) -> None:
         if key in ("backend_args", "file_client_args", "tracking_uri") and value not in LOCAL:
             raise SettingsRefusedError(f"{place} reads from elsewhere than files")
         if isinstance(value, str):
-            if "://" in value and not (place in sets and BUCKET.fullmatch(value)):
+            if "://" in value and not (place in sets and value == named):
                 raise SettingsRefusedError(f"{place}={_short(value)} is on another machine")
             if value.lower().endswith(RUNS):
                 raise SettingsRefusedError(f"{place}={_short(value)}: such a file could run code")

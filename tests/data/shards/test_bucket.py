@@ -37,6 +37,22 @@ def test_a_shard_is_fetched_once_for_all_that_read_it(bucket, server):
     assert server.gets == asked + 1  # the index
 
 
+def test_no_more_of_a_file_is_fetched_than_it_may_have(bucket):
+    with pytest.raises(ShardError, match="more than 100 bytes, the limit"):
+        store.Store(bucket).read("00000.tar", 100)
+
+
+def test_a_shard_that_is_damaged_in_the_cache_is_fetched_anew(bucket, local, server, tmp_path):
+    read_all(ShardSet(bucket))
+    (file,) = (tmp_path / "cache").rglob("00001.tar")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:700] + bytes([whole[700] ^ 1]) + whole[701:])
+    asked = server.gets
+    assert read_all(ShardSet(bucket)) == read_all(ShardSet(str(local)))
+    assert file.read_bytes() == whole
+    assert server.gets == asked + 2  # the index and this one
+
+
 def test_the_cache_stays_below_its_limit(bucket, tmp_path):
     shards = ShardSet(bucket)
     largest = max(shard.bytes for shard in shards.index.shards)

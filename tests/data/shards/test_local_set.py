@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from xmoco_plugin.data import ShardError
-from xmoco_plugin.data.shards import DamagedShardError, ShardSet, Store, write_shards
+from xmoco_plugin.data.shards import DamagedShardError, ShardSet, Store, plain_url, write_shards
 
 from .conftest import IMAGES
 
@@ -81,6 +81,19 @@ def test_what_is_no_image_is_named_each_time_and_other_images_are_refused(images
         write_shards(tmp_path / "images", str(tmp_path / "set"))
 
 
+def test_a_file_that_changed_in_its_length_is_other_and_a_copy_the_same_set(images, tmp_path):
+    folder = Path(shutil.copytree(images, tmp_path / "images"))
+    write_shards(folder, str(tmp_path / "set"))
+    write_shards(Path(shutil.copytree(folder, tmp_path / "copy")), str(tmp_path / "set"))
+    first = next(folder.rglob("*.png"))
+    first.write_bytes(first.read_bytes())  # now, as an edit would be
+    with pytest.raises(ShardError, match="a file with another time of change counts as changed"):
+        write_shards(folder, str(tmp_path / "set"))
+    write_shards(folder, str(tmp_path / "other"))
+    digests = {ShardSet(str(tmp_path / name)).index.digest for name in ("set", "other")}
+    assert len(digests) == 1
+
+
 def test_a_missing_or_cut_shard_is_named_before_anything_is_read(copy):
     with open(copy / "00002.tar", "r+b") as file:
         file.truncate(700)
@@ -135,12 +148,24 @@ def test_another_set_than_the_run_began_with_is_refused(local):
         ("s3://bucket/set?token=SECRET", "credentials have no place in the name"),
         ("ftp://host/set", "buckets are read by s3://"),
         ("s3://", "name a bucket"),
+        ("s3://b/{{ fileDirname }}", "the name of a set has letters, digits"),
+        ("s3://b/*", "the name of a set has letters, digits"),
     ],
 )
 def test_a_url_that_is_none_is_refused_without_its_secrets(url, said):
     with pytest.raises(ShardError, match=said) as error:
         Store(url)
     assert "SECRET" not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["s3://b/date=2026-01-01/set", "S3://b/set/", "s3://b/a+b%20,c"])
+def test_every_name_that_is_taken_has_one_spelling(url):
+    assert Store(url).url == plain_url(url) == url.replace("S3", "s3").rstrip("/")
+
+
+def test_an_index_without_end_is_not_read(copy):
+    with pytest.raises(ShardError, match="limit"):
+        Store(str(copy)).read("00000.tar", 100)
 
 
 def test_the_package_that_a_bucket_needs_is_named(monkeypatch):

@@ -170,6 +170,12 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         )
     if side and args.teacher:
         found.append(f"--tiles {side}: a --teacher looks at whole images; leave out one of both.")
+    if not any("://" in source for source in args.data):
+        found += [
+            f"{option}: only shards of a bucket are kept, and --data names none."
+            for option, value in (("--cache", args.cache), ("--cache-gb", args.cache_gb))
+            if value is not None
+        ]
     if args.key_view:
         args.given["key_view"] = args.key_view
     if not args.teacher:

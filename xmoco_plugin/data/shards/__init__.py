@@ -6,7 +6,7 @@ from .errors import ShardError
 from .index import INDEX, read_index
 from .order import MIXED, epoch_order
 from .reader import ShardSet
-from .store import Store, check_url, is_remote
+from .store import Store, check_url, is_remote, plain_url
 from .writer import SHARD_MB, write_shards
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "check_url",
     "epoch_order",
     "is_remote",
+    "plain_url",
     "read_index",
     "write_shards",
 ]

@@ -101,11 +101,26 @@ class Cache:
             raise self._not_kept(shard.name, error) from None
         return path
 
+    def drop(self, shard: Shard) -> None:
+        """Forgets a shard that is damaged here.
+
+        Raises:
+            ShardError: It cannot be removed.
+        """
+        path = self.folder / shard.name
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ShardError(
+                f"{printable(path)} is damaged and cannot be removed ({error.strerror}): remove "
+                "it, or name another folder (--cache)"
+            ) from None
+
     def _fetch(self, shard: Shard) -> bytes:
         where = printable(self.store.path(shard.name))
         for _ in range(TRIES):
             try:
-                content = self.store.read(shard.name)
+                content = self.store.read(shard.name, shard.bytes)
             except FileNotFoundError:
                 raise ShardError(
                     f"{where} is gone since the run began: put it back, then the same command "

@@ -31,7 +31,7 @@ class Index(NamedTuple):
     Attributes:
         shards: In their order; images count through them.
         left_out: Files of the folder that are not in them.
-        digest: Of the index: two sets with the same one hold the same images.
+        digest: Of the shards: two sets with the same one hold the same images.
     """
 
     shards: list[Shard]
@@ -83,8 +83,10 @@ def read_index(store: Store) -> tuple[Index, dict[str, Any]]:
     left_out = facts.get("left_out")
     if not shards or None in shards or type(left_out) is not int or left_out < 0:
         raise ShardError(f"{where} is damaged, it names no shards: pack the folder again")
-    digest = hashlib.sha256(content).hexdigest()[:32]
-    return Index([shard for shard in shards if shard], left_out, digest), facts
+    whole = [shard for shard in shards if shard]
+    # Of the shards alone: the same images, packed from a copy of their folder, are the same set.
+    digest = hashlib.sha256(index_text(whole, left_out, "").encode()).hexdigest()[:32]
+    return Index(whole, left_out, digest), facts
 
 
 def check_shards(store: Store, index: Index) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...untrusted import printable
 from .cache import Cache, DamagedShardError
 from .errors import ShardError
 from .index import check_shards, read_index
@@ -21,7 +22,8 @@ class ShardSet:
     """A whole set, open for reading; it is pickled as what it was opened by.
 
     Shards in a folder are memory-mapped where they are and checked when this process opens them;
-    those of a bucket are fetched, checked and kept in a cache.
+    those of a bucket are fetched, checked and kept in a cache, where this process checks each once
+    more: one that is damaged there is fetched anew.
 
     Args:
         url: Folder, or `s3://bucket/set` and the like.
@@ -52,13 +54,14 @@ class ShardSet:
         self._ends = np.cumsum(self.lengths)
         self.cache = Cache(self.store, self.index, cache, cache_gb) if self.store.remote else None
         self._open: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._checked: set[int] = set()  # in the cache, by this process: whole at its first look
         self._damaged: dict[int, str] = {}
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     def __getstate__(self) -> dict:
-        return {**vars(self), "_open": OrderedDict()}
+        return {**vars(self), "_open": OrderedDict(), "_checked": set()}
 
     def check_room(self, mixed: int) -> None:
         """Make sure that the cache holds so many shards; ShardError where it does not."""
@@ -105,13 +108,18 @@ class ShardSet:
             path = self.cache.path(shard) if self.cache else Path(where)
             try:
                 content = np.memmap(path, np.uint8, "r")
-                break
             except (OSError, ValueError) as error:
                 # Another process may have made room in the cache a moment ago.
                 if last or self.cache is None:
                     raise ShardError(f"{where} cannot be read any more: {error}") from None
-        if self.cache is None and hashlib.sha256(content.data).hexdigest() != shard.sha256:
-            raise DamagedShardError(f"{where} does not have its checksum")
+                continue
+            if number in self._checked or hashlib.sha256(content.data).hexdigest() == shard.sha256:
+                break
+            if last or self.cache is None:
+                raise DamagedShardError(f"{printable(path)} does not have its checksum")
+            self.cache.drop(shard)  # damaged on this disk since it came
+        if self.cache is not None:
+            self._checked.add(number)
         try:
             files = find_files(content)
         except ShardError as error:

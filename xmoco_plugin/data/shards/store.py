@@ -2,6 +2,7 @@
 """Where shards lie: a folder, or a bucket that fsspec reaches."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,9 @@ T = TypeVar("T")
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 SCHEMES = (*PACKAGES, "hf")
 TRIES = 3  # of our own, each a request with the library's own few
-LIMIT = 1 << 34  # bytes of a file that is read whole
+LIMIT = 10**9  # bytes of a file that is no shard
+# What the name of a set is made of: it stands in configs, and is no pattern of several names.
+NAME = re.compile(r"[\w.\-/=+%,:~!&]+")
 # Seconds: to begin an answer, and without a byte of one. A stalled server ends after about TRIES
 # times the second.
 CONNECT, SILENCE = 10, 30
@@ -40,7 +43,18 @@ def check_url(url: str) -> str | None:
         )
     if not rest.strip("/"):
         return f"{_plain(url)}: name a bucket and a set in it, as in {scheme}://bucket/set."
+    if not NAME.fullmatch(rest):
+        return (
+            f"{_plain(url)}: the name of a set has letters, digits and . - _ / = + % , : ~ ! & "
+            "alone: name another."
+        )
     return None
+
+
+def plain_url(url: str) -> str:
+    """The one spelling of a URL, S3://b/set/ as s3://b/set; what is no bucket stays as it is."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme.lower()}://{rest.rstrip('/')}" if is_remote(url) else url
 
 
 def _plain(url: str) -> str:
@@ -66,7 +80,7 @@ class Store:
         self.remote, self._tries = "://" in url, tries
         if self.remote and (why := check_url(url)):
             raise ShardError(why)
-        self.url = url.rstrip("/") if self.remote else os.path.abspath(os.path.expanduser(url))
+        self.url = plain_url(url) if self.remote else os.path.abspath(os.path.expanduser(url))
         self._files: Any = None
         self._process = -1
 
@@ -77,19 +91,27 @@ class Store:
         """Of a file of the set."""
         return f"{self.url}/{name}"
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, limit: int = LIMIT) -> bytes:
         """A file, whole.
+
+        Args:
+            name: Of the file.
+            limit: Bytes it may have; of a larger one no more are asked for.
 
         Raises:
             FileNotFoundError: There is none.
-            ShardError: It cannot be read; says why.
+            ShardError: It cannot be read, or is larger; says why.
         """
         if self.remote:
-            return self._ask(lambda files: files.cat_file(self.path(name)), name)
+            path = self.path(name)
+            content = self._ask(lambda files: files.cat_file(path, start=0, end=limit + 1), name)
+            if len(content) > limit:
+                raise ShardError(f"{printable(path)}: more than {limit:,} bytes, the limit")
+            return content
         if not os.path.lexists(self.path(name)):
             raise FileNotFoundError(self.path(name))
         try:
-            return read_regular(self.path(name), LIMIT)
+            return read_regular(self.path(name), limit)
         except FileRefusedError as error:
             raise ShardError(f"{printable(self.path(name))}: {error}") from None
 

@@ -3,6 +3,7 @@
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from .errors import ShardError
 
 BLOCK = 512
 LONGEST = 1 << 16  # bytes of a name
+OCTAL = re.compile(rb"[0-7]+")
 
 
 def make_tar(files: Sequence[tuple[str, bytes]]) -> bytes:
@@ -71,11 +73,8 @@ def name_of(tar: np.ndarray, begin: int) -> str:
 
 
 def _size(head: bytes) -> int | None:
-    digits = head[124:136].strip(b" \0")
-    try:
-        return int(digits, 8) if digits else None
-    except ValueError:
-        return None
+    digits = head[124:136].strip(b" \0")  # int() alone would take a sign too
+    return int(digits, 8) if OCTAL.fullmatch(digits) else None
 
 
 def _records(text: bytes) -> list[tuple[bytes, bytes]]:

@@ -18,6 +18,7 @@ from .store import Store
 from .tar import make_tar
 
 SHARD_MB = 32  # ours: a second of a network, and 64 of them 2 GB of a cache
+CHANGED = "a file with another time of change counts as changed; cp -p and rsync -a keep it"
 PARTS = "parts"  # what is known of each shard until the index stands
 
 
@@ -47,14 +48,15 @@ def write_shards(
     """
     folder, store = Path(folder).expanduser(), Store(str(url))
     names = sorted(find_images(str(folder)), key=_hash)
-    sizes = [_size(folder / name) for name in names]
-    source = _digest(names, sizes, shard_mb)
+    stats = [_stat(folder / name) for name in names]
+    sizes, source = [size for size, _ in stats], _digest(names, stats, shard_mb)
     there = store.sizes()
     if INDEX in there:
         facts = read_index(store)[1]
         if facts.get("source") != source:
             raise ShardError(
                 f"{store.url} holds a set of other images, or of other shards: name another place"
+                f" ({CHANGED})"
             )
         return _left_out_of(store, source)
     parts = list(_parts(names, sizes, int(shard_mb * 1e6)))
@@ -114,7 +116,7 @@ def _note(store: Store, number: int, source: str) -> dict[str, Any] | None:
         pass
     raise ShardError(
         f"{store.path(name)} is of other images or options: name another place, or remove what is "
-        "there"
+        f"there ({CHANGED})"
     )
 
 
@@ -140,19 +142,21 @@ def _parts(names: list[str], sizes: list[int], limit: int) -> Iterator[list[str]
         yield part
 
 
-def _size(path: Path) -> int:
+def _stat(path: Path) -> tuple[int, int]:
+    """Bytes of a file, and when it was changed, ns."""
     try:
-        return path.stat().st_size
+        found = path.stat()
     except OSError:  # a link that leads nowhere: left out when it is read
-        return 0
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _hash(name: str) -> bytes:
     return hashlib.sha256(os.fsencode(name)).digest()
 
 
-def _digest(names: list[str], sizes: list[int], shard_mb: float) -> str:
+def _digest(names: list[str], stats: list[tuple[int, int]], shard_mb: float) -> str:
     digest = hashlib.sha256(f"{shard_mb}\n".encode())
-    for name, size in zip(names, sizes, strict=True):
-        digest.update(os.fsencode(f"{size} {name}\0"))
+    for name, (size, changed) in zip(names, stats, strict=True):
+        digest.update(os.fsencode(f"{size} {changed} {name}\0"))
     return digest.hexdigest()
