@@ -106,9 +106,7 @@ def choose(
     chooser.views()
     own.check_image_size(chosen.model, chosen.image_size)  # of a model that was chosen too
     if found.channels:
-        chosen.in_channels, chosen.inputs = found.channels.number, None
-        chosen.why |= {"in_channels": "those of the files"}
-        chosen.why.pop("inputs", None)
+        own.take_channels(chosen, found.channels.number)
     backbone = own.backbone_config(chosen.model, chosen.image_size, 1, chosen.in_channels)
     outputs = own.probe(backbone, chosen.image_size, chosen.in_channels)
     chooser.layout(outputs.grouped)

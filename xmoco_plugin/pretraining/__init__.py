@@ -11,6 +11,7 @@ from .backbones import (
     is_resnet,
     probe,
 )
+from .channel_config import take_channels
 from .channel_scan import one_kind
 from .choices import Chooser
 from .chosen import Choices, Facts
@@ -117,6 +118,7 @@ __all__ = [
     "survey_images",
     "survey_labels",
     "survey_npz",
+    "take_channels",
     "teacher_model_config",
     "trained_on",
     "unfit_for_configs",
