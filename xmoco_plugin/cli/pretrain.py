@@ -59,7 +59,7 @@ def take_images(
     found = look_for_training(paths, folder, given)
     if side is not None and (said := own.check_sides(found, side)):
         notes.append(said)
-    found.notes, found.given_depth = notes, given.get("bit_depth")
+    found.notes, found.given_depth = [*notes, *found.notes], given.get("bit_depth")
     if not found.good:
         path, reason = found.bad[0]
         raise own.PretrainError(

@@ -12,7 +12,7 @@ from .backbones import (
     probe,
 )
 from .channel_config import take_channels
-from .channel_scan import one_kind
+from .channel_scan import few_of_channels, one_kind
 from .choices import Chooser
 from .chosen import Choices, Facts
 from .errors import PretrainError
@@ -84,6 +84,7 @@ __all__ = [
     "describe",
     "describe_reading",
     "epoch_of",
+    "few_of_channels",
     "first_weights",
     "free_memory",
     "go_on_anyway",
