@@ -68,8 +68,9 @@ def first_weights(
         if key in given and prefix + key in keys
     }
     # The hook that guards checkpoints fills in the rest, which keeps its first values.
-    meta = {"backbone_alone": True} | (
-        {"detector": os.path.abspath(os.path.expanduser(init))} if detector else {}
-    )
+    meta: dict[str, Any] = {"backbone_alone": True}
+    if detector and all(given[key] is value for key, value in found.state.items()):
+        # A first convolution for other channels has no way back into the detector.
+        meta["detector"] = os.path.abspath(os.path.expanduser(init))
     write_atomic({"state_dict": state, "meta": meta}, folder / "init.pth")
     return str(folder / "init.pth")
