@@ -142,7 +142,7 @@ def choose(
             f"one step: {1 / cost.seconds_per_image:,.0f} images/s without loading; {kept}",
             f"all epochs: at least {end.time_text(seconds)}",
             f"a checkpoint: {cost.checkpoint / 1e6:,.0f} MB",
-            *(f"{chosen.model}: {said}" for said in own.reasons(backbone)),
+            *(f"{chosen.model}: {said}" for said in own.reasons(own.chosen_backbone(chosen, 1))),
             *([teaching.note] if teaching else []),
         ],
     )

@@ -22,6 +22,7 @@ from .hand_over import hand_over
 from .image_list import compare_with_list, trained_on, write_list
 from .interrupted import remove_temporary, set_aside
 from .memory import free_memory, measure_step
+from .model_parts import chosen_backbone
 from .numbers import check_numbers
 from .offered import Offered, look_into
 from .run_config import (
@@ -80,6 +81,7 @@ __all__ = [
     "check_numbers",
     "check_sides",
     "check_source",
+    "chosen_backbone",
     "compare_with_list",
     "describe",
     "describe_reading",
