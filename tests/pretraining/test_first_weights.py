@@ -1,12 +1,12 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""First weights of a detector: those that can go back into it say so, and are told how."""
+"""First weights: those of a detector that can go back into it, and those of other channels."""
 
 import pytest
 import torch
 from mmpretrain.models import ResNet
 
-from xmoco_plugin.checkpoint import read_checkpoint
-from xmoco_plugin.pretraining import Choices, first_weights
+from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint
+from xmoco_plugin.pretraining import Choices, first_weights, look_into
 from xmoco_plugin.pretraining.back_again import way_back
 from xmoco_plugin.pretraining.backbones import Outputs
 
@@ -35,3 +35,24 @@ def test_a_way_back_is_told_where_the_detector_takes_the_runs_backbone(
     text = way_back(tmp_path, WORDS)
     line = f"xmoco export run {tmp_path}/continued_my.detector.pth --into {detector}\n"
     assert (line in text) if channels == 3 else text == ""
+
+
+RPN = {"rpn_head.weight": torch.ones(2, 2)}
+
+
+@pytest.mark.parametrize(("more", "asked"), [({}, None), (RPN, None), (RPN, "resnet18")])
+def test_a_file_of_four_channels_has_the_name_of_its_model(tmp_path, more, asked):
+    network = ResNet(18, in_channels=4)
+    state = {f"backbone.{key}": value for key, value in network.state_dict().items()} | more
+    file = tmp_path / "file.pth"
+    torch.save(dict(state_dict=state), file)
+    assert look_into(str(file), model=asked)[:2] == ("resnet18", bool(more))
+
+
+def test_weights_of_four_channels_are_refused_for_pictures_with_both_shapes(tmp_path):
+    file = tmp_path / "file.pth"
+    torch.save(ResNet(18, in_channels=4).state_dict(), file)
+    choices = Choices("resnet18", 48, batch_size=4, queue_len=4)
+    shapes = r"conv1.weight: checkpoint \(64, 4, 7, 7\), model \(64, 3, 7, 7\)"
+    with pytest.raises(CheckpointError, match=shapes):
+        first_weights(str(file), choices, Outputs(512, True), tmp_path)
