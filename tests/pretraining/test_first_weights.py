@@ -4,8 +4,10 @@
 import pytest
 import torch
 from mmpretrain.models import ResNet
+from torch import nn
 
 from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint
+from xmoco_plugin.cli.backbones import load_backbone
 from xmoco_plugin.pretraining import Choices, first_weights, look_into
 from xmoco_plugin.pretraining.back_again import way_back
 from xmoco_plugin.pretraining.backbones import Outputs
@@ -56,3 +58,20 @@ def test_weights_of_four_channels_are_refused_for_pictures_with_both_shapes(tmp_
     shapes = r"conv1.weight: checkpoint \(64, 4, 7, 7\), model \(64, 3, 7, 7\)"
     with pytest.raises(CheckpointError, match=shapes):
         first_weights(str(file), choices, Outputs(512, True), tmp_path)
+
+
+@pytest.mark.parametrize("stem", ["", "backbone."])
+def test_a_deeper_network_is_not_cut_to_a_shallow_one(tmp_path, stem):
+    file = tmp_path / "file.pth"
+    torch.save({f"{stem}{k}": v for k, v in ResNet(34).state_dict().items()}, file)
+    with pytest.raises(CheckpointError, match=r"deeper backbone .*80 tensors .*layer1.2.conv1"):
+        look_into(str(file), model="resnet18")
+    for channels in (3, 4):
+        choices = Choices("resnet18", 48, batch_size=4, queue_len=4, in_channels=channels)
+        with pytest.raises(CheckpointError, match=r"layer1.2.conv1.weight"):
+            first_weights(str(file), choices, Outputs(512, True), tmp_path)
+    model = nn.ModuleDict({"backbone": ResNet(18)})
+    with pytest.raises(CheckpointError, match=r"layer1.2.conv1.weight"):  # evaluate and embed
+        load_backbone(model, str(file))
+    model["backbone"] = ResNet(34)
+    load_backbone(model, str(file))

@@ -6,7 +6,7 @@ from typing import Any
 from mmpretrain.registry import MODELS
 
 from ..checkpoint import CheckpointError, compare_state, describe_difference, write_atomic
-from ..export import find_backbone, read_weights
+from ..export import find_backbone, further_layers, read_weights
 from ..export.detectors import parts_of
 from ..export.places import weights_in
 from ..untrusted import printable
@@ -54,7 +54,8 @@ def first_weights(
     for note in filter(None, (detector and said_of(found, checkpoint), found.note)):
         print(f"--init {printable(init)}: {note}.")
     difference = compare_state(model.backbone.state_dict(), given)
-    if difference.missing or difference.mismatched:
+    deeper = further_layers(model.backbone.state_dict(), given)
+    if difference.missing or difference.mismatched or deeper:
         raise CheckpointError(
             f"--init {init} holds another backbone than {choices.model}:\n"
             f"{describe_difference(difference)}"

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 import torch
 
 from ..checkpoint import CheckpointError, compare_state, describe_difference
-from ..export import Backbone, architecture, find_backbone, read_weights, unlike_others
+from ..export import (
+    Backbone,
+    architecture,
+    find_backbone,
+    further_layers,
+    read_weights,
+    unlike_others,
+)
 from ..export.alignment import tensors, unlike
 from ..export.architectures import FAMILIES, of_family
 from ..export.detectors import Inputs, counted, inputs_of, parts_of, settings_of
@@ -75,6 +82,12 @@ def look_into(
             raise
         raise _no_such(init, model, wanted, checkpoint, str(error)) from None
     if not detector:
+        if deeper := further_layers(wanted, found.state) if wanted else []:
+            raise CheckpointError(
+                f"{printable(init)} holds a deeper backbone than --model {model}: {len(deeper):,} "
+                f"tensors of further layers, such as {deeper[0]}. Leave --model out to take the "
+                "one in the file, or name its own."
+            )
         return Offered(name)
     if wanted is not None:
         difference = compare_state(_as_wide(wanted, found.state), found.state)
