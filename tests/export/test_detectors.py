@@ -2,6 +2,7 @@
 """Checkpoints of detectors as files: what is taken of them, what is put into them, what is not."""
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -181,6 +182,27 @@ def test_images_that_a_detector_gets_otherwise_are_warned_of(r18):
     run = {"meta": {"cfg": RTMDET.replace("False", "True")}}
     (note,) = put_into(detector(r18, meta=dict(cfg=RTMDET)), run_of(r18)[0], run).notes
     assert note.startswith("warning: the detector gets its images as BGR, mean 103.53 116.28")
+
+
+@pytest.mark.parametrize(
+    ("detectors", "runs", "warned"),
+    [
+        ("depth=50, style='caffe'", "depth=50", "with style='caffe', which .* with the usual"),
+        ("dilations=(1, 1, 2, 4)", "depth=50", r"with dilations=\(1, 1, 2, 4\) .* the usual"),
+        ("norm_cfg=dict(type='BN', eps=1e-3)", "depth=50", "norm_cfg.eps=0.001 "),
+        ("depth=50", "depth=50, style='caffe'", "with the usual layers, the run .* style='caffe'"),
+        ("depth=50, style='caffe'", "depth=50, style='caffe'", None),
+        ("strides=(1, 2, 2), dilations=(1, 1, 1), num_stages=3", "depth=50", None),  # C4
+    ],
+)
+def test_a_detector_that_computes_otherwise_than_the_run_is_warned_of(r18, detectors, runs, warned):
+    meta, source = (
+        dict(cfg=f"model = dict(backbone=dict(type='ResNet', {settings}))")
+        for settings in (detectors, runs)
+    )
+    notes = put_into(detector(r18, meta=meta), run_of(r18)[0], dict(meta=source)).notes
+    assert len(notes) == bool(warned)
+    assert not warned or re.match(f"warning: the detector computes .*{warned}", notes[0])
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
+from xmoco_plugin.cli.pretrain_data import look_for_training
 from xmoco_plugin.data import tiff_file
+from xmoco_plugin.export.detectors import Inputs
 from xmoco_plugin.pretraining import (
+    Choices,
     PretrainError,
     backbone_config,
     describe,
     one_kind,
     scan_images,
+    take_channels,
     tile_scan,
 )
 from xmoco_plugin.pretraining.first_convolution import widen, widened
@@ -178,3 +182,30 @@ def test_a_backbone_that_takes_pictures_alone_is_refused():
     assert "in_channels" not in backbone_config("resnet18", 32, 1)
     with pytest.raises(PretrainError, match="MobileNetV2 takes images of 3 channels alone"):
         backbone_config("MobileNetV2", 64, 1, 4)
+
+
+def test_weights_that_are_used_to_bgr_do_not_begin_a_run_on_channels():
+    choices = Choices("resnet18", 32, inputs=Inputs((103.5, 116.3, 123.7), (1, 1, 1), "BGR"))
+    with pytest.raises(PretrainError, match=r"as BGR, mean 103.5 116.3 123.7, std 1 1 1, .* to 4"):
+        take_channels(choices, 4)
+    choices.inputs = None  # ImageNet's
+    take_channels(choices, 4)
+    assert (choices.in_channels, choices.why["in_channels"]) == (4, "those of the files")
+
+
+def test_a_tiff_of_channels_among_more_pictures_is_left_out_and_counted(pictures, tmp_path):
+    photos = []
+    for seed in range(3):
+        photos.append(str(tmp_path / f"{seed}.png"))
+        Image.fromarray(noise(64, 64, 3, seed=seed)).save(photos[-1])
+    found = look_for_training([*photos, pictures[0]], tmp_path, {})
+    assert (found.good, found.channels) == (photos, None)
+    ((path, reason),) = found.bad
+    assert path == pictures[0]
+    assert "--channels 4 reads them" in reason
+    (note,) = found.notes
+    assert note.startswith("1 TIFF of many channels (1 of 4 channels of uint16; ")
+    assert note in "\n".join(describe(found))
+    for listed, asked in (([photos[0], *pictures], {}), ([*photos, pictures[0]], {"channels": 4})):
+        with pytest.raises(PretrainError, match="the channels differ between the files"):
+            look_for_training(listed, tmp_path, asked)

@@ -2,13 +2,19 @@
 """Backbones of mmdet and mmseg by their scope, what a family needs, and what is refused."""
 
 import importlib
+from argparse import Namespace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmpretrain.registry import MODELS
 
+from xmoco_plugin import pretraining
+from xmoco_plugin.cli.pretrain import choose
 from xmoco_plugin.pretraining import (
     PretrainError,
+    Scan,
     backbone_config,
     check_image_size,
     probe,
@@ -122,3 +128,15 @@ def test_a_size_that_patches_do_not_divide_is_refused_with_the_nearest_that_fit(
         check_image_size(name, size)
     check_image_size(name, 96)
     check_image_size("resnet18", size)  # pads as it goes
+
+
+@needs_mmdet
+@pytest.mark.parametrize("init", [None, "weights.pth"])
+def test_what_is_said_of_batchnorm_is_what_is_built(tmp_path, monkeypatch, init):
+    cost = dict(per_image=1.0, seconds_per_image=1.0, checkpoint=1, largest_batch=lambda _: 64)
+    monkeypatch.setattr(pretraining, "measure_step", lambda *_: SimpleNamespace(**cost))
+    found = Scan(["x.png"] * 64, sides=np.full((64, 2), 64))
+    args = Namespace(model="mmdet.ResNet:18", init=init, offered=None, teacher=None)
+    chosen, _, notes = choose(args, {}, found, tmp_path)
+    assert chosen.norm_eval == bool(init)
+    assert ("BatchNorm follows the batches" in "\n".join(notes)) == (not init)

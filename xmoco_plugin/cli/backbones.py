@@ -27,6 +27,7 @@ from xmoco_plugin.export import (
     LARGEST_SIZE,
     beside_note,
     find_backbone,
+    further_layers,
     meta_of,
     stored_settings,
     training_views,
@@ -194,8 +195,9 @@ def load_backbone(model: Any, path: str, prefix: str | None = None) -> None:
     ours, theirs = model.state_dict(), state_dict_of(checkpoint)
     difference = compare_state(_backbone(ours), _backbone(theirs))
     note = beside_note(checkpoint)
-    if prefix is not None or difference.missing or difference.mismatched:
-        wanted = {k.removeprefix("backbone."): v for k, v in _backbone(ours).items()}
+    wanted = _bare(ours)
+    deeper = further_layers(wanted, _bare(theirs))
+    if prefix is not None or difference.missing or difference.mismatched or deeper:
         try:
             found = find_backbone(checkpoint, prefix=prefix, like=wanted)
         except CheckpointError as error:
@@ -206,7 +208,8 @@ def load_backbone(model: Any, path: str, prefix: str | None = None) -> None:
         note = found.note
         theirs = {f"backbone.{k}": v for k, v in found.state.items()}
         difference = compare_state(_backbone(ours), theirs)
-    if difference.missing or difference.mismatched:
+        deeper = further_layers(wanted, found.state)
+    if difference.missing or difference.mismatched or deeper:
         raise CheckpointError(_other(path, difference))
     if note:
         print(f"{printable(path)}: {note}.", file=sys.stderr)
@@ -217,6 +220,10 @@ def load_backbone(model: Any, path: str, prefix: str | None = None) -> None:
 
 def _other(path: str, difference: StateDifference) -> str:
     return f"{path} does not hold the backbone of this config:\n{describe_difference(difference)}"
+
+
+def _bare(state: dict) -> dict:
+    return {key.removeprefix("backbone."): value for key, value in _backbone(state).items()}
 
 
 def _backbone(state: dict) -> dict:

@@ -59,7 +59,7 @@ def take_images(
     found = look_for_training(paths, folder, given)
     if side is not None and (said := own.check_sides(found, side)):
         notes.append(said)
-    found.notes, found.given_depth = notes, given.get("bit_depth")
+    found.notes, found.given_depth = [*notes, *found.notes], given.get("bit_depth")
     if not found.good:
         path, reason = found.bad[0]
         raise own.PretrainError(
@@ -106,9 +106,7 @@ def choose(
     chooser.views()
     own.check_image_size(chosen.model, chosen.image_size)  # of a model that was chosen too
     if found.channels:
-        chosen.in_channels, chosen.inputs = found.channels.number, None
-        chosen.why |= {"in_channels": "those of the files"}
-        chosen.why.pop("inputs", None)
+        own.take_channels(chosen, found.channels.number)
     backbone = own.backbone_config(chosen.model, chosen.image_size, 1, chosen.in_channels)
     outputs = own.probe(backbone, chosen.image_size, chosen.in_channels)
     chooser.layout(outputs.grouped)
@@ -144,7 +142,7 @@ def choose(
             f"one step: {1 / cost.seconds_per_image:,.0f} images/s without loading; {kept}",
             f"all epochs: at least {end.time_text(seconds)}",
             f"a checkpoint: {cost.checkpoint / 1e6:,.0f} MB",
-            *(f"{chosen.model}: {said}" for said in own.reasons(backbone)),
+            *(f"{chosen.model}: {said}" for said in own.reasons(own.chosen_backbone(chosen, 1))),
             *([teaching.note] if teaching else []),
         ],
     )

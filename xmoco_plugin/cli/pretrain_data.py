@@ -62,11 +62,16 @@ def with_bar(what: str, scan: Callable[[Callable[[int, int], None]], own.Scan]) 
 def look_for_training(paths: list[str], folder: Path, given: dict[str, Any]) -> own.Scan:
     """Scans what is trained on: pictures, or TIFFs of as many channels as all of them have.
 
+    Fewer TIFFs of many channels than pictures are left out like what cannot be read, and counted.
+
     Raises:
         PretrainError: The channels differ between the files, or are not those that are asked for.
     """
     what, side, asked = "looking at the images", given.get("tiles"), given.get("channels")
     found = look(paths, folder, what, given, side, asked)
+    if asked is None and (said := own.few_of_channels(found)):
+        found.notes.append(said)
+        return found
     channels = own.one_kind(found, asked)
     if channels and asked is None:
         found = look(paths, folder, what, given, side, channels)

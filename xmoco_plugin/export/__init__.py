@@ -17,7 +17,7 @@ from .record import (
     training_views,
     unlike_others,
 )
-from .sources import SOURCES, Backbone, find_backbone, read_weights
+from .sources import SOURCES, Backbone, find_backbone, further_layers, read_weights
 from .targets import (
     TARGETS,
     architecture,
@@ -44,6 +44,7 @@ __all__ = [
     "convert",
     "counted",
     "find_backbone",
+    "further_layers",
     "heads_of",
     "known_config",
     "make_record",

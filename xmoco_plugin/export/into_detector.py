@@ -9,9 +9,10 @@ import torch
 
 from ..checkpoint import CheckpointError, StateDifference, compare_state, describe_difference
 from ..untrusted import printable
-from .detectors import EMA, check_backbone, counted, inputs_of, parts_of
+from .detectors import EMA, check_backbone, counted, inputs_of, parts_of, settings_of
 from .names import family
 from .places import first_parts, without_wrappers
+from .record import backbone_settings, unlike_others
 from .sources import Backbone
 from .targets import convert
 
@@ -94,7 +95,7 @@ def put_into(
     if gone := len(state) - len(new):
         dropped.append(f"{gone:,} tensors ema_*")
     return Merged(
-        result, replaced, kept, dropped, _notes(theirs, ours, elsewhere, detector, source)
+        result, replaced, kept, dropped, _notes(theirs, ours, elsewhere, detector, source, backbone)
     )
 
 
@@ -146,6 +147,7 @@ def _notes(
     elsewhere: list[str],
     detector: Mapping[str, Any],
     source: Mapping[str, Any],
+    body: Backbone,
 ) -> list[str]:
     notes = []
     if elsewhere:
@@ -163,4 +165,15 @@ def _notes(
             "features will not be those of the run. Begin the run with --init and this detector, "
             "which takes over what it gets"
         )
+    layers = settings_of(detector).get("model")
+    layers = layers.get("backbone") if isinstance(layers, dict) else None
+    if body.family == "resnet" and isinstance(layers, dict):  # as --init says of the way in
+        said = unlike_others(layers, body.family)
+        own_said = unlike_others(backbone_settings(source), body.family)
+        if said != own_said:
+            notes.append(
+                f"warning: the detector computes with {', '.join(said) or 'the usual layers'}, the "
+                f"run was trained with {', '.join(own_said) or 'the usual layers'}: the features "
+                "will not be those of the run. Train the detector further before you judge it"
+            )
     return [printable(note) for note in notes]

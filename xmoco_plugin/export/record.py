@@ -179,7 +179,7 @@ def unlike_others(settings: Mapping[str, Any], family: str) -> list[str]:
     found = [
         f"{name}={settings[name]} (others: {value})"
         for name, value in usual.items()
-        if settings.get(name) not in (None, value, list(value))
+        if not _begins(value, settings.get(name))  # a detector may have fewer stages
     ]
     bottlenecks = family == "resnet" and settings.get("depth") not in (18, 34)
     if bottlenecks and settings.get("style") == "caffe":
@@ -189,6 +189,12 @@ def unlike_others(settings: Mapping[str, Any], family: str) -> list[str]:
     if isinstance(norm, dict) and norm.get("eps", eps) != eps:
         found.append(f"norm_cfg.eps={norm['eps']!r} (others: {eps!r})")
     return found
+
+
+def _begins(usual: tuple, given: Any) -> bool:
+    if isinstance(given, (list, tuple)) and given:
+        return tuple(given) == usual[: len(given)]
+    return given is None
 
 
 def _not_default(settings: Mapping[str, Any]) -> list[str]:

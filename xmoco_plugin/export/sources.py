@@ -98,8 +98,9 @@ def find_backbone(
             left out. Defaults to False, because such a backbone is no pretraining's any more.
 
     Raises:
-        CheckpointError: No backbone is there, or it is a detector's, incomplete in its names, not
-            finite, or of a family whose names are not known; with the places looked at.
+        CheckpointError: No backbone is there, or it is a detector's, deeper than ``like``,
+            incomplete in its names, not finite, or of a family whose names are not known; with the
+            places looked at.
     """
     state, keys = weights_in(checkpoint)
     if of_detector:
@@ -142,6 +143,25 @@ def find_backbone(
     )
 
 
+def further_layers(wanted: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
+    """Keys of layers that a deeper network has within the stages of the wanted one.
+
+    A deep network has all layers of a shallow one of its family, mostly of the same shapes: taken
+    by the keys that are wanted alone, it would be cut without a word.
+
+    Args:
+        wanted: Weights or shapes of the backbone, by key.
+        state: Weights in the same names; heads and further outputs beside the stages do not count.
+    """
+    stages = {key.partition(".")[0] for key in wanted if "." in key}
+    return [
+        key
+        for key in state
+        if key not in wanted and "." in key and key.partition(".")[0] in stages
+        if not COMPUTED.search(key) and not key.endswith("num_batches_tracked")
+    ]
+
+
 def is_known(backbone: Backbone, checkpoint: Mapping[str, Any]) -> bool:
     """Whether nothing is missing of a backbone, and nothing more, as far as that can be told here.
 
@@ -164,6 +184,12 @@ def _recognized(
 ) -> tuple[dict[str, Any], str, set[str]] | None:
     """The backbone's weights, what is to be said of them, and which of the keys were used."""
     if like is not None and not unlike(like, {k: found[k] for k in like if k in found}):
+        if further := further_layers(like, found):
+            raise CheckpointError(
+                f"It holds a deeper backbone than the one that is wanted, with {len(further):,} "
+                f"tensors of further layers such as {place}{further[0]}: name the model that it is "
+                "of."
+            )
         body = {key: found[key] for key in like if key in found}
         return body, "", set(body)
     if SEQUENTIAL_MARK in found and "0.weight" in found:

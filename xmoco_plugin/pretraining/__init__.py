@@ -11,7 +11,8 @@ from .backbones import (
     is_resnet,
     probe,
 )
-from .channel_scan import one_kind
+from .channel_config import take_channels
+from .channel_scan import few_of_channels, one_kind
 from .choices import Chooser
 from .chosen import Choices, Facts
 from .errors import PretrainError
@@ -21,6 +22,7 @@ from .hand_over import hand_over
 from .image_list import compare_with_list, trained_on, write_list
 from .interrupted import remove_temporary, set_aside
 from .memory import free_memory, measure_step
+from .model_parts import chosen_backbone
 from .numbers import check_numbers
 from .offered import Offered, look_into
 from .run_config import (
@@ -79,10 +81,12 @@ __all__ = [
     "check_numbers",
     "check_sides",
     "check_source",
+    "chosen_backbone",
     "compare_with_list",
     "describe",
     "describe_reading",
     "epoch_of",
+    "few_of_channels",
     "first_weights",
     "free_memory",
     "go_on_anyway",
@@ -117,6 +121,7 @@ __all__ = [
     "survey_images",
     "survey_labels",
     "survey_npz",
+    "take_channels",
     "teacher_model_config",
     "trained_on",
     "unfit_for_configs",

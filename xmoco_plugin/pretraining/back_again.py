@@ -36,13 +36,13 @@ def way_back(folder: Path, texts: Mapping[str, Any]) -> str:
     detector = meta.get("detector") if isinstance(meta, dict) else None
     if not isinstance(detector, str) or not detector.isprintable():
         return ""
-    name = Path(detector).name
+    path = Path(detector)
     return BACK.format(
         python=texts["python"],
         folder_quoted=texts["folder_quoted"],
-        detector=printable(name),
+        detector=printable(path.name),
         detector_quoted=shlex.quote(detector),
-        back=shlex.quote(str(folder / f"continued_{name}")),
+        back=shlex.quote(str(folder / f"continued_{path.stem}.pth")),  # a torch file, always
     )
 
 

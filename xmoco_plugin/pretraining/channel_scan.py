@@ -221,6 +221,23 @@ def gather_channels(lines: Sequence[Mapping[str, Any]]) -> Channels:
     )
 
 
+def few_of_channels(found: Any) -> str:
+    """That TIFFs of many channels are left out, being fewer than the pictures; else empty.
+
+    Args:
+        found: The scan as of pictures, whose ``bad`` has each of them with the way to read it.
+    """
+    if not 0 < len(found.kinds) < len(found.good):
+        return ""
+    kinds = Counter(kind for _, kind, _ in found.kinds)
+    said = ", ".join(f"{count:,} of {kind}" for kind, count in kinds.most_common())
+    return (
+        f"{len(found.kinds):,} TIFF{'s' * (len(found.kinds) > 1)} of many channels ({said}; "
+        f"{printable(found.kinds[0][0])} the first) left out beside {len(found.good):,} pictures: "
+        "--channels, and a folder or list of those alone, trains on them"
+    )
+
+
 def one_kind(found: Any, asked: int | None) -> int | None:
     """The channels that all files have; None where they are pictures.
 

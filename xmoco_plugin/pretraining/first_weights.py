@@ -6,7 +6,7 @@ from typing import Any
 from mmpretrain.registry import MODELS
 
 from ..checkpoint import CheckpointError, compare_state, describe_difference, write_atomic
-from ..export import find_backbone, read_weights
+from ..export import find_backbone, further_layers, read_weights
 from ..export.detectors import parts_of
 from ..export.places import weights_in
 from ..untrusted import printable
@@ -54,7 +54,8 @@ def first_weights(
     for note in filter(None, (detector and said_of(found, checkpoint), found.note)):
         print(f"--init {printable(init)}: {note}.")
     difference = compare_state(model.backbone.state_dict(), given)
-    if difference.missing or difference.mismatched:
+    deeper = further_layers(model.backbone.state_dict(), given)
+    if difference.missing or difference.mismatched or deeper:
         raise CheckpointError(
             f"--init {init} holds another backbone than {choices.model}:\n"
             f"{describe_difference(difference)}"
@@ -68,8 +69,9 @@ def first_weights(
         if key in given and prefix + key in keys
     }
     # The hook that guards checkpoints fills in the rest, which keeps its first values.
-    meta = {"backbone_alone": True} | (
-        {"detector": os.path.abspath(os.path.expanduser(init))} if detector else {}
-    )
+    meta: dict[str, Any] = {"backbone_alone": True}
+    if detector and all(given[key] is value for key, value in found.state.items()):
+        # A first convolution for other channels has no way back into the detector.
+        meta["detector"] = os.path.abspath(os.path.expanduser(init))
     write_atomic({"state_dict": state, "meta": meta}, folder / "init.pth")
     return str(folder / "init.pth")

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 import torch
 
 from ..checkpoint import CheckpointError, compare_state, describe_difference
-from ..export import Backbone, architecture, find_backbone, read_weights, unlike_others
+from ..export import (
+    Backbone,
+    architecture,
+    find_backbone,
+    further_layers,
+    read_weights,
+    unlike_others,
+)
 from ..export.alignment import tensors, unlike
 from ..export.architectures import FAMILIES, of_family
 from ..export.detectors import Inputs, counted, inputs_of, parts_of, settings_of
@@ -17,6 +24,7 @@ from ..export.places import weights_in
 from ..untrusted import printable
 from .backbones import VIT_SMALL, backbone_weights
 from .errors import PretrainError
+from .first_convolution import COLOURS
 
 OUTPUT_NORM = re.compile(r"norm\d+\.")
 BY_ITSELF = re.compile(r"(relative_position_index|attn_mask|num_batches_tracked)$")
@@ -66,6 +74,7 @@ def look_into(
     like = wanted
     if model is None and name is not None:
         like = _weights_of(name, size or USUAL_SIZE)
+    like = like and _as_wide(like, state)
     try:
         found = find_backbone(checkpoint, prefix=prefix, like=like, of_detector=detector)
     except CheckpointError as error:
@@ -73,9 +82,15 @@ def look_into(
             raise
         raise _no_such(init, model, wanted, checkpoint, str(error)) from None
     if not detector:
+        if deeper := further_layers(wanted, found.state) if wanted else []:
+            raise CheckpointError(
+                f"{printable(init)} holds a deeper backbone than --model {model}: {len(deeper):,} "
+                f"tensors of further layers, such as {deeper[0]}. Leave --model out to take the "
+                "one in the file, or name its own."
+            )
         return Offered(name)
     if wanted is not None:
-        difference = compare_state(wanted, found.state)
+        difference = compare_state(_as_wide(wanted, found.state), found.state)
         stem = found.prefix
         beyond = [k[len(stem) :] for k in found.left_out if stem and k.startswith(stem)]
         if difference.missing or difference.mismatched or _further(beyond):
@@ -111,7 +126,29 @@ def _holds(body: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
     """Whether weights are what is wanted, norms of further outputs aside."""
     if wanted is None or _further(body.keys() - wanted.keys()):
         return False  # a deeper backbone has all layers of a shallow one
-    return not unlike(wanted, {k: body[k] for k in wanted if k in body})
+    return not unlike(_as_wide(wanted, body), {k: body[k] for k in wanted if k in body})
+
+
+def _as_wide(wanted: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights of a backbone, its first convolution for as many channels as that of a file.
+
+    Which channels the images have is known after they were looked at alone; whether the weights
+    fit them is said then.
+
+    Args:
+        wanted: By key, of a backbone for 3 channels.
+        state: Of the file, its keys with anything before them.
+    """
+    found = dict(wanted)
+    for key, value in wanted.items():
+        if value.ndim < 3 or value.shape[1] != COLOURS:
+            continue
+        of_file = (v for k, v in state.items() if k == key or k.endswith(f".{key}"))
+        given = next(of_file, value)
+        if getattr(given, "ndim", 0) == value.ndim and given.shape[1] != COLOURS:
+            wider = (value.shape[0], given.shape[1], *value.shape[2:])
+            found[key] = torch.empty(wider, device="meta")
+    return found
 
 
 def _further(keys: Iterable[str]) -> list[str]:
@@ -175,7 +212,7 @@ def _no_such(
         for key, value in weights_in(checkpoint).state.items()
         if key.startswith(stem)
     }
-    difference = compare_state(wanted, theirs)
+    difference = compare_state(_as_wide(wanted, theirs), theirs)
     return CheckpointError(
         f"{printable(init)} is a detector's or segmentor's checkpoint whose backbone{own} is "
         f"another than --model {model}:\n{describe_difference(difference)}\nLeave --model out to "
