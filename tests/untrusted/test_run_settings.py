@@ -114,7 +114,7 @@ def loader_of(kind: str, root: str) -> dict:
 
 
 def test_a_run_reads_the_bucket_that_its_user_names_and_nothing_else_from_elsewhere(monkeypatch):
-    with pytest.raises(SettingsRefusedError, match="is on another machine"):
+    with pytest.raises(SettingsRefusedError, match=r"another machine .if it is yours, set XMOCO_"):
         check_run_reads(loader_of("ShardedImages", "s3://bucket/set"))
     monkeypatch.setenv("XMOCO_NAMED_SET", "s3://bucket/date=2026/a+b")
     check_run_reads(loader_of("ShardedImages", "s3://bucket/date=2026/a+b"))

@@ -195,14 +195,12 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
     teaching = teacher.begin(args, given, found)
     chosen, outputs, notes = choose(args, given, found, folder, teaching)
     lines = own.describe(found, chosen.image_size)
-    known: int | str = 0
     tiles = found.tiles and own.reading_of(
         found.tiles, len(found.good), own.free_memory(torch.device("cpu")), chosen.workers
     )
     lines += own.describe_reading(tiles) if tiles else ()
-    if args.labels:
-        rows, known = compare_labels(args.labels, found, folder, given)
-        lines += rows
+    rows, known = compare_labels(args.labels, found, folder, given) if args.labels else ([], 0)
+    lines += rows
     bad = [f"left out: {printable(path)}: {why}" for path, why in found.bad]
     write_text(folder / "scan.txt", "\n".join([*lines, *bad]) + "\n")
     shown = [*lines, *bad[:SHOWN]]
@@ -281,7 +279,6 @@ def main(args: argparse.Namespace) -> None:
     """Pretrains."""
     init_default_scope("mmpretrain")
     options.check(args)
-    shards.name_set(args)
     given = args.given
     folder = Path(args.out).expanduser().resolve()
     try:

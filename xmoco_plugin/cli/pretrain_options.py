@@ -85,6 +85,7 @@ def check(args: argparse.Namespace) -> None:
         found.append(f"--gpus {args.given['gpus']}: this machine has {there}.")
     if found:
         raise own.PretrainError(all_of(found))
+    shards.name_set(args)
 
 
 def check_numbers_of(given: dict[str, Any], images: int, teacher: bool = False) -> None:

@@ -44,7 +44,8 @@ def check_run_reads(settings: Mapping[str, Any]) -> None:
             raise SettingsRefusedError(f"{place} reads from elsewhere than files")
         if isinstance(value, str):
             if "://" in value and not (place in sets and value == named):
-                raise SettingsRefusedError(f"{place}={_short(value)} is on another machine")
+                yours = f" (if it is yours, set {NAMED_SET} to it)" if place in sets else ""
+                raise SettingsRefusedError(f"{place}={_short(value)} is on another machine{yours}")
             if value.lower().endswith(RUNS):
                 raise SettingsRefusedError(f"{place}={_short(value)}: such a file could run code")
             # Hooks have types under names of their own, which the host looks up alike.
