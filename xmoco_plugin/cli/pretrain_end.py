@@ -2,6 +2,7 @@
 """How a run of pretrain.py ends: its report, what its folder holds, and what to do with it."""
 
 import math
+import os
 import re
 import signal
 import sys
@@ -17,6 +18,7 @@ from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.cli import console, exits
 from xmoco_plugin.json_lines import read_json_lines
 from xmoco_plugin.untrusted import FileRefusedError, printable
+from xmoco_plugin.untrusted.run_settings import NAMED_SET
 from xmoco_plugin.visualization.report import WorkDir, write_report
 from xmoco_plugin.visualization.report.checkpoints import WEIGHTS, checkpoints_table
 
@@ -156,6 +158,8 @@ def finish(folder: Path, status: int = 0) -> None:
             print(doubt)
         print("\nwhat to do with it; next_steps.md has the lines for each library too:")
         print(*(f"  {line}" for line in command_lines(steps.read_text())), sep="\n", flush=True)
+        if named := os.environ.get(NAMED_SET):
+            print(f"the report reads the set again: {NAMED_SET}={named} in front of its line")
 
 
 def memory_text(size: float) -> str:
