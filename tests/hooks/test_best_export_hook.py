@@ -6,6 +6,7 @@ import torch
 from mmengine.hooks import Hook
 
 from xmoco_plugin.checkpoint import read_checkpoint
+from xmoco_plugin.hooks import best_export_hook
 from xmoco_plugin.hooks.fixed_look import nearest, neighbours_kept
 from xmoco_plugin.hooks.health_hook import VERDICT
 
@@ -159,3 +160,14 @@ def test_neighbours_kept_is_the_share_of_the_old_neighbours():
     assert neighbours_kept(before, now) == 0.75
     line = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
     assert nearest(line, 1).flatten().tolist() == [1, 0, 1]
+
+
+def test_weights_to_which_all_images_look_alike_are_told_with_both_ranks():
+    said = best_export_hook._alike(
+        {"start": {"backbone_rank": 10.0}, "end": {"backbone_rank": 1.0}}
+    )
+    assert "all images look alike to it (effective rank 10.0 -> 1.0)" in said
+    for start, end in ((10.0, 3.0), (2.5, 1.0), (10.0, float("nan"))):
+        figures = {"start": {"backbone_rank": start}, "end": {"backbone_rank": end}}
+        assert best_export_hook._alike(figures) == ""
+    assert best_export_hook._alike({}) == ""

@@ -183,7 +183,8 @@ def test_averages_that_lag_behind_a_short_run_are_hastened_with_the_reason():
     found = choose(475, slow=0.01)
     assert found.norm_momentum == 0.1
     assert found.why["norm_momentum"] == (
-        "BatchNorm's averages: the network's own 0.01 lags 100 of 882 steps (docs/lab/results.md)"
+        "BatchNorm's averages: the network's own 0.01 is over 100 steps, of 882 "
+        "(docs/lab/results.md)"
     )
     assert choose(10**6, gpu=True, slow=0.01).norm_momentum == 0  # 78,125 steps
     assert choose(475, slow=None).norm_momentum == 0

@@ -19,6 +19,7 @@ STATE = "best_export_state"  # in the message hub, which checkpoints keep
 HANDED_OVER = "handed_over"  # a sentence, in the message hub
 FIGURES = "backbone_figures"  # another
 START, LINES = "start.pth", "weights.jsonl"
+ALIKE = 2.0  # effective rank below which features are all alike (ours)
 
 
 @HOOKS.register_module()
@@ -173,9 +174,12 @@ class BestExportHook(HealthyExportHook):
                 return "it is not learning, and the run began with good weights"
             if self._start is not None and now is None and self._kept.get("knn") is not None:
                 return "its kNN was not measured"
+            latest = f"the latest that is fit ({self._verdict or 'no verdict'})"
+            if self._verdict == "not learning":
+                latest = "the latest, whose verdict is 'not learning'"
             self._why = (
-                f"the latest that is fit ({self._verdict or 'no verdict'}); no kNN was measured, "
-                "so it is not known whether it is better than what the run began with"
+                f"{latest}; no kNN was measured, so it is not known whether it is better than what "
+                f"the run began with{_alike(self._figures)}"
             )
             return super()._why_held_back(runner)
         since = change(self._start, now)
@@ -184,7 +188,10 @@ class BestExportHook(HealthyExportHook):
         best = self._kept.get("knn") if self._kept.get("epoch") else None
         if best is not None and now.percent < best:
             return f"kNN {now.percent:.1f} % is below the {best:.1f} % of {self._kept['source']}"
-        self._why = f"the highest kNN so far: {_moved(since)} since the start"
+        highest = "the highest kNN so far"
+        if since.points < 0:  # of random weights, which within one error are replaced
+            highest = "the highest kNN of the checkpoints, and below the start's"
+        self._why = f"{highest}: {_moved(since)} since the start{_alike(self._figures)}"
         return None
 
     def _facts(self) -> dict[str, Any]:
@@ -246,6 +253,20 @@ def _compared(figures: dict[str, dict[str, float]]) -> str:
     if parts and "neighbours_kept" in last:
         parts.append(f"neighbours kept {last['neighbours_kept']:.0%}")
     return ", ".join(parts)
+
+
+def _alike(figures: dict[str, dict[str, float]]) -> str:
+    """What there is to say where a network that told images apart no longer does; else nothing."""
+    first, last = (
+        figures.get(name, {}).get("backbone_rank", math.nan) for name in ("start", "end")
+    )
+    if not (last < ALIKE and first >= 2 * ALIKE):
+        return ""
+    return (
+        f". In evaluation mode all images look alike to it (effective rank {first:.1f} -> "
+        f"{last:.1f}): BatchNorm's averages lag behind so few steps, or it has collapsed. Train "
+        "longer before you use it"
+    )
 
 
 def _moved(since: Change) -> str:

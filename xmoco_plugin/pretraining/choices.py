@@ -218,8 +218,8 @@ class Chooser:
         )
         if slow is None or chosen.norm_eval or steps >= LONG:
             return
-        why = f"BatchNorm's averages: the network's own {slow:g} lags {1 / slow:.0f} of "
-        self._take("norm_momentum", AVERAGES, f"{why}{steps:,} steps (docs/lab/results.md)")
+        why = f"BatchNorm's averages: the network's own {slow:g} is over {1 / slow:.0f} steps, of "
+        self._take("norm_momentum", AVERAGES, f"{why}{steps:,} (docs/lab/results.md)")
 
     def queue(self) -> None:
         """Length of the queue, where there is one."""

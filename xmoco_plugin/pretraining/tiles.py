@@ -120,7 +120,9 @@ def check_sides(found: Any, side: int) -> str | None:
     fitting = min(map(int, least.split("x")))
     advice = f"--tiles {fitting} takes it too" if fitting >= LEAST else "leave --tiles out"
     if not found.good:
-        raise PretrainError(f"{said}, and no other can be read: {advice}.")
+        unread = len(found.bad) - len(sizes)
+        others = f", and the other {unread:,} cannot be read" if unread else ""
+        raise PretrainError(f"{said}{others}: {advice}.")
     return f"{said}; they are left out ({advice})"
 
 
