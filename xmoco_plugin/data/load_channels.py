@@ -7,7 +7,7 @@ from mmpretrain.registry import TRANSFORMS
 from .channel_reading import ChannelReading
 from .decode_image import UnreadableImageError
 from .load_image import LoadImageOrSkip
-from .picture_reader import CACHE, PictureReader
+from .picture_reader import CACHE, PictureReader, read_tile
 
 
 @TRANSFORMS.register_module()
@@ -61,10 +61,5 @@ class LoadChannelsOrSkip(LoadImageOrSkip):
                 f"{width}x{height} px is above the limit of {self.rules['max_pixels']} pixels "
                 "(max_pixels)"
             )
-        if top + height > picture.height or left + width > picture.width:
-            raise UnreadableImageError(
-                f"{picture.width}x{picture.height} px, and a tile of {width} px was found {top} px "
-                f"from its top and {left} px from its left: it has changed"
-            )
-        image = picture.window(top, left, height, width).image
+        image = read_tile(picture, top, left, height, width)
         return image, image.shape[:2]

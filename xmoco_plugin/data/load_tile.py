@@ -2,9 +2,8 @@
 import numpy as np
 from mmpretrain.registry import TRANSFORMS
 
-from .decode_image import UnreadableImageError
 from .load_image import LoadImageOrSkip
-from .picture_reader import CACHE, PictureReader
+from .picture_reader import CACHE, PictureReader, read_tile
 
 
 @TRANSFORMS.register_module()
@@ -41,10 +40,5 @@ class LoadTileOrSkip(LoadImageOrSkip):
             return super()._load(results, path)
         top, left = results["tile"]
         picture = self.reader.open(path)
-        if top + self.side > picture.height or left + self.side > picture.width:
-            raise UnreadableImageError(
-                f"{picture.width}x{picture.height} px, and a tile of {self.side} px was found "
-                f"{top} px from its top and {left} px from its left: it has changed"
-            )
-        image = picture.window(top, left, self.side, self.side).image
+        image = read_tile(picture, top, left, self.side, self.side)
         return image, image.shape[:2]

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ..untrusted.image_file import FILE_LIMIT, MAX_PIXELS, image_size
 from .channel_reading import ChannelReading
 from .decode_image import IMAGENET_MEAN_RGB, UnreadableImageError
@@ -99,6 +101,24 @@ def open_picture(path: str, reader: PictureReader) -> Picture:
         return WholePicture(path, rules, reader.max_bytes)
     except UnreadableImageError as error:
         raise UnreadableImageError(f"{error}{why and f'; {why}'}") from None
+
+
+def read_tile(picture: Picture, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """The pixels of a tile.
+
+    Args:
+        picture: As a reader opens it.
+        top, left, height, width: Of the tile, in pixels.
+
+    Raises:
+        UnreadableImageError: The picture is smaller than it was when the tile was found.
+    """
+    if top + height > picture.height or left + width > picture.width:
+        raise UnreadableImageError(
+            f"{picture.width}x{picture.height} px, and a tile of {width} px was found {top} px "
+            f"from its top and {left} px from its left: it has changed"
+        )
+    return picture.window(top, left, height, width).image
 
 
 def picture_size(path: str) -> tuple[int, int] | None:

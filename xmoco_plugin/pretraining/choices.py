@@ -169,7 +169,7 @@ class Chooser:
             rate = VIT_RATE * batch / 256
             self._take("lr", round(rate, 8), "MoCo v3's 0.0024 for a batch of 4096, scaled")
             return
-        steps = chosen.epochs * max(images // batch, 1)
+        steps = self._steps
         if self.is_gentle:
             self._gentle_rate(batch, steps)
             return
@@ -195,6 +195,12 @@ class Chooser:
             why = f"{SHORT_RATE:g} for a batch of 32 or more, less for less (ours)"
             self._take("lr", round(min(batch / 32, 1) * SHORT_RATE, 6), why)
 
+    @property
+    def _steps(self) -> int:
+        """Of the whole run, once batch and epochs are chosen."""
+        batch = self.choices.batch_size * self.facts.processes
+        return self.choices.epochs * max(self.facts.images // batch, 1)
+
     def _gentle_rate(self, batch: int, steps: int) -> None:
         why = f"update rate of the key encoder; {steps:,} steps: a short run"
         self._take("momentum", 0.001 if steps >= LONG else 0.01, why)
@@ -212,11 +218,8 @@ class Chooser:
         Args:
             slow: The backbone's own share of a batch in them, where it is small.
         """
-        chosen = self.choices
-        steps = chosen.epochs * max(
-            self.facts.images // (chosen.batch_size * self.facts.processes), 1
-        )
-        if slow is None or chosen.norm_eval or steps >= LONG:
+        steps = self._steps
+        if slow is None or self.choices.norm_eval or steps >= LONG:
             return
         why = f"BatchNorm's averages: the network's own {slow:g} is over {1 / slow:.0f} steps, of "
         self._take("norm_momentum", AVERAGES, f"{why}{steps:,} (docs/lab/results.md)")
