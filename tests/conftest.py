@@ -7,6 +7,7 @@ as the one before bears the same name, gets its logger and writes to a stream th
 """
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ MANAGERS = (
     ("mmengine.logging", "MessageHub"),
     ("mmengine.visualization", "Visualizer"),
 )
+PASSED = pytest.StashKey[bool]()
+WEIGHTS = (".pth", ".pt", ".safetensors")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,6 +67,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
             return next((folder for folder in TOGETHER if file.startswith(folder)), file)
 
     return ByRun(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Removes the weights in the folder of a test that passed: 15 GB of them, at the end of all.
+
+    The folder itself stays: the host keeps a visualizer for its process, and with it the folder of
+    an earlier test. A folder that a whole file shares (`tmp_path_factory`) is left as it is.
+    """
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    elif report.when == "teardown" and report.passed and item.stash.get(PASSED, False):
+        for parent, _, names in os.walk(getattr(item, "funcargs", {}).get("tmp_path", "")):
+            for name in (name for name in names if name.endswith(WEIGHTS)):
+                Path(parent, name).unlink(missing_ok=True)
+    return report
 
 
 def managers() -> dict[str, type]:
