@@ -38,7 +38,10 @@ MAY_IMPORT = {
     "data": {"untrusted", "checkpoint", "findings"},
     "views": SHARED,
     "downstream": {"untrusted", "weights", "checkpoint", "findings"},
-    "teachers": {"untrusted", "weights", "checkpoint", "export", "evaluation", "precision"},
+    "teachers": {
+        *("untrusted", "weights", "checkpoint", "export", "evaluation", "precision"),
+        "cpu_amp",
+    },
     "pretraining": {
         "findings",
         "untrusted",

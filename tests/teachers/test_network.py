@@ -8,7 +8,7 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from xmoco_plugin.teachers import FrozenTeacher, TeacherError, as_pixels
+from xmoco_plugin.teachers import FrozenTeacher, TeacherError, as_pixels, network
 from xmoco_plugin.teachers.network import places_of
 
 
@@ -133,3 +133,29 @@ def test_views_of_the_student_become_the_pixels_that_they_were(to_rgb):
     torch.testing.assert_close(as_pixels(views, preprocessor), bgr.flip(1).float())
     with pytest.raises(TeacherError, match="4 channels"):
         as_pixels(torch.zeros(1, 4, 2, 2), preprocessor)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_it_computes_in_bfloat16_where_the_processor_multiplies_in_it(monkeypatch, known):
+    monkeypatch.setattr(network, "multiplies_bfloat16", lambda: known)
+    torch.manual_seed(0)
+    teacher = FrozenTeacher(Seen(), 8)
+    pixels = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    exact = teacher(pixels)
+    assert teacher.in_bfloat16("cpu") is known
+    features = teacher(pixels)
+    assert features.dtype == torch.float32
+    assert torch.equal(features, exact) is not known
+    torch.testing.assert_close(features, exact, rtol=0.02, atol=0.02)
+
+
+def test_a_device_of_which_nothing_is_known_computes_in_float32():
+    assert FrozenTeacher(Seen(), 8).in_bfloat16("meta") is False
+
+
+def test_a_training_with_mixed_precision_decides_over_the_teacher_that_it_asks():
+    teacher = FrozenTeacher(Seen(), 8)
+    pixels = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    exact = teacher(pixels)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(teacher(pixels), exact)

@@ -106,6 +106,7 @@ class Teaching:
                 "asked for each of the student's crops"
                 if self.own_crop
                 else f"stored once, {self.belongs.bytes / 1e6:,.1f} MB"
+                + (", asked in bfloat16" if network.in_bfloat16(get_device()) else "")
             )
         )
 

@@ -47,7 +47,7 @@ class _Pixels(Dataset):
 
 
 def asker(network: FrozenTeacher, dataset: Any, workers: int, device: str | torch.device) -> Ask:
-    """What :meth:`StoredFeatures.fill` asks.
+    """What :meth:`StoredFeatures.fill` asks; in bfloat16, where the device multiplies in it.
 
     Args:
         network: On the device.
@@ -55,6 +55,8 @@ def asker(network: FrozenTeacher, dataset: Any, workers: int, device: str | torc
         workers: Processes that read images.
         device: Of the network.
     """
+
+    network.in_bfloat16(device)
 
     def ask(batches: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
         if not batches:
