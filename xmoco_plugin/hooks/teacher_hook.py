@@ -99,6 +99,7 @@ class TeacherHook(Hook):
         else:
             model.ask = _asking(lesson, model.data_preprocessor, device, self.file)
             what = f"asked in each step, at {lesson.belongs.size} px"
+            what += " in bfloat16" if getattr(lesson.network, "bfloat16", False) else ""
         runner.logger.info(
             f"teacher: {lesson.belongs.name}, {what}, {model.teacher_dims} dimensions "
             f"({lesson.projection.kept:.1%} of the variance)",
@@ -183,6 +184,7 @@ def _asking(lesson: Lesson, preprocessor: Any, device: torch.device, file: str) 
     if lesson.network is None:
         raise ValueError(f"{file} holds no teacher to ask, only how its stored features are read")
     network = lesson.network.to(device)
+    network.in_bfloat16(device)
 
     def ask(views: torch.Tensor, places: bool = False) -> Any:
         pixels = as_pixels(views, preprocessor)
