@@ -60,7 +60,7 @@ def test_each_start_gets_its_rate_from_training_images_and_the_verdict_is_of_pai
         "--starts", f"scratch,mine={weights}", "--shares", "25,100",
     ]  # fmt: skip
     assert run_tool(tool, monkeypatch, *arguments) == 0
-    trials, rest = fine_tunings[:6], fine_tunings[6:]
+    trials, rest = fine_tunings[:8], fine_tunings[8:]  # three rates, and one beyond the best
     assert len(rest) == 2 * 2 * 5
     base = Config.fromfile(ROOT / DETECTOR).optim_wrapper.optimizer.lr
     for file in trials:
@@ -79,8 +79,9 @@ def test_each_start_gets_its_rate_from_training_images_and_the_verdict_is_of_pai
         assert cfg.optim_wrapper.optimizer.lr == pytest.approx(base * factor)
         assert Path(cfg.test_evaluator.ann_file) == data / "annotations/val.json"
     told = capsys.readouterr().out
-    assert "scratch: 0.3 times the config's rate (0.3: 25.0, 1: 20.0, 3: 20.0)" in told
-    assert "warning: mine: the largest rate tried is the best" in told
+    assert "scratch: 0.3 times the config's rate (0.09: 20.0, 0.3: 25.0, 1: 20.0, 3: 20.0)" in told
+    assert "mine: 3 times the config's rate (0.3: 20.0, 1: 20.0, 3: 25.0, 9: 20.0)" in told
+    assert "rate tried is the best" not in told
     assert (
         "mine against scratch: with 25 % of the labels mine is better by 4.0 AP (2.2 to 5.8); "
         "with all labels no difference is shown (-1.8 to +1.8 AP)." in told

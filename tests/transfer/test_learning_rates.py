@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What a learning rate is judged on: images of the training set, by whatever loaders there are."""
 
+import argparse
 import math
 
 from mmengine.config import Config
@@ -45,7 +46,7 @@ def test_the_mean_of_the_seeds_decides_and_a_rate_that_is_as_good_is_told():
         start("old"): {1.0: {0: 32.1, 1: 28.0, 2: 30.0}, 3.0: {0: 31.7, 1: 33.0, 2: 27.0}},
         start("new"): {1.0: {0: 34.0, 1: 33.0, 2: 33.5}, 3.0: {0: 31.0, 1: 30.0, 2: 30.4}},
     }
-    best, said = learning_rates.best_factors(found, [1.0, 3.0])
+    best, said = learning_rates.best_factors(found)
     assert [best[s] for s in found] == [3.0, 1.0]  # means 30.6 against 30.0, 30.5 against 33.5
     assert "old: 3 times the config's rate (1: 30.0 in 3 seeds, 3: 30.6 in 3 seeds)" in said
     doubts = [text for text in said if "not told apart" in text]
@@ -56,11 +57,56 @@ def test_the_mean_of_the_seeds_decides_and_a_rate_that_is_as_good_is_told():
 def test_a_rate_of_one_trial_is_not_taken_over_those_of_several():
     found = {start("a"): {1.0: {0: 30.0, 1: 20.0, 2: 20.0}, 3.0: {0: 29.0, 1: 21.0, 2: 24.0}}}
     found[start("a")][0.3] = {0: 26.0}  # the first seed's images are easy
-    assert learning_rates.best_factors(found, [0.3, 1.0, 3.0])[0] == {start("a"): 3.0}
+    assert learning_rates.best_factors(found)[0] == {start("a"): 3.0}
 
 
 def test_equal_figures_are_not_told_apart():
     same = {0: 30.0, 1: 31.0, 2: 32.0}
     found = {start("a"): {1.0: same, 3.0: same}, start("b"): {1.0: {0: 9.0}, 3.0: {0: 30.0}}}
-    said = learning_rates.best_factors(found, [1.0, 3.0])[1]
+    said = learning_rates.best_factors(found)[1]
     assert any(text.startswith("warning: a: 3 times is not told apart from 1.") for text in said)
+
+
+def test_a_rate_beyond_the_best_is_tried_in_the_step_of_the_last_two():
+    beyond = learning_rates.beyond
+    assert beyond({0.3: {0: 9.7}, 1.0: {0: 14.8}, 3.0: {0: 27.5}}) == [9.0]
+    assert beyond({0.3: {0: 9.7}, 1.0: {0: 9.0}, 3.0: {0: math.nan}}) == [0.09]
+    assert beyond({0.3: {0: 9.7}, 1.0: {0: 14.8}, 3.0: {0: 14.7}}) == []
+    assert beyond({1.0: {0: math.nan}, 3.0: {0: math.nan}}) == []  # none taught anything
+    assert beyond({0.1: {0: 5.0}, 1.0: {0: 5.0}, 10.0: {0: 5.0}}) == []  # the nearest to 1
+
+
+def test_rates_beyond_the_given_ones_end_where_the_best_lies_between(monkeypatch, tmp_path):
+    worth = {0.3: 5.0, 1.0: 10.0, 3.0: 20.0, 9.0: 30.0, 27.0: 25.0, 81.0: 40.0}
+    asked = []
+
+    def runs(args, root, starts, data, seed, wanted):
+        asked.append({one.name: list(factors) for one, factors in wanted.items()})
+        return [
+            learning_rates.Trial(factor, (one, factor))
+            for one, factors in wanted.items()
+            for factor in factors
+        ]
+
+    def figures(trials, task):
+        found = {}
+        for factor, (one, _) in trials:
+            value = worth[factor] if one.name == "rising" else -abs(factor - 1)
+            found.setdefault(one, {})[factor] = {0: value}
+        return found
+
+    monkeypatch.setattr(learning_rates, "rate_runs", runs)
+    monkeypatch.setattr(learning_rates, "results", figures)
+    monkeypatch.setattr(learning_rates.share_runs, "run_all", lambda *args: None)
+    args = argparse.Namespace(rates=[0.3, 1.0, 3.0], seeds=[0], task="det")
+    starts = {start("rising"): [], start("level"): []}
+    best, said = learning_rates.find(args, tmp_path, starts, None)
+    assert {one.name: factor for one, factor in best.items()} == {"rising": 9.0, "level": 1.0}
+    assert asked[1] == {"rising": [9.0], "level": []}
+    assert asked[2] == {"rising": [27.0], "level": []}
+    assert len(asked) == 3
+    args.rates = [1.0, 3.0]  # given ones are taken as they are
+    best, said = learning_rates.find(args, tmp_path, starts, None)
+    assert best[start("rising")] == 3.0
+    assert any("rising: the largest rate tried is the best" in text for text in said)
+    assert len(asked) == 4

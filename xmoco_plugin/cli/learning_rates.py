@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli import share_runs, transfer
+from xmoco_plugin.cli.options import compare
 from xmoco_plugin.cli.share_results import Run, Start, first_metric
 from xmoco_plugin.data.labelled_share import hash_share
 from xmoco_plugin.downstream import TrainingSet, leaf_datasets
@@ -22,6 +23,7 @@ HELD_OUT = 20.0  # percent of the images that a rate is judged on
 FEWEST = 4  # images held out: by fewer, no rate is told from another (ours)
 NEAR = 0.9  # of the best figure: one run does not tell such rates apart (ours)
 SEEDS = 3  # by which these are tried
+BEYOND = 2  # rates that are tried beyond the given ones, where the last is the best (ours)
 
 Results = dict[float, dict[int, float]]  # a start's figures, by factor and seed
 
@@ -38,7 +40,8 @@ def find(
 ) -> tuple[dict[Start, float], list[str]]:
     """Returns each start's best factor, and what is to be said of them; trains for it.
 
-    Each rate is tried by the first seed. Where several come near the best, one run tells them
+    Each rate is tried by the first seed. Where the smallest or the largest of the default ones is
+    the best, up to two beyond it are tried. Where several come near the best, one run tells them
     apart by chance: they are tried by up to two more seeds, and their means decide.
 
     Raises:
@@ -48,6 +51,16 @@ def find(
     wanted = {start: list(args.rates) for start in starts}
     trials = rate_runs(args, root, starts, data, args.seeds[0], wanted)
     share_runs.run_all(data, [trial.run for trial in trials], args, lambda: None)
+    for _ in range(
+        BEYOND if args.rates == compare.RATES else 0
+    ):  # given ones are taken as they are
+        wanted = {start: beyond(values) for start, values in results(trials, args.task).items()}
+        further = rate_runs(args, root, starts, data, args.seeds[0], wanted)
+        if not further:
+            break
+        print("The best rate is the last that was tried: one beyond it is tried.", flush=True)
+        share_runs.run_all(data, [trial.run for trial in further], args, lambda: None)
+        trials += further
     near = {start: close(values) for start, values in results(trials, args.task).items()}
     more = []
     for seed in args.seeds[1:SEEDS] if any(near.values()) else ():
@@ -58,7 +71,7 @@ def find(
     if more:
         print("Rates that are near each other: tried by more seeds.", flush=True)
         share_runs.run_all(data, [trial.run for trial in more], args, lambda: None)
-    return best_factors(results([*trials, *more], args.task), args.rates)
+    return best_factors(results([*trials, *more], args.task))
 
 
 def rate_runs(
@@ -157,6 +170,20 @@ def results(trials: Sequence[Trial], task: str) -> dict[Start, Results]:
     return found
 
 
+def beyond(values: Results) -> list[float]:
+    """If the best factor is at an end, the next one beyond it, in the step of the last two."""
+    first = {factor: next(iter(by_seed.values())) for factor, by_seed in values.items()}
+    known = [factor for factor, value in first.items() if math.isfinite(value)]
+    if not known or len(first) < 2:
+        return []
+    best = max(known, key=lambda factor: (first[factor], -abs(math.log(factor))))
+    tried = sorted(first)
+    for end, inner in ((tried[0], tried[1]), (tried[-1], tried[-2])):
+        if best == end:
+            return [float(f"{end * end / inner:.3g}")]
+    return []
+
+
 def close(values: Results) -> list[float]:
     """The factors whose first figure is near the best one's, if there are several."""
     first = {factor: next(iter(by_seed.values())) for factor, by_seed in values.items()}
@@ -165,9 +192,7 @@ def close(values: Results) -> list[float]:
     return near if len(near) > 1 and best > 0 else []
 
 
-def best_factors(
-    found: Mapping[Start, Results], factors: Sequence[float]
-) -> tuple[dict[Start, float], list[str]]:
+def best_factors(found: Mapping[Start, Results]) -> tuple[dict[Start, float], list[str]]:
     """Returns each start's best factor, and what is to be said of them.
 
     Of those with most seeds the best mean is taken; of equal ones the factor nearest to 1, and 1
@@ -175,7 +200,6 @@ def best_factors(
 
     Args:
         found: Of :func:`results`.
-        factors: As they were tried.
     """
     best, said = {}, []
     for start, values in found.items():
@@ -186,16 +210,16 @@ def best_factors(
         if not known:
             best[start] = 1.0
             said.append(
-                f"warning: {start.name}: no rate of {_listed(factors)} times the config's taught "
-                "it anything: the config's is taken. Train longer (--max-iters), or try others "
-                "(--rates)."
+                f"warning: {start.name}: no rate of {_listed(sorted(values))} times the config's "
+                "taught it anything: the config's is taken. Train longer (--max-iters), or try "
+                "others (--rates)."
             )
             continue
         best[start] = min(known, key=lambda factor: (-means[factor], abs(math.log(factor))))
-        told = ", ".join(_told(factor, means[factor], len(values[factor])) for factor in values)
+        told = ", ".join(_told(f, means[f], len(values[f])) for f in sorted(values))
         said.append(f"{start.name}: {best[start]:g} times the config's rate ({told})")
-        if best[start] in (factors[0], factors[-1]):
-            end = "smallest" if best[start] == factors[0] else "largest"
+        if best[start] in (min(values), max(values)):
+            end = "smallest" if best[start] == min(values) else "largest"
             said.append(
                 f"warning: {start.name}: the {end} rate tried is the best. Try others beyond it: "
                 "--rates."

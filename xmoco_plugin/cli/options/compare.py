@@ -15,6 +15,7 @@ from .shared import refuse
 
 NAME = "compare"  # of the files with the results
 SCRATCH = "scratch"  # random weights
+RATES = [0.3, 1.0, 3.0]  # times the config's; a step of three, as grids of rates have it
 KNOWN_ONLY = True  # other words are handed on
 
 
@@ -32,11 +33,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     few_labels.add_shares(parser, "5,10,25,100")
     parser.add_argument(
         "--rates",
-        default="0.3,1,3",
+        default=RATES,
         type=factors,
         metavar="N,N,...",
         help="times the config's learning rate, above 0: the best is found for each start; one "
-        "number is taken as it is; default: %(default)s",
+        "number is taken as it is; default: 0.3,1,3, and up to two beyond where the best is at "
+        "an end",
     )
 
 
