@@ -146,6 +146,7 @@ def run_config(
         *cfg.custom_hooks,
         dict(type="FirstBatchHook"),
     ]
+    next(h for h in cfg.custom_hooks if h.type == "PreflightHook").given = choices.given
     good = load_from is not None
     add_start_hooks(cfg.custom_hooks, good, labels_trained_on, keep_going, interval)
     cfg.visualizer = dict(
