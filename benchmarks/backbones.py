@@ -5,9 +5,10 @@
 
 A row is a ready fine-tuning config and the --model that goes with it, which its header names. The
 last columns are the largest differences of features of one input between the pretraining and the
-host, from the run's file and from the exported one, as shares of the largest feature. The runs
-show that each way can be walked, and nothing of what a pretraining is worth. Rows that are in OUT
-are not walked again.
+host, from the run's file and from the exported one, as shares of the largest feature of their
+level: over every level that the detector or segmentor uses, and the output that is trained on. The
+runs show that each way can be walked, and nothing of what a pretraining is worth. Of rows that are
+in OUT the features alone are compared again.
 """
 
 import argparse
@@ -38,13 +39,23 @@ TASKS = {"detection": "det", "segmentation": "seg"}
 IMAGES = {"det": "train", "seg": "img_dir/train"}
 NAMED = re.compile(r"^# .*xmoco pretrain .*--model (\S+)", re.MULTILINE)
 ARRIVED = re.compile(r"All (\d+) backbone weights")
-# Of the host's backbone for the comparison: the output, and the strides, that a pretraining has.
-LIKE_PRETRAINING: dict[str, dict[str, Any]] = {
+# The host's backbone, and the pretraining's, as they give the same levels: strides of a
+# pretraining, maps in place of a class token or a pooled vector.
+HOST_LEVELS: dict[str, dict[str, Any]] = {
     "MobileNetV2": dict(dilations=(1,) * 7, strides=(1, 2, 2, 2, 1, 2, 1)),
+}
+OWN_LEVELS: dict[str, dict[str, Any]] = {
+    "MoCoV3ViT": dict(out_type="featmap"),
+    "ConvNeXt": dict(gap_before_final_norm=False),
+}
+# The host's, as it gives what is trained on; None where it has no such layer.
+HOST_TRAINED: dict[str, dict[str, Any] | None] = {
+    "MobileNetV2": None,  # mmseg's lacks the last convolution
     "mmpretrain.VisionTransformer": dict(out_type="cls_token", out_indices=-1),
     "VisionTransformer": dict(output_cls_token=True, out_indices=-1),
     "mmpretrain.ConvNeXt": dict(gap_before_final_norm=True),
 }
+MOST = 1e-5  # of the largest feature, by which levels may differ
 
 
 def ready_configs() -> dict[str, str]:
@@ -73,12 +84,11 @@ def built(settings: Mapping[str, Any], scope: str) -> nn.Module:
 
 
 @torch.no_grad()
-def last_output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The last of a backbone's outputs; of a map with a class token beside it, the token."""
+def levels(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+    """A backbone's outputs, the last one last; of a map with a class token beside it, the token."""
     out: Any = model(images)
-    while isinstance(out, (tuple, list)):
-        out = out[-1]
-    return out
+    parts = list(out) if isinstance(out, tuple | list) else [out]
+    return [part[-1] if isinstance(part, tuple | list) else part for part in parts]
 
 
 def brought(config: str, weights: Path, folder: Path) -> Config:
@@ -95,7 +105,7 @@ def brought(config: str, weights: Path, folder: Path) -> Config:
     return cfg
 
 
-def compared(cfg: Config, ours: Mapping[str, Any], own: Path, size: int) -> tuple[float, nn.Module]:
+def compared(cfg: Config, ours: Mapping[str, Any], own: Path, size: int) -> dict[str, float]:
     """The features of a pretraining's backbone and of a host's, of the same input.
 
     Args:
@@ -105,21 +115,45 @@ def compared(cfg: Config, ours: Mapping[str, Any], own: Path, size: int) -> tupl
         size: Side of the input, in pixels.
 
     Returns:
-        Their largest difference, as a share of the largest, and the host's backbone.
+        For each level that the fine-tuning uses, and what is trained on ('trained'), their largest
+        difference as a share of the level's largest feature.
+
+    Raises:
+        SystemExit: Shapes differ, a level is constant, or one differs by more than ``MOST``.
     """
     host = cfg.model.backbone.to_dict()
-    host |= LIKE_PRETRAINING.get(host["type"], {})
-    settings: dict[str, Any] = dict(ours)
-    settings["init_cfg"] = dict(type="Pretrained", checkpoint=str(own), prefix="backbone.")
-    if host["type"] == "MobileNetV2":  # mmseg's lacks the last convolution
-        settings["out_indices"] = (6,)
+    kind, scope = host["type"], str(cfg.default_scope)
+    settings = {
+        **ours,
+        "init_cfg": dict(type="Pretrained", checkpoint=str(own), prefix="backbone."),
+    }
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    expected = last_output(built(settings, "mmpretrain"), images)
-    theirs = built(host, str(cfg.default_scope))
-    found = last_output(theirs, images)
-    if expected.shape != found.shape or float(expected.std()) < 1e-6:
-        raise SystemExit(f"{host['type']}: {tuple(found.shape)} beside {tuple(expected.shape)}")
-    return float((found - expected).abs().max() / expected.abs().max()), theirs
+    theirs = built(host | HOST_LEVELS.get(kind, {}), scope)
+    used = theirs.out_indices
+    same = dict(out_indices=used) | OWN_LEVELS.get(settings["type"], {})
+    pairs = dict(
+        zip(
+            map(str, used),
+            zip(
+                levels(built(settings | same, "mmpretrain"), images),
+                levels(theirs, images),
+                strict=True,
+            ),
+            strict=True,
+        )
+    )
+    if (change := HOST_TRAINED.get(kind, {})) is not None:
+        last = built(host | change, scope), built(settings, "mmpretrain")
+        found, expected = (levels(model, images)[-1] for model in last)
+        pairs["trained"] = expected, found
+    shares = {}
+    for name, (expected, found) in pairs.items():
+        if expected.shape != found.shape or expected.std() < 1e-4 * expected.abs().max():
+            raise SystemExit(f"{kind}, {name}: {(*found.shape,)} beside {(*expected.shape,)}")
+        shares[name] = float((found - expected).abs().max() / expected.abs().max())
+    if max(shares.values()) > MOST:
+        raise SystemExit(f"{kind}: its levels differ from the pretraining's: {shares}")
+    return shares
 
 
 def walk(config: str, model: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -146,20 +180,24 @@ def walk(config: str, model: str, args: argparse.Namespace) -> dict[str, Any]:
         *smaller(task, args.side),
     )
     metrics = json.loads((work / "seed_0" / "metrics.json").read_text())
-    sides = max(args.image_size, 256)  # larger than a window of the last stage
-    own = run / "backbone.pth"
-    settings = Config.fromfile(str(run / "config.py")).model.backbone.to_dict()
     return dict(
         config=config,
         model=model,
         arrived=int(ARRIVED.findall(said)[0]),
         metrics=metrics,
-        differences=[
-            compared(brought(config, file, work / "brought"), settings, own, sides)[0]
-            for file in (own, exported)
-        ],
         seconds=round(time.time() - began),
     )
+
+
+def look(config: str, model: str, args: argparse.Namespace) -> list[dict[str, float]]:
+    """Compares the features of a walked row: from the run's file, and from the exported one."""
+    run = args.out / re.sub(r"\W", "_", model)
+    settings = Config.fromfile(str(run / "config.py")).model.backbone.to_dict()
+    size = max(args.image_size, 256)  # larger than a window of the last stage
+    folder = args.out / Path(config).stem / "brought"
+    own = run / "backbone.pth"
+    files = own, args.out / f"{run.name}_exported.pth"
+    return [compared(brought(config, file, folder), settings, file, size) for file in files]
 
 
 def smaller(task: str, side: int) -> list[str]:
@@ -195,7 +233,7 @@ def command(*words: object) -> str:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown."""
     head = ["model", "fine-tuning config", "weights arrived", "fine-tuned, tested"]
-    head += ["difference, run", "difference, export"]
+    head += ["levels", "difference, run", "difference, export"]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in rows:
         figures = {key.split("/")[-1]: value for key, value in row["metrics"].items()}
@@ -203,7 +241,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             (f"{k} {figures[k]:g}" for k in ("bbox_mAP", "mIoU") if k in figures), "no box"
         )
         cells = [f"`{row['model']}`", f"`{row['config'][:-3]}`", str(row["arrived"]), shown]
-        cells += [f"{value:.1e}" for value in row["differences"]]
+        used = [name for name in row["differences"][0] if name != "trained"]
+        cells += [", ".join(used), *(f"{max(d.values()):.1e}" for d in row["differences"])]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -231,7 +270,7 @@ def main() -> None:
         file = args.out / f"{Path(config).stem}.json"
         if not file.is_file():
             write_text(file, json.dumps(walk(config, model, args), indent=1))
-        rows.append(json.loads(file.read_text()))
+        rows.append(json.loads(file.read_text()) | dict(differences=look(config, model, args)))
         print(table(rows).splitlines()[-1], f"{rows[-1]['seconds']} s", flush=True)
     facts = ", ".join(f"{key} {value}" for key, value in environment().items())
     write_text(args.out / "table.md", f"{facts}\n\n{table(rows)}\n")

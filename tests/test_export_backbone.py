@@ -263,7 +263,7 @@ def test_a_backbone_that_nobody_knows_is_taken_from_a_given_prefix_only(
     assert "--prefix" in message
     given = ("--prefix", "backbone")
     message = refused(monkeypatch, capsys, tmp_path, tmp_path / "in.pth", "--to", "timm", *given)
-    assert "Neither a ResNet nor a ViT" in message
+    assert "and from other files as --to mmpretrain writes it" in message
     out = tmp_path / "o.pth"
     assert run_tool(monkeypatch, tmp_path / "in.pth", out, *to_mmpretrain, *given) == 0
     assert read_checkpoint(out)["state_dict"].keys() == {"backbone.weight", "backbone.bias"}

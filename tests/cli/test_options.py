@@ -2,6 +2,7 @@
 """Options that are read before the hosts are there agree with what the hosts and rooms have."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 from mmengine.config import DictAction
@@ -9,6 +10,8 @@ from mmengine.config import DictAction
 from xmoco_plugin import export
 from xmoco_plugin.cli import start
 from xmoco_plugin.cli.options import evaluate, export_backbone, parse, pretrain
+from xmoco_plugin.cli.options.compare import starts
+from xmoco_plugin.cli.options.shared import no_config
 from xmoco_plugin.evaluation import average_precision, linear_probe, protocols
 from xmoco_plugin.pretraining import LOCK
 from xmoco_plugin.untrusted.image_file import MAX_PIXELS
@@ -84,3 +87,14 @@ def test_a_wrong_start_of_a_pretraining_names_every_mistake_at_once(tmp_path, mo
 def test_numbers_of_a_pretraining_are_given_as_numbers(tmp_path):
     words = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--lr", "0.1", "--gpus", "2"]
     assert parse("pretrain", words).given == {"lr": 0.1, "gpus": 2}
+
+
+def test_names_of_starts_may_hold_a_hyphen():
+    assert starts("scratch,r18-coco=a.pth") == {"scratch": "scratch", "r18-coco": "a.pth"}
+    with pytest.raises(argparse.ArgumentTypeError, match="letters, figures, _ and -"):
+        starts("scratch,-a=a.pth")
+
+
+def test_a_config_that_is_not_there_is_answered_with_the_folder_of_those_that_are():
+    folder = no_config("no.py").rpartition(" are in ")[2].rstrip(".")
+    assert (Path(folder) / "detection" / "faster-rcnn_r18-fpn_small.py").is_file()

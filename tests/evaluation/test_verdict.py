@@ -38,6 +38,12 @@ def test_a_healthy_epoch_is_learning_and_the_number_is_named():
     assert "2.72 times as likely" in str(verdict)
 
 
+def test_of_a_student_the_number_is_not_called_what_it_is_trained_by():
+    verdict = str(judge(values(), TAU, taught=True))
+    assert "InfoNCE against the teacher's keys, watched and not trained, is 5.932" in verdict
+    assert "the teacher's key of an image is 2.72 times as likely" in verdict
+
+
 @pytest.mark.parametrize(
     ("nats", "word"),
     [(-0.1, "not learning"), (0.69, "not learning"), (0.70, "learning"), (3, "learning")],

@@ -127,7 +127,7 @@ def test_what_was_exported_and_what_was_held_back_is_said(tmp_path):
         "epoch_2.pth is held back: it is not learning; backbone.pth stays that of epoch_1.pth "
         "(learning)"
     )
-    assert "Neither a ResNet nor a ViT" in said.one("backbone.pth only, no backbone.safetensors")
+    assert "mmseg read it as a run's backbone.pth has it" in said.one("no backbone.safetensors")
 
 
 def test_nan_weights_are_never_exported_whatever_the_verdict(tmp_path):

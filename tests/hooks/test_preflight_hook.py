@@ -20,9 +20,10 @@ class StopAfterPreflight(Hook):
         raise Stop
 
 
-def lines(tmp_path, change=None, **options) -> list[str]:
+def lines(tmp_path, change=None, given=None, **options) -> list[str]:
     """What preflight says of a run; a ValueError passes through."""
-    runner = tiny_runner.build(tmp_path, hooks=[dict(type="PreflightHook")], **options)
+    hook = dict(type="PreflightHook", given=given)
+    runner = tiny_runner.build(tmp_path, hooks=[hook], **options)
     runner.register_hook(StopAfterPreflight())
     said: list[str] = []
     runner.logger.info = runner.logger.warning = lambda line, **_: said.append(line)
@@ -58,6 +59,17 @@ def test_a_batch_longer_than_the_queue_is_a_warning(tmp_path):
     loader = tiny_runner.loader(size=64, batch_size=16)
     _, line = lines(tmp_path, model=model(queue_len=12), train_dataloader=loader)
     assert "batch of 16 is larger than the queue of 12" in line
+
+
+@pytest.mark.parametrize("queue", [12, 400])
+def test_a_run_of_pretrain_is_not_warned_of_its_own_choice_and_is_told_options(tmp_path, queue):
+    run = dict(
+        model=model(queue_len=queue), train_dataloader=tiny_runner.loader(size=64, batch_size=16)
+    )
+    assert len(lines(tmp_path, given=["batch_size"], **run)) == 1  # the run in numbers
+    _, line = lines(tmp_path, given=["queue_len"], **run)
+    assert "--queue-len" in line
+    assert "model." not in line
 
 
 def test_checkpoints_of_an_earlier_run_are_a_warning_unless_it_is_resumed(tmp_path):

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from tests import models, tiny_runner
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.export import prepare_file, read_weights
+from xmoco_plugin.hooks import health_hook
 from xmoco_plugin.hooks.teacher_hook import _check_dims, way_gone
 from xmoco_plugin.teachers import TeacherError
 from xmoco_plugin.teachers.lesson import FEATURES, FILE
@@ -58,7 +59,12 @@ def run(folder, teacher, own_crop=False, epochs=2, **hook) -> tiny_runner.QuietR
     return tiny_runner.QuietRunner.from_cfg(cfg)
 
 
-def test_a_config_alone_makes_the_files_once_and_trains_the_student_alone(tmp_path, teacher):
+def test_a_config_alone_makes_the_files_once_and_trains_the_student_alone(
+    tmp_path, teacher, monkeypatch
+):
+    asked, judge = [], health_hook.judge
+    note = lambda *args, taught, **kwargs: asked.append(taught) or judge(*args, **kwargs)  # noqa: E731
+    monkeypatch.setattr(health_hook, "judge", note)
     first = run(tmp_path, teacher)
     first.train()
     stamp = (tmp_path / FEATURES).stat().st_mtime_ns
@@ -67,6 +73,7 @@ def test_a_config_alone_makes_the_files_once_and_trains_the_student_alone(tmp_pa
     last = tmp_path / "epoch_2.pth"
     exported = prepare_file(read_weights(last), last, "mmpretrain")
     assert {k.split(".")[0] for k in exported.weights} == {"backbone"}
+    assert asked == [True, True]  # no term of the loss is InfoNCE
     again = run(tmp_path, teacher)
     again.train()
     assert (tmp_path / FEATURES).stat().st_mtime_ns == stamp

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from xmoco_plugin.hooks import TrainModePreciseBNHook
+from xmoco_plugin.momentum import SplitBN
 
 BATCHES = 6
 
@@ -61,6 +62,14 @@ def test_statistics_are_the_mean_over_batches_and_only_of_layers_that_train(runn
     assert model.modes == ["loss"] * BATCHES
     assert all(torch.equal(v, weights[k]) for k, v in model.named_parameters())
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_norms_of_parts_of_a_batch_are_measured_too(runner):
+    runner.model.norm = SplitBN(3, num_splits=2)
+    TrainModePreciseBNHook(num_samples=4 * BATCHES)._perform_precise_bn(runner)
+    inputs = [batch["inputs"] for batch in runner.train_loop.dataloader]
+    mean = torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0)
+    torch.testing.assert_close(runner.model.norm.running_mean, mean)
 
 
 def test_it_reads_only_as_many_batches_as_the_samples_need(runner):

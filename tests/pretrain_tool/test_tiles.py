@@ -1,6 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """xmoco pretrain --tiles: scenes of four channels and 12 bits, from the scan to evaluation."""
 
+import shlex
+
 import numpy as np
 import pytest
 import torch
@@ -79,7 +81,10 @@ def test_a_set_of_four_channels_and_16_bits_goes_from_the_scan_to_evaluation(
     alone = tmp_path / "alone.pth"
     alone.write_bytes((out / "backbone.pth").read_bytes())
     embed, words = import_tool("embed"), ("--workers", 0, "--out", tmp_path / "f.npz")
-    assert run_tool(embed, monkeypatch, alone, data / "scenes", *words, "--tiles", 64) == 0
+    line = next(line for line in steps.splitlines() if " xmoco embed " in line)
+    printed = shlex.split(line.replace("FOLDER_OF_IMAGES", str(data / "scenes")))[4:]
+    assert printed[2:] == ["--out", str(out / "features.npz"), "--tiles", "64"]
+    assert run_tool(embed, monkeypatch, alone, *printed[1:], *words) == 0
     found = np.load(tmp_path / "f.npz")
     assert found["names"][:2].tolist() == ["a.tif[0,0]", "a.tif[0,64]"]
     assert found["features"].shape == (25, 512)

@@ -50,6 +50,16 @@ def test_the_written_config_needs_nothing_else_and_trains(tmp_path, name):
     assert (tmp_path / "backbone.pth").is_file()
 
 
+def test_preflight_knows_which_settings_the_user_has_given(tmp_path):
+    chosen = Choices("resnet18", 32, batch_size=8, queue_len=4, epochs=1)
+    chosen.why |= dict(batch_size="given (by itself: 2)", queue_len="at most a quarter")
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        outputs = probe(backbone_config("resnet18", 32, 1), 32)
+        cfg = run_config(chosen, outputs, tmp_path)
+    hook = next(hook for hook in cfg.custom_hooks if hook.type == "PreflightHook")
+    assert hook.given == ["batch_size"]
+
+
 def test_views_are_of_the_chosen_size_and_small_ones_without_blur(tmp_path):
     small, large = (
         next(

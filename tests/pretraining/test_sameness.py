@@ -4,10 +4,18 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from xmoco_plugin.pretraining import PretrainError, check_number, describe, scan_images
+from xmoco_plugin.pretraining import (
+    PretrainError,
+    Scan,
+    check_number,
+    check_readable,
+    describe,
+    scan_images,
+)
 
 from .folder import draw
 
@@ -39,6 +47,22 @@ def test_images_of_one_colour_count_as_one(tmp_path):
         check_number(found)
     again = scanned(folder)  # from what the first scan noted
     assert again.different == 7
+
+
+def test_few_large_pictures_are_refused_with_the_tiles_that_they_would_make():
+    few = Scan(good=["a.tif", "b.tif", "c.tif"], digests=["a", "b", "c"])
+    few.sides = np.array([[8000, 8000], [8000, 6000], [2100, 2048]])
+    with pytest.raises(PretrainError, match=r"--tiles 512 trains on 464 tiles of them\.$"):
+        check_number(few)
+    few.sides = np.array([[8000, 600]] * 3)
+    with pytest.raises(PretrainError, match=r"some thousands a beginning\.$"):
+        check_number(few)
+
+
+def test_pictures_too_large_to_be_read_whole_are_refused_with_what_reads_them():
+    none = Scan(bad=[("a.tif", "90000x90000 px are above the limit (max_pixels)"), ("b.tif", "?")])
+    with pytest.raises(PretrainError, match=r"none of the 2 .*size: 1\. --tiles N reads large T"):
+        check_readable(none)
 
 
 def test_images_enough_that_are_different_pass(tmp_path):

@@ -44,7 +44,7 @@ def test_a_weak_key_view_is_crop_and_flip_only(tmp_path):
 @pytest.mark.parametrize(
     ("pretrained", "keep_going", "added"),
     [
-        (False, False, ["BestExportHook"]),
+        (False, False, ["BestExportHook", "FreshAveragesHook"]),
         (True, False, ["BestExportHook", "StopWhenWorseHook"]),
         (True, True, ["BestExportHook"]),
     ],

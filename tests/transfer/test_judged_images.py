@@ -41,6 +41,20 @@ def test_of_coco_the_lists_beside_the_training_name_them(tmp_path):
     assert found(tmp_path) == {"val": ["img_dir/val/d.jpg", "val2017/b.jpg"]}
 
 
+def test_of_other_files_in_json_beside_the_lists_none_names_judged_images(tmp_path):
+    draw(tmp_path, "val/b.jpg", "pool/c.jpg")
+    lists = tmp_path / "annotations"
+    write_coco(lists / "val.json", dict(id=2, file_name="b.jpg"))
+    write_coco(lists / "pool.json", dict(id=3, file_name="c.jpg"))  # another split
+    (lists / "results.json").write_text('[{"image_id": 2, "score": 0.5}]')
+    assert found(tmp_path) == {"val": ["val/b.jpg"]}
+    (lists / "val.json").unlink()
+    assert found(tmp_path) == {"pool": ["pool/c.jpg"]}
+    (lists / "pool.json").unlink()
+    with pytest.raises(DownstreamError, match=r"results\.json is not in COCO format"):
+        found(tmp_path)
+
+
 def test_of_masks_and_of_classes_the_folders_do(tmp_path):
     draw(tmp_path / "m", "img_dir/train/a.jpg", "img_dir/val/b.jpg", "ann_dir/val/b.png")
     assert found(tmp_path / "m") == {"val": ["img_dir/val/b.jpg"]}

@@ -53,3 +53,35 @@ def test_a_config_that_counts_epochs_says_what_sets_its_length():
     cfg = Config(dict(train_cfg=dict(max_epochs=12)))
     with pytest.raises(ValueError, match=r"counts epochs \(12\).*train_cfg\.max_epochs=N"):
         transfer.stretch(cfg, 5)
+
+
+def test_runs_from_scratch_by_equal_names_out_of_two_pretrainings_have_two_folders(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    roots, given = [], config(tmp_path)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "options.json").write_text("{}")
+        file = f"{name}/finetune_mmdet.py"
+        roots.append(transfer.usual_root(file, "scratch", given, [0]))
+        assert transfer.usual_root(str(tmp_path / file), "scratch", given, [0]) == roots[-1]
+        assert roots[-1].name.startswith(f"scratch_{name}_")
+        assert transfer.usual_root(file, "0a1b2c3d", given, [0]).name == "0a1b2c3d"
+    assert roots[0] != roots[1]
+    assert transfer.usual_root("finetune_mmdet.py", "scratch", given, [0]).name == "scratch"
+
+
+def test_a_run_from_scratch_in_a_folder_without_the_pretraining_s_name_is_gone_on_with(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "options.json").write_text("{}")
+    old = transfer.Path("work_dirs", "transfer", "finetune_mmdet", "scratch")
+    old.mkdir(parents=True)
+    made = transfer.config_of_run(config(tmp_path), old / "seed_0", 0)
+    (old / "seed_0.py").write_text(made.pretty_text)
+    root = lambda cfg: transfer.usual_root("first/finetune_mmdet.py", "scratch", cfg, [0, 1])  # noqa: E731
+    assert root(config(tmp_path)) == old
+    assert root(config(tmp_path, momentum=0.5)) != old

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xmoco_plugin import progress
 from xmoco_plugin.downstream import DownstreamError, pixels, prepare
 from xmoco_plugin.findings import table
 
@@ -100,9 +101,9 @@ def test_those_that_lack_a_mark_and_are_not_decoded_are_counted(tmp_path, monkey
 def test_a_look_that_takes_long_says_how_far_it_is(files, monkeypatch, capsys):
     pixels.check_whole(files, "train")
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(pixels, "SAID_AFTER", -1.0)
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.0)
     pixels.check_whole(files, "train")
-    assert "train: looking at the images' ends: 0 of 40\n" in capsys.readouterr().err
+    assert "train: looking at the images' ends: 1 of 40\n" in capsys.readouterr().err
 
 
 def test_one_process_of_each_machine_looks(files, monkeypatch):

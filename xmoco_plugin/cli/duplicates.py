@@ -22,8 +22,8 @@ from xmoco_plugin.data.decode_image import read_image_file
 from xmoco_plugin.data.fingerprint import BITS, Fingerprint, fingerprint
 from xmoco_plugin.data.near_duplicates import Match, matches, one_per_group
 from xmoco_plugin.downstream import judged_images
-from xmoco_plugin.evaluation.progress import watched
 from xmoco_plugin.findings import SHOWN, some
+from xmoco_plugin.progress import watched
 from xmoco_plugin.untrusted import for_spreadsheet, printable
 from xmoco_plugin.untrusted.image_file import MAX_PIXELS
 from xmoco_plugin.visualization.picture_sheet import Picture, sheet

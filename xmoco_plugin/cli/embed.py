@@ -40,8 +40,8 @@ from xmoco_plugin.evaluation.features import (
     evaluation_mode,
     refuse_nonfinite,
 )
-from xmoco_plugin.evaluation.progress import watched
 from xmoco_plugin.pretraining.sources import passed_over
+from xmoco_plugin.progress import watched
 from xmoco_plugin.untrusted import for_spreadsheet, printable
 
 

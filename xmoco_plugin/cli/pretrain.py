@@ -60,12 +60,7 @@ def take_images(
     if side is not None and (said := own.check_sides(found, side)):
         notes.append(said)
     found.notes, found.given_depth = [*notes, *found.notes], given.get("bit_depth")
-    if not found.good:
-        path, reason = found.bad[0]
-        raise own.PretrainError(
-            f"none of the {len(paths):,} images can be read; the first is "
-            f"{printable(path)}: {reason}"
-        )
+    own.check_readable(found)
     if began is None:
         own.check_number(found)
     else:

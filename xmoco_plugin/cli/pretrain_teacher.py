@@ -141,7 +141,7 @@ class Teaching:
             knn[0] = judged.teacher.knn
             show(judged, projection, self.source.name)
             verdict = judged.verdict
-            if not verdict.knows:
+            if verdict.knows is False:
                 other = "" if self.args.init else ", or from weights of your own (--init),"
                 _agree(
                     f"the teacher knows nothing of these images: {verdict.reason}. A run without "
@@ -150,7 +150,10 @@ class Teaching:
                     self.args.yes,
                 )
             else:
-                print(f"the teacher can help: {verdict.reason}", flush=True)
+                asked = "the teacher knows something of these images:"
+                if verdict.knows is None:
+                    asked = "does the teacher know anything of these images?"
+                print(f"{asked} {verdict.reason}", flush=True)
 
         images = listed(folder, self.network.size, cfg)
         ask = asker(self.network, images, workers, device)

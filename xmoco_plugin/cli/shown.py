@@ -23,8 +23,16 @@ DISMISSED = (
     '"HardDiskBackend" is the alias of "LocalBackend"',
     "The prefix is not set in metric class",
 )
+# An error of mmdet's log, early in a training the usual thing; that a validation found nothing is
+# said by this package.
+DISMISSED_ERRORS = ("The testing results of the whole dataset is empty.",)
 # And of Python's warnings, anywhere in them, which without a log would go to standard error.
-DISMISSED_ANYWHERE = ("faster_coco_eval is not installed", "Only use 'alpha' for pillow backend")
+DISMISSED_ANYWHERE = (
+    "faster_coco_eval is not installed",
+    "Only use 'alpha' for pillow backend",
+    # Of a detector's head whose levels share layers, as RTMDet's: each has its rate all the same.
+    " is duplicate. It is skipped since ",
+)
 # Python's warnings of libraries that are about this machine, or the loaders' settings.
 ACTIONABLE = re.compile(
     r"DataLoader will create|\bcuda\b|nvidia|\bdriver\b|out of memory|shared memory|no space left|"
@@ -42,13 +50,14 @@ DEPRECATION = re.compile(r"\b(Pending)?DeprecationWarning|\bFutureWarning")
 def is_shown(record: logging.LogRecord) -> bool:
     """Whether a record of a run's log goes to the console, too.
 
-    Errors do; of warnings those of hosts that :data:`DISMISSED` does not list, and Python's
-    where they come from this package, from the user's code, or match :data:`ACTIONABLE`; of all
-    else what this package or the user's code wrote, unless it is marked as a detail.
+    Errors do, but for :data:`DISMISSED_ERRORS`. Of warnings those of hosts do that
+    :data:`DISMISSED` does not list, and Python's where they come from this package, from the user's
+    code, or match :data:`ACTIONABLE`. Of all else what this package or the user's code wrote,
+    unless it is marked as a detail.
     """
-    if record.levelno >= logging.ERROR:
-        return True
     library = is_library(record.pathname)
+    if record.levelno >= logging.ERROR:
+        return not (library and record.getMessage().startswith(DISMISSED_ERRORS))
     if record.name == "py.warnings":
         text = record.getMessage()
         return not library or bool(ACTIONABLE.search(text) and not DEPRECATION.search(text))

@@ -3,8 +3,10 @@
 
 import argparse
 import copy
+import hashlib
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from mmengine.config import Config
@@ -210,6 +212,36 @@ def _run(tool: str, arguments: list[str], gpus: int, extra: list[str]) -> None:
         raise SystemExit(status)
 
 
+def usual_root(config: str, start: str, cfg: Config, seeds: Iterable[int]) -> Path:
+    """The folder of a config's runs from a start, where none is named.
+
+    From scratch, a config out of the folder of a pretraining has its own: other pretrainings have
+    a file of that name too. A folder without the pretraining's name that such runs are in already
+    is gone on with.
+
+    Args:
+        config: The file, as it was named.
+        start: 'scratch', or the hash of the weights.
+        cfg: Of all seeds.
+        seeds: That are asked for.
+    """
+    file = Path(config)
+    usual = Path("work_dirs", "transfer", file.stem, start)
+    folder = file.expanduser().resolve().parent
+    if start != "scratch" or not (folder / "options.json").is_file():
+        return usual
+    begun = [seed for seed in seeds if (usual / f"seed_{seed}.py").exists()]
+    try:
+        for seed in begun:
+            config_of_run(cfg, usual / f"seed_{seed}", seed)
+    except ValueError:  # of another pretraining
+        begun = []
+    if begun:
+        return usual
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    return usual.with_name(f"{start}_{folder.name}_{digest}")
+
+
 def main(args: argparse.Namespace) -> None:
     """Fine-tunes, tests, prints."""
     with console.quiet("--verbose" in args.extra):
@@ -219,7 +251,7 @@ def main(args: argparse.Namespace) -> None:
     stem = Path(args.config).stem
     digest = "-" if args.checkpoint == "scratch" else sha256_of(cfg.pretrained)[:8]
     start = "scratch" if args.checkpoint == "scratch" else digest
-    root = Path(args.work_dir or Path("work_dirs", "transfer", stem, start))
+    root = Path(args.work_dir or usual_root(args.config, start, cfg, args.seeds))
     data_table.show(found, root)
     bring_all([cfg], root, args.prefix)
     runs = {s: run_seed(cfg, root / f"seed_{s}", s, args.gpus, args.extra) for s in args.seeds}

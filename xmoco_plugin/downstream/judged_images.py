@@ -16,7 +16,7 @@ from ..untrusted import (
 from ..untrusted.files import TEXT_LIMIT
 from . import coco_annotations as coco
 from .errors import DownstreamError
-from .survey import lists_of, voc_years
+from .survey import has_images, lists_of, voc_years
 
 PARTS = ("val", "valid", "validation", "test")
 TRAINING = "train"  # in the name of what is not judged by
@@ -26,9 +26,9 @@ def judged_images(root: Path) -> dict[str, list[str]]:
     """Paths of the images of val and test, by part; of a folder without parts, of all.
 
     Known are sets as a fine-tuning takes them: JSON lists in ``annotations/`` or beside the images,
-    or one named itself (COCO); ``img_dir/val`` (mmseg); ``ImageSets`` (PASCAL VOC), of one year or
-    of several; ``val/`` and ``test/``, with or without classes, there or in ``images/`` or
-    ``leftImg8bit/`` (ADE20K, Cityscapes).
+    those named for val or test, or else all, or one named itself (COCO); ``img_dir/val`` (mmseg);
+    ``ImageSets`` (PASCAL VOC), of one year or of several; ``val/`` and ``test/``, with or without
+    classes, there or in ``images/`` or ``leftImg8bit/`` (ADE20K, Cityscapes).
 
     Raises:
         DownstreamError: There are training images alone, a list that cannot be read, or no images.
@@ -55,8 +55,7 @@ def _find(root: Path) -> dict[str, list[str]]:
         _add(found, _of_folders(root / "img_dir"))
     for year in voc_years(root):
         _add(found, _of_voc(year))
-    judged = [file for file in lists_of(root) if TRAINING not in file.stem]
-    for file in [file for file in judged if file.stem.startswith("instances_")] or judged:
+    for file in _lists(root):
         _add(found, {_part(file.stem): _of_list(root, file)})
     for name in {"leftImg8bit", "images"} & set(folders) if not found else ():
         _add(found, _of_folders(root / name))
@@ -67,6 +66,17 @@ def _find(root: Path) -> dict[str, list[str]]:
     files = _below(root)
     trained = any(TRAINING in part for file in files for part in Path(file).relative_to(root).parts)
     return {} if trained else {"images": files}
+
+
+def _lists(root: Path) -> list[Path]:
+    """Lists that a model is judged by: named for a part, or of images where none is so named.
+
+    Beside them lie captions and keypoints of the same images, results, and whatever else.
+    """
+    judged = [file for file in lists_of(root) if TRAINING not in file.stem]
+    judged = [file for file in judged if file.stem.startswith("instances_")] or judged
+    named = [file for file in judged if any(part in file.stem for part in PARTS)]
+    return named or [*filter(has_images, judged)] or judged
 
 
 def _add(found: dict[str, list[str]], more: dict[str, list[str]]) -> None:

@@ -3,14 +3,14 @@
 
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ..findings import Finding, some
+from ..progress import watched
 from ..untrusted import FileRefusedError, open_image, open_regular, printable
 from ..untrusted.image_file import FILE_LIMIT, MAX_PIXELS
 from .errors import DownstreamError
@@ -20,7 +20,6 @@ OPENED = 5000  # that are looked at for damage (ours): all of a user's own set, 
 TAIL = 4096  # bytes, in which a whole file has the mark of its format's end
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 DARK = 32  # of 256, as a pretraining's scan has it
-SAID_AFTER, SAID_EVERY = 3.0, 10.0  # seconds, until a look says how far it is (ours)
 # Before which each file passes `CheckImageFile`, or which look themselves.
 GUARDED = ("LoadImageFromFile", "LoadImageOrSkip")
 CHECKED, OPENCV, OTHER = "checked", "OpenCV", "other"  # what reads the images of a set
@@ -113,14 +112,14 @@ def check_whole(files: Sequence[Path], part: str = "images") -> list[Finding]:
     looked = spread(files, OPENED)
     reasons: dict[Path, str] = {}
     open_ended: dict[bool, list[Path]] = {True: [], False: []}  # whether the format has a mark
-    for file in _told(looked, f"{part}: looking at the images' ends"):
+    for file in watched(looked, f"{part}: looking at the images' ends", show=True):
         why, marked = _damage(file)
         if why:
             reasons[file] = why
         elif marked is not None:
             open_ended[marked].append(file)
     decoded = {marked: spread(found, LOOKED_AT) for marked, found in open_ended.items()}
-    for file in _told([*decoded[True], *decoded[False]], f"{part}: decoding images"):
+    for file in watched([*decoded[True], *decoded[False]], f"{part}: decoding images", True):
         why, _ = _damage(file, decode=True)
         if why:
             reasons[file] = why
@@ -145,16 +144,6 @@ def _first_of_machine() -> bool:
     # Slurm's own processes have no rank yet.
     name = "LOCAL_RANK" if "RANK" in os.environ else "SLURM_LOCALID"
     return os.environ.get(name, "0") == "0"
-
-
-def _told(items: Sequence[Item], name: str) -> Iterable[Item]:
-    """The items; where they take long, with a line now and then that says how far they are."""
-    due = time.monotonic() + SAID_AFTER
-    for done, item in enumerate(items):
-        if time.monotonic() > due:
-            due = time.monotonic() + SAID_EVERY
-            print(f"{name}: {done:,} of {len(items):,}", file=sys.stderr, flush=True)
-        yield item
 
 
 def _damage(file: Path, decode: bool = False) -> tuple[str | None, bool | None]:

@@ -48,7 +48,7 @@ def voc_years(root: Path) -> list[Path]:
 
 def lists_of(root: Path) -> list[Path]:
     """Lists in COCO's format of a set: in annotations/, or beside the images."""
-    return annotation_lists(root / "annotations") or [*filter(_has_images, annotation_lists(root))]
+    return annotation_lists(root / "annotations") or [*filter(has_images, annotation_lists(root))]
 
 
 def _below(root: Path) -> list[Path]:
@@ -102,7 +102,7 @@ def annotation_lists(folder: Path) -> list[Path]:
     return sorted(files, key=lambda file: ("train" not in file.stem, file.stem))
 
 
-def _has_images(file: Path) -> bool:
+def has_images(file: Path) -> bool:
     """Whether a file beside images is a list of them: any other may lie there too."""
     try:
         content = coco.read_content(file)

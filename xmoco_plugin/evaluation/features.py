@@ -13,7 +13,7 @@ from torch import nn
 
 from ..distributed import unwrapped, world
 from ..precision import unit_norm
-from .progress import watched
+from ..progress import watched
 
 Embed = Callable[[dict], tuple[torch.Tensor, Sequence[Any]]]
 ReadLabels = Callable[[Sequence[Any], str, int], torch.Tensor]

@@ -12,6 +12,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from ..log_detail import DETAIL
+from ..progress import watched
 from .against_start import Answers, hits_of
 from .feature_bank import FeatureBank
 from .features import (
@@ -24,7 +25,6 @@ from .features import (
     labels_of,
 )
 from .knn import break_vote_ties, knn_votes, largest_class_share
-from .progress import watched
 from .same_classes import unlike_classes
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import torch
 
+from ..progress import watched
 from .knn import check_features
-from .progress import watched
 
 LRS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # ours, for features scaled as `standardizer` does
 WEIGHT_DECAYS = (0.0, 1e-5, 1e-4)  # ours

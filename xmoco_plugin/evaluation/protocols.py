@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from ..precision import unit_norm
+from ..progress import watched
 from .feature_bank import FeatureBank
 from .features import LabelledFeatures
 from .knn import break_vote_ties, check_features, check_k, knn_votes
 from .knn_val_loop import knn_settings, setting_name
 from .linear_probe import LRS, WEIGHT_DECAYS, linear_probe
-from .progress import watched
 from .retrieval import retrieval_scores
 
 # Unless k is named: those of them that the set has images for.

@@ -3,8 +3,8 @@ from collections.abc import Sequence
 
 import torch
 
+from ..progress import watched
 from .knn import check_features, check_k
-from .progress import watched
 
 
 @torch.no_grad()

@@ -10,8 +10,8 @@ from joblib import Parallel, delayed
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
 
+from ..progress import watched
 from .average_precision import average_precision
-from .progress import watched
 
 # FAIR's grid: powers of ten and 2^-4 ... 2^-19.
 COSTS = (*(10.0**n for n in range(-7, 3)), *(0.5**n for n in range(4, 20)))

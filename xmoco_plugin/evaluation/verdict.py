@@ -88,6 +88,7 @@ def judge(
     temperature: float | None,
     early: str | None = None,
     accuracy: Accuracy | None = None,
+    taught: bool = False,
 ) -> Verdict:
     """The verdict on one epoch.
 
@@ -96,6 +97,7 @@ def judge(
         temperature: of the contrastive loss, None where there is none.
         early: why nothing can be said yet, None where it can.
         accuracy: where it was measured before training and since.
+        taught: the keys are a teacher's; InfoNCE is then watched and no term of the loss.
     """
     broken = sorted(name for name, value in values.items() if not math.isfinite(value))
     if broken:
@@ -132,7 +134,7 @@ def judge(
     if accuracy is not None and fallen:
         return _worse(accuracy)
     if gain < TWICE:
-        return Verdict("not learning", _too_little(values, gain, scale))
+        return Verdict("not learning", _too_little(values, gain, scale, taught))
     matched = values.get("pixel_match", 0.0)
     if matched > HALF:
         return Verdict(
@@ -149,7 +151,7 @@ def judge(
     if accuracy is not None and not accuracy.can_tell:
         chance = f"({accuracy.noise:.0f} points)"
         knn += f", which {accuracy.images} images do not tell from chance {chance}"
-    return Verdict("learning", f"{_gained(values, gain)}{knn}")
+    return Verdict("learning", f"{_gained(values, gain, taught)}{knn}")
 
 
 def _worse(accuracy: Accuracy) -> Verdict:
@@ -175,21 +177,25 @@ def _gain(values: Mapping[str, float], scale: float) -> float:
     return (values["pos_sim_mean"] - values["neg_sim_mean"]) / scale
 
 
-def _gained(values: Mapping[str, float], gain: float) -> str:
+def _gained(values: Mapping[str, float], gain: float, taught: bool) -> str:
     if "nce_ratio" not in values:
         return (
             f"two views of an image have a mean similarity of {values['pos_sim_mean']:.3f}, "
             f"different images one of {values['neg_sim_mean']:.3f}"
         )
     guess = values["nce_uninformed"]
+    name, key = "InfoNCE", "a query's own key"
+    if taught:
+        name = "InfoNCE against the teacher's keys, watched and not trained,"
+        key = "the teacher's key of an image"
     return (
-        f"InfoNCE is {guess - gain:.3f}, a guess {guess:.3f}: a query's own key is "
-        f"{math.exp(gain):.3g} times as likely as by chance"
+        f"{name} is {guess - gain:.3f}, a guess {guess:.3f}: {key} is {math.exp(gain):.3g} times "
+        "as likely as by chance"
     )
 
 
-def _too_little(values: Mapping[str, float], gain: float, scale: float) -> str:
-    text = f"{_gained(values, gain)}, and should be at least 2"
+def _too_little(values: Mapping[str, float], gain: float, scale: float, taught: bool) -> str:
+    text = f"{_gained(values, gain, taught)}, and should be at least 2"
     if "nce_ratio" not in values:
-        text = f"{_gained(values, gain)}; {scale * TWICE:.2f} between them is asked"
+        text = f"{_gained(values, gain, taught)}; {scale * TWICE:.2f} between them is asked"
     return text

@@ -107,7 +107,8 @@ def check_architecture(state: Mapping[str, torch.Tensor]) -> None:
         if state["conv1.weight"].shape[-1] != 7:
             raise CheckpointError(
                 f"conv1 is {tuple(state['conv1.weight'].shape)}: this ResNet is one for small "
-                "images (no 7x7 stem), which others do not have. Export it --to mmpretrain."
+                "images (no 7x7 stem), which no other library has. mmpretrain reads it as a run's "
+                "backbone.pth has it, and from other files as --to mmpretrain writes it."
             )
         with torch.device("meta"):
             model: nn.Module = getattr(torchvision.models, known)(weights=None)
@@ -124,8 +125,9 @@ def check_architecture(state: Mapping[str, torch.Tensor]) -> None:
             )
     else:
         raise CheckpointError(
-            "Neither a ResNet nor a ViT, nor in the table of docs/export.md: export it --to "
-            "mmpretrain."
+            "No other library that is known here has this backbone (docs/export.md lists those "
+            "that have counterparts). mmpretrain, mmdet and mmseg read it as a run's backbone.pth "
+            "has it, and from other files as --to mmpretrain writes it."
         )
     ours = {names[key] or key: value for key, value in state.items()}
     theirs = {k: v for k, v in model.state_dict().items() if not k.startswith(("fc.", "heads."))}

@@ -32,6 +32,8 @@ class TeacherHead(BaseModule):
         ValueError: there is no term.
     """
 
+    keys_of_teacher = True  # for who watches: they are of no momentum encoder
+
     def __init__(
         self,
         relation: dict | None = {},  # noqa: B006  (only read)

@@ -4,6 +4,7 @@ from .best_export_hook import BestExportHook
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .exact_resume_hook import ExactResumeHook
 from .first_batch_hook import FirstBatchHook
+from .fresh_averages_hook import FreshAveragesHook
 from .health_hook import HealthHook
 from .healthy_export_hook import HealthyExportHook
 from .loss_warmup_hook import LossWarmupHook
@@ -30,6 +31,7 @@ __all__ = [
     "CheckpointGuardHook",
     "ExactResumeHook",
     "FirstBatchHook",
+    "FreshAveragesHook",
     "HealthHook",
     "HealthyExportHook",
     "LossWarmupHook",

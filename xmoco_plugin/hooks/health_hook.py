@@ -238,6 +238,7 @@ class HealthHook(Hook):
             temperature=self._temperature,
             early=line.pop("early"),
             accuracy=self._accuracy(runner),
+            taught=getattr(unwrapped(runner.model).head, "keys_of_teacher", False),
         )
         say = runner.logger.warning if verdict.is_failure else runner.logger.info
         say(f"health: {verdict}")

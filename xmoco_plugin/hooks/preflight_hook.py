@@ -1,6 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -28,6 +28,11 @@ class PreflightHook(Hook):
     One log line "preflight: ..." for each finding. Works with every algorithm of mmpretrain; a
     check whose subject is absent (no queue, no classes, ...) is left out.
 
+    Args:
+        given: in a run of `xmoco pretrain`, the settings that its user has given by option. What
+            the command has chosen by itself is not warned of, and warnings name options. Default:
+            None, for a config of the user's own.
+
     Raises:
         ValueError: where training cannot be right: no images, no iteration, no negative pair, a
             batch that SplitBN cannot split, SyncBN on CPUs, more neighbours than the kNN bank has,
@@ -36,6 +41,9 @@ class PreflightHook(Hook):
     """
 
     priority = "VERY_HIGH"
+
+    def __init__(self, given: Sequence[str] | None = None) -> None:
+        self.given = given
 
     def before_train(self, runner: Runner) -> None:
         facts = RunFacts.of(runner)
@@ -81,17 +89,20 @@ class PreflightHook(Hook):
     def warnings(self, runner: Runner, facts: RunFacts, model: nn.Module) -> Iterator[str]:
         """What is probably not meant, one sentence each."""
         queue = getattr(model, "queue_len", None)
+        if self.given is not None and "queue_len" not in self.given:
+            queue = None
+        setting = "model.queue_len" if self.given is None else "--queue-len"
         if queue and facts.images and queue > facts.images:
             yield (
                 f"the queue holds {queue:,} keys but the data set only {facts.images:,} images: "
                 f"each image is about {queue / facts.images:.1f} times in the queue, so its own "
-                "stale keys are among its negatives; set model.queue_len to at most "
+                f"stale keys are among its negatives; set {setting} to at most "
                 f"{facts.images:,}, better a quarter of it"
             )
         if queue and facts.global_batch > queue:
             yield (
                 f"a global batch of {facts.global_batch:,} is larger than the queue of {queue:,} "
-                "keys, which then never holds a key older than one step; lengthen model.queue_len"
+                f"keys, which then never holds a key older than one step; lengthen {setting}"
             )
         yield from _learning_rate(runner, facts)
         yield from _earlier_run(runner)

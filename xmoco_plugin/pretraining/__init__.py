@@ -47,7 +47,7 @@ from .run_folder import (
 )
 from .run_lock import LOCK, RunLock
 from .scan import Scan, describe, scan_images
-from .scan_checks import check_number, overlap
+from .scan_checks import check_number, check_readable, overlap
 from .scan_shards import scan_shards
 from .sources import check_source, is_archive, is_shards, list_images
 from .start import STOPPED, go_on_anyway, handed_over, stopped
@@ -79,6 +79,7 @@ __all__ = [
     "check_labels",
     "check_number",
     "check_numbers",
+    "check_readable",
     "check_sides",
     "check_source",
     "chosen_backbone",

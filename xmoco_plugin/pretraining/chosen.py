@@ -68,6 +68,11 @@ class Choices:
         fitting = [n for n in range(2, most + 1) if self.batch_size % n == 0]
         return fitting[-1] if fitting and self.batch_size >= 4 else 1
 
+    @property
+    def given(self) -> list[str]:
+        """Names of the settings that the user has given."""
+        return [name for name, why in self.why.items() if why.startswith("given")]
+
     def rows(self) -> Iterator[tuple[str, str, str]]:
         """(setting, value, why) of each."""
         for field in fields(self):

@@ -73,7 +73,7 @@ STEPS = """# What to do with this run
 
 ```bash
 {python} -m xmoco evaluate {pth_quoted} {labels}
-{python} -m xmoco embed {pth_quoted} FOLDER_OF_IMAGES --out {folder_quoted}/features.npz
+{python} -m xmoco embed {pth_quoted} FOLDER_OF_IMAGES --out {folder_quoted}/features.npz{tiles}
 {python} -m xmoco report {folder_quoted}
 ```
 
@@ -212,6 +212,7 @@ def hand_over(folder: Path) -> Path | None:
         python=shlex.quote(sys.executable),
         # The config of a run with --labels names its labelled sets.
         labels=f"--config {config}" if cfg.get("val_cfg") else "--data LABELLED_FOLDER",
+        tiles=_tiles_option(cfg),
         pth=str(weights),
         pth_quoted=shlex.quote(str(weights)),
         folder_quoted=shlex.quote(str(folder)),
@@ -243,6 +244,12 @@ def hand_over(folder: Path) -> Path | None:
     steps = folder / "next_steps.md"
     write_text(steps, text)
     return steps
+
+
+def _tiles_option(cfg: Config) -> str:
+    """What `xmoco embed` needs to see tiles as the training did; nothing for whole images."""
+    side = cfg.train_dataloader.dataset.pipeline[0].get("side")
+    return f" --tiles {side}" if isinstance(side, int) else ""
 
 
 def _write_once(file: Path, template: str, values: Mapping[str, Any], run: Config) -> None:

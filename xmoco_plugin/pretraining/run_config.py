@@ -146,7 +146,9 @@ def run_config(
         *cfg.custom_hooks,
         dict(type="FirstBatchHook"),
     ]
-    add_start_hooks(cfg.custom_hooks, load_from is not None, labels_trained_on, keep_going)
+    next(h for h in cfg.custom_hooks if h.type == "PreflightHook").given = choices.given
+    good = load_from is not None
+    add_start_hooks(cfg.custom_hooks, good, labels_trained_on, keep_going, interval)
     cfg.visualizer = dict(
         type="UniversalVisualizer",
         vis_backends=[

@@ -3,9 +3,11 @@
 
 import os
 
+from ..untrusted import printable
 from .choices import MIN_IMAGES
 from .errors import PretrainError
 from .scan import Scan
+from .tiles import SUGGESTED, offered_tiles, suggest_tiles
 
 
 def check_number(found: Scan) -> None:
@@ -29,10 +31,28 @@ def check_number(found: Scan) -> None:
             f", {found.different} of them different ({found.duplicates:,} the same as another, "
             f"{len(found.constant):,} of one colour)"
         )
+    tiles = offered_tiles(found.sides) if found.channels is None and found.total is None else 0
+    offer = (
+        f" They are large: --tiles {SUGGESTED} trains on {tiles:,} tiles of them." if tiles else ""
+    )
     raise PretrainError(
         f"{images}: contrast needs other images. {MIN_IMAGES} different ones are the least, some "
-        "thousands a beginning."
+        f"thousands a beginning.{offer}"
     )
+
+
+def check_readable(found: Scan) -> None:
+    """Makes sure that an image can be read at all.
+
+    Raises:
+        PretrainError: None can; says why not of the first, and what reads larger ones.
+    """
+    if found.good:
+        return
+    path, reason = found.bad[0]
+    text = f"none of the {len(found.bad):,} images can be read; the first is "
+    offers = "".join(f". {line}." for line in suggest_tiles(found.sides, 0, found.bad))
+    raise PretrainError(f"{text}{printable(path)}: {reason}{offers}")
 
 
 def overlap(labelled: Scan, training: Scan) -> int:

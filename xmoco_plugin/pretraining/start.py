@@ -16,7 +16,11 @@ STOP = "StopWhenWorseHook"
 
 
 def add_start_hooks(
-    hooks: list[dict[str, Any]], pretrained: bool, labels_trained_on: int | str, keep_going: bool
+    hooks: list[dict[str, Any]],
+    pretrained: bool,
+    labels_trained_on: int | str,
+    keep_going: bool,
+    interval: int = 1,
 ) -> None:
     """Let a run's hooks know what it begins with, and keep the best of all, the start included.
 
@@ -25,12 +29,15 @@ def add_start_hooks(
         pretrained: Whether it begins with good weights.
         labels_trained_on: Labelled images that are trained on too; a text where it is a bound.
         keep_going: Whether it is trained to its end although it has become worse.
+        interval: Epochs from one checkpoint to the next.
     """
     export = dict(type="BestExportHook", pretrained=pretrained)
     if labels_trained_on:
         export["labels_trained_on"] = labels_trained_on
     hooks.append(export)
     if not pretrained:
+        # Good weights have averages that arrived long ago, and better ones than those of the views.
+        hooks.append(dict(type="FreshAveragesHook", interval=interval))
         return
     for hook in hooks:
         if hook["type"] == "HealthHook":

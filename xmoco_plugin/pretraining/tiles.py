@@ -170,6 +170,18 @@ def describe_further(further: Sequence[tuple[str, str]]) -> Iterator[str]:
         )
 
 
+def offered_tiles(sides: np.ndarray, size: int = 0) -> int:
+    """How many tiles of the suggested side pictures have that are much larger than views; else 0.
+
+    Args:
+        sides: (n, 2) of the pictures, in pixels.
+        size: Of the views, in pixels, where it is known.
+    """
+    if not len(sides) or np.median(sides.min(axis=1)) < max(LARGE, TIMES * size):
+        return 0
+    return sum(len(tile_grid(high, wide, SUGGESTED)) for high, wide in sides.tolist())
+
+
 def suggest_tiles(
     sides: np.ndarray, size: int, bad: Sequence[tuple[str, str]] = ()
 ) -> Iterator[str]:
@@ -180,9 +192,8 @@ def suggest_tiles(
         size: Of the views, in pixels.
         bad: (path, reason) of the files that are left out.
     """
-    middle = int(np.median(sides.min(axis=1)))
-    if middle >= max(LARGE, TIMES * size):
-        count = sum(len(tile_grid(high, wide, SUGGESTED)) for high, wide in sides.tolist())
+    if count := offered_tiles(sides, size):
+        middle = int(np.median(sides.min(axis=1)))
         yield (
             f"the pictures are large: a view of {size} px shows a fifth or more of {middle:,} px. "
             f"--tiles {SUGGESTED} trains on {count:,} tiles in their full resolution instead"

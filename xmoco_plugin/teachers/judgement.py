@@ -32,11 +32,11 @@ class TeacherVerdict(NamedTuple):
     """Whether to learn from a teacher.
 
     Attributes:
-        knows: Whether it knows something of these images.
+        knows: Whether it knows something of these images; None where the figures do not tell.
         reason: The rest of the sentence.
     """
 
-    knows: bool
+    knows: bool | None
     reason: str
 
 
@@ -90,14 +90,15 @@ def judge_teacher(
         )
     if teacher.knn is None or pixels is None:
         return TeacherVerdict(
-            True,
-            f"its features use {teacher.rank:.0f} directions, those of the start "
-            f"{start.rank:.0f}; without --labels nothing more can be said",
+            None,
+            "without labels this cannot be told: its features use "
+            f"{teacher.rank:.0f} directions, those of the start {start.rank:.0f}. With --labels "
+            "its kNN is compared with that of raw pixels and of the start",
         )
     against = Accuracy(teacher.knn, pixels, images)
     said = f"its kNN is {teacher.knn:.1f} %, that of raw pixels {pixels:.1f} %"
     if not against.can_tell:
-        return TeacherVerdict(True, f"{said}; {images:,} labelled images do not tell them apart")
+        return TeacherVerdict(None, f"{said}; {images:,} labelled images do not tell them apart")
     if not against.has_risen:
         return TeacherVerdict(False, f"{said}: no better by more than chance")
     if start.knn is not None and start.knn >= teacher.knn:

@@ -1,6 +1,13 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from .few_labels_figure import few_labels_figure, save_few_labels_figure
-from .fixed_views import choose_images, fixed_randomness, fixed_views, kept_randomness, label_of
+from .fixed_views import (
+    choose_images,
+    fixed_inputs,
+    fixed_randomness,
+    fixed_views,
+    kept_randomness,
+    label_of,
+)
 from .json_lines_vis_backend import JsonLinesVisBackend
 from .run_figure import RunCurves, run_figure, save_run_figure
 from .similarity_map import (
@@ -21,6 +28,7 @@ __all__ = [
     "describe_similarity",
     "draw_similarity",
     "few_labels_figure",
+    "fixed_inputs",
     "fixed_randomness",
     "fixed_views",
     "kept_randomness",

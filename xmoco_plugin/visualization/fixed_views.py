@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,10 +82,19 @@ def fixed_views(loader: DataLoader, model, indices: Sequence[int], seed: int) ->
         A list of tensors (N, C, H, W), one for each view, on the model's device; None where the
         pipeline gives less than two views.
     """
+    views = fixed_inputs(loader, model, indices, seed)
+    return list(views[:2]) if isinstance(views, list | tuple) and len(views) >= 2 else None
+
+
+def fixed_inputs(loader: DataLoader, model, indices: Sequence[int], seed: int) -> Any:
+    """What the model is handed of some training images; the arguments are those of `fixed_views`.
+
+    Returns:
+        A list of tensors (N, C, H, W), one for each view, or one tensor of the only view.
+    """
     with fixed_randomness(seed), torch.no_grad():
         batch = loader.collate_fn([loader.dataset[i] for i in indices])
-        views = model.data_preprocessor(batch, training=True)["inputs"]
-    return list(views[:2]) if isinstance(views, list | tuple) and len(views) >= 2 else None
+        return model.data_preprocessor(batch, training=True)["inputs"]
 
 
 def label_of(dataset: Dataset, index: int) -> int | None:

@@ -149,3 +149,18 @@ def test_verdicts_are_told_in_stretches(tmp_path):
     assert (verdict.word, verdict.sign, verdict.epoch) == ("collapsing", "✗", 4)
     assert verdict.history == ("epoch 1: too early", "epochs 2–3: learning", "epoch 4: collapsing")
     assert verdict.reason == entries[-1]["reason"]
+
+
+def test_what_a_run_of_pretrain_lacks_is_said_in_its_options(tmp_path):
+    for name in ("own", "pretrain"):
+        (tmp_path / name / "20260101_000000" / "vis_data").mkdir(parents=True)
+        (tmp_path / name / "20260101_000000" / "vis_data" / "config.py").write_text("a = 1")
+    (tmp_path / "pretrain" / "options.json").write_text("{}")
+    said = {
+        name: " ".join(WorkDir.read(tmp_path / name, name).missing) for name in ("own", "pretrain")
+    }
+    assert "val_cfg" in said["own"]
+    assert "logger.interval" in said["own"]
+    assert "--labels FOLDER" in said["pretrain"]
+    assert "val_cfg" not in said["pretrain"]
+    assert "logger.interval" not in said["pretrain"]

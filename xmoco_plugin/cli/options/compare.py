@@ -56,10 +56,10 @@ def starts(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in text.split(","):
         name, equals, file = part.partition("=")
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or (name == SCRATCH) == bool(equals):
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) or (name == SCRATCH) == bool(equals):
             raise argparse.ArgumentTypeError(
                 f"{part!r} is no start: the word scratch, or NAME=FILE with a NAME of letters, "
-                "figures and _"
+                "figures, _ and -"
             )
         if equals and file in ("", SCRATCH):
             raise argparse.ArgumentTypeError(f"{part!r} names no file")

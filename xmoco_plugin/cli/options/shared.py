@@ -103,9 +103,13 @@ def check_files(args: argparse.Namespace, parser: argparse.ArgumentParser) -> No
 
 def no_config(path: str) -> str:
     """What is said of a config file that is not there."""
+    package = Path(__file__).resolve().parents[2]
+    # As an installed package has them, and a checkout.
+    folders = package / ".mim" / "configs", package.parent / "configs"
+    folder = next(filter(Path.is_dir, folders), folders[0])
     return (
         f"There is no config file {path!r} (looked from {Path.cwd()}). "
-        "The configs of this project are in configs/."
+        f"The configs of this project are in {folder}."
     )
 
 

@@ -112,16 +112,22 @@ class WorkDir:
         parts, broken = zip(*read, strict=True) if read else ((), ())
         self.train, self.metrics = merge_parts(parts)
         self._guess_epochs([entry for part in parts for entry in part])
+        chosen = (self.path / "options.json").is_file()  # by `xmoco pretrain`
         if not self.train:
-            self.missing.append(
-                "Curves of the loss terms: no training values in */vis_data/scalars.json. "
-                "mmengine's LocalVisBackend writes that file, after the first "
+            writer = (
+                "A run of `xmoco pretrain` has them from its tenth iteration on."
+                if chosen
+                else "mmengine's LocalVisBackend writes that file, after the first "
                 "`default_hooks.logger.interval` iterations."
             )
-        if not self.metrics:
             self.missing.append(
-                "kNN: no validation was logged. `val_cfg=dict(type='KNNValLoop', ...)` gives one."
+                "Curves of the loss terms: no training values in */vis_data/scalars.json. " + writer
             )
+        if not self.metrics:
+            giver = "`val_cfg=dict(type='KNNValLoop', ...)` gives one."
+            if chosen:
+                giver = "`xmoco pretrain --labels FOLDER` gives one, to a new run."
+            self.missing.append(f"kNN: no validation was logged. {giver}")
         if sum(broken):
             self.missing.append(f"{sum(broken)} cut-off line(s) of scalars.json were left out.")
 

@@ -8,7 +8,8 @@ from mmengine.dist import is_main_process
 from rich.console import Console
 from rich.progress import Progress
 
-EVERY_SECONDS = 10.0  # between two lines where there is no terminal (ours)
+# Until the first line and from one to the next, where there is no terminal (ours).
+FIRST_SECONDS, EVERY_SECONDS = 3.0, 10.0
 
 
 def watched(
@@ -35,9 +36,9 @@ def watched(
                 yield item
                 bar.advance(task)
         return
-    said = time.monotonic()
+    due = time.monotonic() + FIRST_SECONDS
     for done, item in enumerate(items, start=1):
         yield item
-        if time.monotonic() - said >= EVERY_SECONDS:
-            said = time.monotonic()
+        if time.monotonic() >= due:
+            due = time.monotonic() + EVERY_SECONDS
             print(f"{name}: {done:,} of {number:,}", file=sys.stderr, flush=True)

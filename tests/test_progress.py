@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from xmoco_plugin.evaluation import progress
-from xmoco_plugin.evaluation.progress import watched
+from xmoco_plugin import progress
+from xmoco_plugin.progress import watched
 
 
 class Terminal(io.StringIO):
@@ -38,6 +38,9 @@ def test_a_terminal_has_a_bar_that_is_gone_at_the_end(monkeypatch):
 def test_without_a_terminal_a_long_pass_has_a_line_now_and_then(monkeypatch, capsys):
     list(watched(range(3), "numbers", show=True))
     assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.0)
+    list(watched(range(3), "numbers", show=True))
+    assert capsys.readouterr().err == "numbers: 1 of 3\n"
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
     list(watched(range(3), "numbers", show=True))
     assert capsys.readouterr().err == "".join(f"numbers: {i} of 3\n" for i in (1, 2, 3))
