@@ -9,7 +9,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from xmoco_plugin.checkpoint import read_checkpoint
-from xmoco_plugin.hooks import FreshAveragesHook
+from xmoco_plugin.hooks import FreshAveragesHook, fresh_averages_hook
 from xmoco_plugin.hooks.averages import norms_that_follow
 from xmoco_plugin.momentum import SplitBN
 from xmoco_plugin.pretraining.start import add_start_hooks
@@ -128,6 +128,18 @@ def test_a_student_s_one_view_of_an_image_does_too(tmp_path):
     model.data_preprocessor.forward = lambda batch, training: dict(inputs=batch["inputs"].float())
     hook_of(runner).after_train_epoch(runner)
     assert all(float(norm.running_mean.abs().max()) for norm in norms_that_follow(model.backbone))
+
+
+def test_processes_take_other_images_each_and_as_many_batches(tmp_path, monkeypatch):
+    runner = build(tmp_path, {"images": 13})
+    taken = lambda loader, model, part, seed: [part]  # noqa: E731
+    monkeypatch.setattr(fresh_averages_hook, "fixed_inputs", taken)
+    found = []
+    for rank in (0, 1, 2):
+        monkeypatch.setattr(fresh_averages_hook, "get_dist_info", lambda rank=rank: (rank, 3))
+        found.append(list(hook_of(runner)._views(runner)))
+    assert [[len(part) for part in parts] for parts in found] == [[4], [4], [4]]
+    assert len({image for parts in found for part in parts for image in part}) == 12
 
 
 def test_a_pretraining_from_random_weights_has_it_and_one_from_good_weights_has_not():
