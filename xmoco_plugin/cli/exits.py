@@ -15,7 +15,9 @@ from typing import NoReturn
 import torch
 
 from xmoco_plugin._host_loading import weights_only_everywhere
+from xmoco_plugin.cli.agent import leave_job
 from xmoco_plugin.cli.user_errors import LOST_ANOTHER, lost_another, user_message
+from xmoco_plugin.hooks import OthersUnlikeError
 from xmoco_plugin.untrusted import printable_output
 from xmoco_plugin.untrusted.streams import escape_controls
 
@@ -77,10 +79,14 @@ def _run(main: Callable[[], None]) -> int:
                 time.sleep(PATIENCE)
             leave(LOST)
         message = user_message(error)
+        if isinstance(error, OthersUnlikeError):
+            print(f"warning: {escape_controls(str(error))}", file=sys.stderr, flush=True)
+            leave(LOST)
         if message is None:
             raise
         # On a terminal too: an error moves no cursor and has no colour.
         print(f"error: {escape_controls(message)}", file=sys.stderr, flush=True)
+        leave_job()
         if in_group():
             leave(USER_ERROR)
         return USER_ERROR
