@@ -10,6 +10,7 @@ from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
+from mmengine.utils.dl_utils import set_multi_processing
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 
 from xmoco_plugin.checkpoint import written_aside
@@ -93,8 +94,11 @@ def join_group(cfg: Config) -> None:
     """
     if cfg.launcher == "none" or is_distributed():  # a training's, which a test follows
         return
-    dist_cfg = (cfg.get("env_cfg") or {}).get("dist_cfg") or {}
+    env_cfg = cfg.get("env_cfg") or {}
+    dist_cfg = env_cfg.get("dist_cfg") or {}
     if get_device() != "cpu":
+        # As the host does before it: or torch would start workers in another way.
+        set_multi_processing(**(env_cfg.get("mp_cfg") or {}), distributed=True)
         init_dist(cfg.launcher, **dist_cfg)
         return
     if cfg.launcher != "pytorch":
