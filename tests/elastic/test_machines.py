@@ -19,7 +19,7 @@ from ..tools_config import CONFIG, draw
 from .gate import COMES, GOES
 
 BATCH, STEPS, EPOCHS = 8, 3, 3  # images a step of all processes; steps an epoch
-CLOSE = 1e-5  # between weights near 0.3 whose sums were made in another order; measured 1e-7
+CLOSE = 1e-5  # between weights near 0.3 whose sums were made in another order; ours
 SECONDS = 240  # at most, for each part; a busy machine's
 
 

@@ -109,7 +109,7 @@ def test_what_only_the_user_can_mend_is_said_once_and_not_tried_again(tmp_path):
         [sys.executable, launcher.__file__, "1", "script.py", "--resume", "--global-batch", "4"],
         cwd=tmp_path,
         env=os.environ
-        | dict(NNODES="1:2", PORT=str(free_port()), PET_RDZV_CONF="last_call_timeout=0")
+        | dict(NNODES="1:2", PORT=str(free_port()), PET_RDZV_CONF="last_call_timeout=1")
         | dict(OMP_NUM_THREADS="1"),
         capture_output=True,
         text=True,
