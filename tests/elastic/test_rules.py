@@ -95,9 +95,11 @@ def test_a_range_of_machines_meets_where_master_addr_says(monkeypatch):
 
 
 SCRIPT = """
-import runpy, sys
+import runpy, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to end while it does"))
 print("what the user must mend", flush=True)
 runpy.run_path({agent!r})["leave_job"]()
+time.sleep(1)
 sys.exit(2)
 """
 
@@ -118,11 +120,13 @@ def test_what_only_the_user_can_mend_is_said_once_and_not_tried_again(tmp_path):
     assert done.returncode == 2, done.stderr
     assert done.stdout.count("what the user must mend") == 1
     assert "Traceback" not in done.stderr
+    assert "asked to end" not in done.stderr
 
 
 def test_a_launcher_that_does_not_start_again_is_left_alone(monkeypatch):
     told = []
     monkeypatch.setattr(agent.os, "kill", lambda *words: told.append(words))
+    monkeypatch.setattr(agent.signal, "signal", lambda *_: None)
     monkeypatch.setattr(agent.os, "getppid", lambda: 7)
     for restarts, ours in (("0", "7"), ("3", "7"), ("3", "8")):
         monkeypatch.setenv(agent.RESTARTS, restarts)

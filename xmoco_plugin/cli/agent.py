@@ -27,5 +27,7 @@ def leave_job() -> None:
     launcher = os.getppid()
     if launcher == 1:  # it is gone
         return
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it asks this process to end, which does
     with contextlib.suppress(OSError):
         os.kill(launcher, SAID if os.environ.get(OURS) == str(launcher) else signal.SIGTERM)
