@@ -25,6 +25,7 @@ NO_FILE = set(
     runs seed model images sort format queue_len momentum lr crop_scale verbose test_out max_pixels
     max_unpacked max_members plain_names keep_going config_as_data teacher_model teacher_views
     teacher_size yes prefix bit_depth on_nan checkpoint_minutes method rates
+    global_batch
     teacher_beside_moco key_view tiles channels shard_mb cache cache_gb near exact one_per_group
     sheet
     """.split()  # noqa: SIM905

@@ -108,7 +108,12 @@ def run(command: str, arguments: list[str], program: str) -> int:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     end_with_launcher()
     with silent_interrupt():
-        args = load("options").parse(command, arguments, program)
+        try:
+            args = load("options").parse(command, arguments, program)
+        except SystemExit as end:
+            if end.code == USER_ERROR:
+                load("agent").leave_job()
+            raise
         if command == "doctor":
             if not args.data:  # it is for those whose stack cannot be imported, too
                 return load("doctor").main(args)

@@ -15,7 +15,15 @@ from typing import NoReturn
 import torch
 
 from xmoco_plugin._host_loading import weights_only_everywhere
-from xmoco_plugin.cli.user_errors import LOST_ANOTHER, lost_another, user_message
+from xmoco_plugin.cli.agent import leave_job, starts_again
+from xmoco_plugin.cli.user_errors import (
+    GO_ON,
+    GOES_ON,
+    LOST_ANOTHER,
+    lost_another,
+    user_message,
+)
+from xmoco_plugin.hooks import OthersUnlikeError
 from xmoco_plugin.untrusted import printable_output
 from xmoco_plugin.untrusted.streams import escape_controls
 
@@ -72,15 +80,20 @@ def _run(main: Callable[[], None]) -> int:
             main()
     except Exception as error:
         if lost_another(error):
-            print(f"error: {LOST_ANOTHER}", file=sys.stderr, flush=True)
+            then = GOES_ON if starts_again() else GO_ON
+            print(f"error: {LOST_ANOTHER}{then}", file=sys.stderr, flush=True)
             with contextlib.suppress(KeyboardInterrupt):  # the launcher's SIGTERM
                 time.sleep(PATIENCE)
             leave(LOST)
         message = user_message(error)
+        if isinstance(error, OthersUnlikeError):
+            print(f"warning: {escape_controls(str(error))}", file=sys.stderr, flush=True)
+            leave(LOST)
         if message is None:
             raise
         # On a terminal too: an error moves no cursor and has no colour.
         print(f"error: {escape_controls(message)}", file=sys.stderr, flush=True)
+        leave_job()
         if in_group():
             leave(USER_ERROR)
         return USER_ERROR

@@ -6,10 +6,11 @@ from datetime import timedelta
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import is_distributed, is_main_process
+from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
+from mmengine.utils.dl_utils import set_multi_processing
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 
 from xmoco_plugin.checkpoint import written_aside
@@ -53,19 +54,9 @@ def build_runner(
         ValueError: A launcher that mmengine can start on an accelerator only.
     """
     if cfg.launcher != "none" and get_device() == "cpu":
-        if cfg.launcher != "pytorch":
-            raise ValueError(
-                f"--launcher {cfg.launcher} needs an accelerator and this machine has none: start "
-                "the processes with tools/dist_train.sh, or with torchrun -m xmoco train CONFIG "
-                "--launcher pytorch."
-            )
         # mmengine would select a CUDA device first; it leaves a group that exists alone, and
         # hands DDP the index of a device unless the config says that there is none.
-        if not is_distributed():  # a training's, which a test follows
-            dist_cfg = (cfg.get("env_cfg") or {}).get("dist_cfg") or {}
-            seconds = dist_cfg.get("timeout")  # mmengine's key, for its own groups
-            timeout = timedelta(seconds=seconds) if seconds else None
-            torch.distributed.init_process_group("gloo", timeout=timeout)
+        join_group(cfg)
         wrapper = cfg.get("model_wrapper_cfg") or {
             "type": "MMDistributedDataParallel",
             "broadcast_buffers": False,
@@ -93,6 +84,32 @@ def build_runner(
     if not any(isinstance(hook, ProgressHook) for hook in runner.hooks):
         runner.register_hook(ProgressHook())
     return runner
+
+
+def join_group(cfg: Config) -> None:
+    """Connects the processes that a launcher has started, unless they are; over gloo on CPUs.
+
+    Raises:
+        ValueError: A launcher that mmengine can start on an accelerator only.
+    """
+    if cfg.launcher == "none" or is_distributed():  # a training's, which a test follows
+        return
+    env_cfg = cfg.get("env_cfg") or {}
+    dist_cfg = env_cfg.get("dist_cfg") or {}
+    if get_device() != "cpu":
+        # As the host does before it: or torch would start workers in another way.
+        set_multi_processing(**(env_cfg.get("mp_cfg") or {}), distributed=True)
+        init_dist(cfg.launcher, **dist_cfg)
+        return
+    if cfg.launcher != "pytorch":
+        raise ValueError(
+            f"--launcher {cfg.launcher} needs an accelerator and this machine has none: start "
+            "the processes with tools/dist_train.sh, or with torchrun -m xmoco train CONFIG "
+            "--launcher pytorch."
+        )
+    seconds = dist_cfg.get("timeout")  # mmengine's key, for its own groups
+    timeout = timedelta(seconds=seconds) if seconds else None
+    torch.distributed.init_process_group("gloo", timeout=timeout)
 
 
 def writes_whole(base: type[Runner]) -> type[Runner]:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import broadcast_object_list
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.runner import Runner
 
 from xmoco_plugin.cli import common, console, data_table, exits, replay, runners, starts, test
+from xmoco_plugin.cli.global_batch import first_ones, share_batch
+from xmoco_plugin.cli.sharded import refuse_sharded
 from xmoco_plugin.cli.stop_signals import heeded
 from xmoco_plugin.distributed import seed_of_run
 from xmoco_plugin.downstream import prepare
@@ -124,7 +126,11 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
             cfg = common.load_config(args.config)
         begins_with = own_start(cfg, args)
         merge(cfg, args)
+        if args.global_batch is not None:
+            runners.join_group(cfg)
+            share_batch(cfg, args.global_batch, get_world_size())
         check_numbers(cfg)
+        refuse_sharded(cfg)
         common.check_data(cfg)
         if args.replay is not None:
             checkpoint = None if args.resume in (None, "auto") else args.resume
@@ -132,7 +138,10 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
             return cfg.work_dir
         data_table.show(prepare(cfg), Path(cfg.work_dir))
         resume_auto = cfg.get("resume") and cfg.get("load_from") is None
-        latest = newest(cfg) if resume_auto else None
+        together = args.global_batch is not None  # they may come and go
+        latest = newest(cfg) if resume_auto and (not together or get_rank() == 0) else None
+        if resume_auto and together:
+            latest = first_ones(latest)
         if resume_auto and latest is None:
             cfg.resume = False  # or the host's log says that it went on from None
             cfg.load_from = begins_with

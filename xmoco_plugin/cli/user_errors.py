@@ -32,8 +32,10 @@ PEER = re.compile(
 )
 LOST_ANOTHER = (
     "another process of this training has ended, or is out of reach: what it said stands above, or "
-    "on its machine. The same command with --resume goes on from the last checkpoint."
+    "on its machine. "
 )
+GO_ON = "The same command with --resume goes on from the last checkpoint."
+GOES_ON = "torchrun starts this one again."
 
 
 def lost_another(error: BaseException) -> bool:

@@ -17,7 +17,7 @@ from .progress_hook import ProgressHook
 from .progressive_size_hook import ProgressiveSizeHook
 from .resumed_hook import ResumedHook
 from .run_summary_hook import RunSummaryHook
-from .same_everywhere_hook import SameEverywhereHook
+from .same_everywhere_hook import OthersUnlikeError, SameEverywhereHook
 from .skipped_images_hook import SkippedImagesHook
 from .stop_when_worse_hook import StopWhenWorseHook
 from .teacher_hook import TeacherHook
@@ -39,6 +39,7 @@ __all__ = [
     "NonFiniteLossError",
     "NonFiniteLossHook",
     "OpeningHook",
+    "OthersUnlikeError",
     "PrefetchHook",
     "PreflightHook",
     "ProgressHook",

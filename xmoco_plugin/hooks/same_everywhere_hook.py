@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ..distributed import restarts
 from ..untrusted import printable
 from ..version import __version__
 
@@ -26,13 +27,22 @@ OWN = (
     *("timeout", "multiprocessing_context", "checkpoint"),
 )
 SETTINGS = "the settings"
+PLACE = "what is behind the training"
 PARTS = ("model", "optim_wrapper", "param_scheduler", "train_cfg", "train_dataloader")
 NONE = "nothing"  # of a setting that one side has not
 LENGTH = 80  # of a setting's value in a message; longer ones end in a hash
 
 
+BEGAN_WITH = "began_with"  # in a checkpoint: a digest of what was compared
+OF_NUMBER = ("train_dataloader.batch_size",)  # settings that change with the number of processes
+
+
 class UnlikeProcessesError(RuntimeError):
     """The processes of a training run other code, settings or data."""
+
+
+class OthersUnlikeError(RuntimeError):
+    """Others than this process are unlike what the training began with, and leave it."""
 
 
 @HOOKS.register_module()
@@ -43,18 +53,48 @@ class SameEverywhereHook(Hook):
     folder that is not copied to its end, spoils a training without a word. Compared are a digest
     of this package's sources, the versions of the libraries, the model, optimizer and schedule of
     the config, and of the training set its length, and the names and sizes of 1,000 files. Where
-    data and checkpoints lie may differ, and how many workers load.
+    data and checkpoints lie may differ, and how many workers load. And all go on from one place.
+
+    Where machines come and go (``torchrun --nnodes=1:4``), a checkpoint notes what its training
+    began with: a process that is unlike it, beside others that are not, ends alone.
 
     Raises:
-        UnlikeProcessesError: On every process, naming the first that differs and in what.
+        UnlikeProcessesError: On every process, naming the first that differs and in what; on those
+            alone that are not as the training began, where others are.
+        OthersUnlikeError: On those others, which torchrun starts again.
     """
 
     priority = "VERY_HIGH"
 
+    def __init__(self) -> None:
+        self._began: str | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note what the training began with."""
+        began = checkpoint.get(BEGAN_WITH)
+        self._began = began if runner._resume and isinstance(began, str) else None
+
     def before_train(self, runner: Runner) -> None:
-        if get_world_size() == 1:
+        """Compare."""
+        if get_world_size() == 1 and not restarts():
             return
-        compare(all_gather_object(facts_of(runner)))
+        facts = facts_of(runner)
+        began, self._began = self._began, digest_of(facts)
+        try:
+            compare(found := all_gather_object(facts))
+        except UnlikeProcessesError as error:
+            stay = [digest_of(other) == began for other in found] if restarts() else []
+            if any(stay) and digest_of(facts) == began:
+                raise OthersUnlikeError(
+                    f"{error} Whoever is unlike what this training began with leaves it; the "
+                    "others go on."
+                ) from None
+            raise
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note it for those that come later."""
+        if self._began is not None and restarts():
+            checkpoint[BEGAN_WITH] = self._began
 
 
 def facts_of(runner: Runner) -> dict[str, Any]:
@@ -65,7 +105,16 @@ def facts_of(runner: Runner) -> dict[str, Any]:
         "the libraries": libraries(),
         SETTINGS: settings_of(runner.cfg),
         "the training data": data_digest(runner.train_dataloader.dataset),
+        PLACE: f"{runner.iter:,} iterations",
     }
+
+
+def digest_of(facts: Mapping[str, Any]) -> str:
+    """Of what stays alike in a training, however many processes it has and wherever it stands."""
+    settings = {k: v for k, v in facts[SETTINGS].items() if k not in OF_NUMBER}
+    kept = {k: v for k, v in facts.items() if k not in ("", PLACE, SETTINGS)}
+    text = json.dumps([kept, settings], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def compare(all_facts: Sequence[Mapping[str, Any]]) -> None:

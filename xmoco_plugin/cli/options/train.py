@@ -3,7 +3,7 @@
 
 import argparse
 
-from .parser import number
+from .parser import number, whole
 from .shared import FIGURES, YEAR, add_common_arguments, add_on_nan, results_file
 
 
@@ -30,6 +30,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--auto-scale-lr",
         action="store_true",
         help="scale the learning rate by actual / original batch size",
+    )
+    parser.add_argument(
+        "--global-batch",
+        type=whole(1),
+        metavar="N",
+        help="images a step of all processes together, so that any number of processes trains the "
+        "same (see Machines that come and go); default: batch_size of the config for each process",
     )
     parser.add_argument(
         "--no-persistent-workers",
