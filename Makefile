@@ -56,7 +56,7 @@ SETUP_OFFICIAL_TRANSFER := $(VENV_OFFICIAL)/.installed-transfer
 COVERAGE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help coverage demo bench docs gpu-parcel fuzz test test-gpu test-matrix test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
+.PHONY: help coverage demo bench docs gpu-parcel fuzz test test-buckets test-gpu test-matrix test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,13 @@ coverage: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the
 
 test-matrix: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## walk every documented way that takes minutes: 25 on one core (PYTEST_ARGS="-k vit-small" for one)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m matrix tests/matrix $(PYTEST_ARGS)
+
+# Beside the environment: adlfs and gcsfs bring packages that the pins do not have.
+test-buckets: setup-test ## walk az:// and gs:// on servers of both, which it installs into build/buckets (needs npm)
+	$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --upgrade --target build/buckets adlfs gcsfs gcp-storage-emulator
+	npm install --silent --no-audit --no-fund --prefix build/buckets azurite
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/build/buckets/node_modules/.bin:$$PATH" PYTHONPATH=build/buckets \
+	  $(VENV)/bin/python -m pytest tests/data/shards/test_other_buckets.py $(PYTEST_ARGS)
 
 fuzz: setup-test ## feed 10,000 changed files to each reader: 15 minutes on one core (FUZZ_ARGS="image --seed 7")
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.fuzzing $(FUZZ_ARGS)

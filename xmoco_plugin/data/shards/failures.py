@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ...untrusted import printable
 from .place import ENVIRONMENT, library
 
-SECRETS = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CONNECTION_STRING|CREDENTIALS", re.I)
+SECRETS = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|SIGNATURE|CONNECTION_STRING", re.I)
 QUERY = re.compile(r"(\w+://[^\s?'\"]+)\?[^\s'\")]+")  # of a URL: signatures stand in it
 LONGEST = 200  # characters of an error that a message shows
 SHORTEST = 6  # of a value in the environment that is looked for: a region is no secret
@@ -78,12 +78,15 @@ def no_bucket(where: str) -> str:
 def plain(error: BaseException) -> str:
     """The first line of an error, without what may be a secret."""
     text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    text = QUERY.sub(r"\1", text)
     for name, value in os.environ.items():
-        if SECRETS.search(name) and len(value) >= SHORTEST:
-            for part in (value, *re.split(r"[;=]", value)):  # a connection string has several
-                if len(part) >= 16 or part == value:
-                    text = text.replace(part, "***")
-    text = printable(QUERY.sub(r"\1", text))
+        if not SECRETS.search(name):
+            continue
+        fields = (field.partition("=") for field in value.split(";"))  # of a connection string
+        parts = [part.rstrip("=") for key, _, part in fields if SECRETS.search(key)]
+        for part in (value, *parts):
+            text = text.replace(part, "***") if len(part) >= SHORTEST else text
+    text = printable(text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 

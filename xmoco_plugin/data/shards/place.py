@@ -7,8 +7,13 @@ from ...untrusted import printable
 
 # What fsspec needs beside itself, by scheme.
 PACKAGES = {
-    "s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs",
-    "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs", "hf": "huggingface_hub",
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "hf": "huggingface_hub",
 }
 SCHEMES = tuple(PACKAGES)
 SHOWN = ("s3", "gs", "az", "hf")  # of these, what messages name
