@@ -82,12 +82,12 @@ class Hub:
         for end, (kind, left) in self.faults.items():
             if name.endswith(end) and left > 0:
                 self.faults[end], fault = (kind, left - 1), kind
-        if fault == "denied":
-            return _answer(to, 403, b"{}", {"X-Error-Code": "GatedRepo"})
-        if fault == "error":
-            return _answer(to, 503, b"")
         head, status = {"X-Repo-Commit": COMMIT}, 200
-        if asked := to.headers.get("Range"):
+        if fault == "denied":
+            content, head, status = b"{}", {"X-Error-Code": "GatedRepo"}, 403
+        elif fault == "error":
+            content, status = b"", 503
+        elif asked := to.headers.get("Range"):
             first, last = asked.removeprefix("bytes=").split("-")
             end = min(int(last), len(content) - 1)
             head["Content-Range"] = f"bytes {first}-{end}/{len(content)}"

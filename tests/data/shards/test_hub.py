@@ -4,7 +4,7 @@
 import pytest
 from torch.utils.data import DataLoader
 
-from xmoco_plugin.data import ShardError, ShardedImages, ShardSampler
+from xmoco_plugin.data import ShardedImages, ShardError, ShardSampler
 from xmoco_plugin.data.shards import ShardSet, Store, write_shards
 
 from ...hub_server import Hub

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from torch.utils.data import DataLoader
 
-from xmoco_plugin.data import ShardError, ShardedImages, ShardSampler
+from xmoco_plugin.data import ShardedImages, ShardError, ShardSampler
 from xmoco_plugin.data.shards import ShardSet, Store, connecting, store, write_shards
 
 from ...free_port import free_port
@@ -42,7 +42,7 @@ def azurite():
     program, port = shutil.which("azurite-blob"), free_port()
     if program is None:
         pytest.skip(f"azurite is not there: {HOW}")
-    words = "--inMemoryPersistence --skipApiVersionCheck --silent --disableTelemetry".split()
+    words = ["--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry"]
     where = ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
     with subprocess.Popen([program, *words, *where], stdout=subprocess.DEVNULL) as server:
         try:
