@@ -27,12 +27,12 @@ HOST_FREE := $(addprefix tests/,benchmarks cli docs fuzzing losses matrix pretra
   test_report_tool.py test_shell_tools.py test_pack_images.py test_cifar10_to_npz.py test_gpu_stand_in.py test_makefile.py \
   evaluate_tool/test_earlier.py export/test_names.py hostile/test_options.py) \
   $(addprefix tests/data/,test_check_image_file.py test_decode_image.py test_decode_strips.py test_forged_packs.py test_jpeg_header.py \
-  test_tiff_file.py shards/test_bucket.py shards/test_local_set.py shards/test_order.py) \
+  test_tiff_file.py shards/test_bucket.py shards/test_failures.py shards/test_hub.py shards/test_local_set.py shards/test_order.py shards/test_other_buckets.py) \
   $(addprefix tests/evaluation/,test_against_start.py test_average_precision.py test_diagnostics.py test_knn.py test_linear_probe.py \
   test_progress.py test_retrieval.py test_selection.py test_same_classes.py test_step_health.py test_svm.py test_verdict.py) \
   $(addprefix tests/momentum/,test_queue.py test_shuffle.py) \
   $(addprefix tests/pretrain_tool/,test_again.py test_before_work.py test_broken_files.py test_fine_tuning.py test_interrupted.py \
-  test_moved.py test_names.py test_refusals.py test_shards.py test_stopped.py) \
+  test_moved.py test_names.py test_refusals.py test_shards.py test_shards_channels.py test_shards_teacher.py test_stopped.py) \
   $(addprefix tests/teachers/,test_judgement.py test_projection.py test_stored.py) \
   $(addprefix tests/untrusted/,test_files.py test_image_header.py test_json_file.py test_last_checkpoint.py test_names.py test_streams.py) \
   $(addprefix tests/views/,test_pixels.py) $(addprefix tests/weights/,test_container.py test_numbers.py test_whole.py) \

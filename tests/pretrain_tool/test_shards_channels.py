@@ -12,6 +12,7 @@ from xmoco_plugin import pretraining as own
 from xmoco_plugin.data.load_channels import LoadChannelsOrSkip
 from xmoco_plugin.data.shards import ShardSet, write_shards
 from xmoco_plugin.data.shards.writer import _hash
+from xmoco_plugin.pretraining.memory import StepCost
 
 from ..format_once import leave_unformatted
 from ..pretraining.folder import draw
@@ -21,7 +22,7 @@ from .command import FAST
 pytest.importorskip("tifffile")
 from ..data.tiffs import noise, write
 
-CHANNELS = 4
+CHANNELS = 5
 SAMPLED = 10  # images that are looked at
 
 
@@ -31,6 +32,8 @@ def begin(tool, monkeypatch, tmp_path):
     monkeypatch.setattr(tool.end, "finish", lambda *_: None)
     monkeypatch.setenv("XMOCO_NAMED_SET", "")
     monkeypatch.setattr(own, "scan_shards", partial(own.scan_shards, most=SAMPLED))
+    cost = StepCost(fixed=10**6, per_image=10**5, seconds_per_image=1e-3, checkpoint=10**6)
+    monkeypatch.setattr(own, "measure_step", lambda *_: cost)
     leave_unformatted(monkeypatch)
     (tmp_path / "images").mkdir()
     words = ("--data", tmp_path / "set", "--out", tmp_path / "run", "--model", "resnet18", *FAST)
@@ -43,7 +46,7 @@ def begin(tool, monkeypatch, tmp_path):
 
 
 def beyond(folder, number: int) -> list:
-    """Paths that lie in a set behind the files that are there; the set is in the order of a hash."""
+    """Paths that lie in a set, which is in the order of a hash, behind those that are sampled."""
     last = sorted((p.name for p in folder.iterdir()), key=_hash)[SAMPLED - 1]
     names = (f"other{i}" for i in range(10_000))
     later = (name for name in names if _hash(f"{name}.tif") > _hash(last))
@@ -84,11 +87,11 @@ def test_what_the_sample_has_is_how_all_tiffs_are_read(begin, tmp_path, monkeypa
     assert begin() == 0
     said = capsys.readouterr().out
     assert f"a sample of {SAMPLED + 7} images: {SAMPLED} readable, 0 unreadable" in said
-    assert "channels: 4 of uint16" in said
+    assert "channels: 5 of uint16" in said
     found, bad = loaded(tmp_path, monkeypatch)
     assert bad == {
-        fewer.name: "2 channels of uint16, and 4 are read",
-        bytes_of_8.name: "4 channels of uint8, and values of uint16 are read",
+        fewer.name: "2 channels of uint16, and 5 are read",
+        bytes_of_8.name: "5 channels of uint8, and values of uint16 are read",
         picture.name: "no TIFF",
     }
     reader = Config.fromfile(str(tmp_path / "run" / "config.py")).train_dataloader.dataset.pipeline
@@ -105,10 +108,10 @@ def test_a_tiff_of_many_channels_beyond_the_sample_is_named_and_not_read_as_colo
 ):
     draw(tmp_path / "images", SAMPLED + 3, side=16)
     (other,) = beyond(tmp_path / "images", 1)
-    write(other, noise(16, 16, CHANNELS), planar=True, photometric="minisblack")
+    write(other, noise(16, 16, CHANNELS), planar=True)
     assert begin() == 0
     found, bad = loaded(tmp_path, monkeypatch)
-    assert bad == {other.name: "4 channels of uint8: --channels 4 reads them"}
+    assert bad == {other.name: "5 channels of uint8: --channels 5 reads them"}
     assert len(found) == SAMPLED + 3
 
 
@@ -116,8 +119,7 @@ def test_channels_that_the_sample_has_not_are_refused(begin, tmp_path, capsys):
     for number in range(SAMPLED):
         write(tmp_path / "images" / f"{number}.tif", noise(16, 16, CHANNELS, seed=number))
     assert begin("--channels", 3) == 2
-    assert (
-        "--channels 3: the files are others: 10 of 4 channels of uint8" in capsys.readouterr().err
-    )
+    said = "--channels 3: the files are others: 10 of 5 channels of uint8"
+    assert said in capsys.readouterr().err
     assert begin("--channels", CHANNELS) == 0
     assert len(ShardSet(str(tmp_path / "set"))) == SAMPLED

@@ -9,9 +9,11 @@ import pytest
 from mmengine.config import Config
 
 from tests.teachers.files import own_file
+from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.cli import pretrain_teacher
 from xmoco_plugin.data.shards import ShardSet, write_shards
+from xmoco_plugin.pretraining.memory import StepCost
 from xmoco_plugin.teachers.lesson import FEATURES, FILE
 from xmoco_plugin.teachers.stored import HEAD, StoredFeatures
 
@@ -47,6 +49,8 @@ def begin(tool, monkeypatch, url, teacher, tmp_path):
     monkeypatch.setattr(tool, "train", lambda *_: 0)
     monkeypatch.setattr(tool.end, "finish", lambda *_: None)
     monkeypatch.setenv("XMOCO_NAMED_SET", "")
+    cost = StepCost(fixed=10**6, per_image=10**5, seconds_per_image=1e-3, checkpoint=10**6)
+    monkeypatch.setattr(own, "measure_step", lambda *_: cost)
     leave_unformatted(monkeypatch)
     words = ("--data", url, "--teacher", teacher, "--out", tmp_path / "run", *FAST, *MODEL)
     return lambda *more: run_tool(tool, monkeypatch, *words, *more)
