@@ -76,9 +76,8 @@ def loaded(folder, monkeypatch) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def test_what_the_sample_has_is_how_all_tiffs_are_read(begin, tmp_path, monkeypatch, capsys):
     images = tmp_path / "images"
     for number in range(SAMPLED + 4):
-        write(
-            images / f"{number}.tif", noise(16, 16, CHANNELS, "uint16", number), planar=number % 2
-        )
+        pixels = noise(16, 16, CHANNELS, "uint16", number)
+        write(images / f"{number}.tif", pixels, planar=number % 2 == 1)
     fewer, bytes_of_8, picture = beyond(images, 3)
     write(fewer, noise(16, 16, 2, "uint16"))
     write(bytes_of_8, noise(16, 16, CHANNELS, "uint8"))
