@@ -27,12 +27,12 @@ HOST_FREE := $(addprefix tests/,benchmarks cli docs fuzzing losses matrix pretra
   test_progress.py test_report_tool.py test_shell_tools.py test_pack_images.py test_cifar10_to_npz.py test_gpu_stand_in.py test_makefile.py \
   evaluate_tool/test_earlier.py export/test_names.py hostile/test_options.py) \
   $(addprefix tests/data/,test_check_image_file.py test_decode_image.py test_decode_strips.py test_forged_packs.py test_jpeg_header.py \
-  test_tiff_file.py shards/test_bucket.py shards/test_local_set.py shards/test_order.py) \
+  test_tiff_file.py shards/test_bucket.py shards/test_failures.py shards/test_hub.py shards/test_local_set.py shards/test_order.py shards/test_other_buckets.py) \
   $(addprefix tests/evaluation/,test_against_start.py test_average_precision.py test_diagnostics.py test_knn.py test_linear_probe.py \
   test_retrieval.py test_selection.py test_same_classes.py test_step_health.py test_svm.py test_verdict.py) \
   $(addprefix tests/momentum/,test_queue.py test_shuffle.py) \
   $(addprefix tests/pretrain_tool/,test_again.py test_before_work.py test_broken_files.py test_fine_tuning.py test_interrupted.py \
-  test_moved.py test_names.py test_refusals.py test_shards.py test_stopped.py) \
+  test_moved.py test_names.py test_refusals.py test_shards.py test_shards_channels.py test_shards_teacher.py test_stopped.py) \
   $(addprefix tests/teachers/,test_judgement.py test_projection.py test_stored.py) \
   $(addprefix tests/untrusted/,test_files.py test_image_header.py test_json_file.py test_last_checkpoint.py test_names.py test_streams.py) \
   $(addprefix tests/views/,test_pixels.py) $(addprefix tests/weights/,test_container.py test_numbers.py test_whole.py) \
@@ -56,7 +56,7 @@ SETUP_OFFICIAL_TRANSFER := $(VENV_OFFICIAL)/.installed-transfer
 COVERAGE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help coverage demo bench docs gpu-parcel fuzz test test-gpu test-matrix test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
+.PHONY: help coverage demo bench docs gpu-parcel fuzz test test-buckets test-gpu test-matrix test-official test-official-transfer check format format-check lint types setup setup-test setup-transfer clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,13 @@ coverage: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## run the
 
 test-matrix: setup-test $(if $(filter-out 0,$(TRANSFER)),setup-transfer) ## walk every documented way that takes minutes: 25 on one core (PYTEST_ARGS="-k vit-small" for one)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m matrix tests/matrix $(PYTEST_ARGS)
+
+# Beside the environment: adlfs and gcsfs bring packages that the pins do not have.
+test-buckets: setup-test ## walk az:// and gs:// on servers of both, which it installs into build/buckets (needs npm)
+	$(call pins,$(MAINTAINED)) $(VENV)/bin/python $(PIP) --upgrade --target build/buckets adlfs gcsfs gcp-storage-emulator
+	npm install --silent --no-audit --no-fund --prefix build/buckets azurite
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/build/buckets/node_modules/.bin:$$PATH" PYTHONPATH=build/buckets \
+	  $(VENV)/bin/python -m pytest tests/data/shards/test_other_buckets.py $(PYTEST_ARGS)
 
 fuzz: setup-test ## feed 10,000 changed files to each reader: 15 minutes on one core (FUZZ_ARGS="image --seed 7")
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.fuzzing $(FUZZ_ARGS)

@@ -188,3 +188,15 @@ def test_mmpretrains_moco_views_take_images_down_to_one_pixel(size, backend):
         for step in steps:
             results = step(results)
         assert [view.shape for view in results["inputs"]] == [(3, 16, 16)] * 2
+
+
+def test_a_tiff_of_many_channels_that_comes_as_bytes_is_not_read_as_colour(tmp_path):
+    pytest.importorskip("tifffile")
+    from .tiffs import noise, write
+
+    content = write(tmp_path / "a.tif", noise(8, 8, 5), planar=True).read_bytes()
+    picture = write(tmp_path / "b.tif", noise(8, 8, 3)).read_bytes()
+    load = LoadImageOrSkip(on_error="raise")
+    assert load(dict(img_path="b", img_bytes=picture))["img"].shape == (8, 8, 3)
+    with pytest.raises(UnreadableImageError, match="5 channels of uint8: --channels 5 reads them"):
+        load(dict(img_path="a", img_bytes=content))

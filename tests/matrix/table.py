@@ -111,7 +111,7 @@ MINUTES = {
     "test_a_pretraining_starts_from_the_weights_that_a_library_ships": 0.5,
     "test_a_backbone_is_pretrained_exported_arrives_and_is_fine_tuned": 1.0,
     "test_options_of_a_pretraining_that_nothing_else_walks": 0.5,
-    "test_a_pretraining_reads_shards_from_a_bucket": 0.5,
+    "test_a_pretraining_reads_shards_from_a_bucket": 1.0,
     "test_options_of_judging_that_nothing_else_walks": 2.3,
     "test_a_fine_tuning_from_wrapped_weights_with_folders_that_are_named": 1.5,
 }

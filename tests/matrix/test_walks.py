@@ -13,6 +13,7 @@ from xmoco_plugin.pretraining.ready import READY
 from ..data.shards.conftest import server  # noqa: F401
 from ..export.backbones import needs
 from ..export.test_architectures import prove, rows
+from ..teachers.files import own_file
 from ..tool_modules import ROOT
 from ..transfer import drawn
 from ..transfer.small import NO_WORKERS
@@ -199,3 +200,8 @@ def test_a_pretraining_reads_shards_from_a_bucket(
     words += ("--image-size", 32, "--workers", 2)
     walks.xmoco(*words, "--out", tmp_path / "run")
     assert (tmp_path / "run" / "backbone.pth").is_file()
+    own_file(tmp_path / "teacher.pth")
+    words += ("--teacher", tmp_path / "teacher.pth", "--teacher-size", 32)
+    walks.xmoco(*words, "--out", tmp_path / "taught")
+    assert (tmp_path / "taught" / "teacher_features.bin").is_file()
+    assert (tmp_path / "taught" / "backbone.pth").is_file()

@@ -83,10 +83,9 @@ def test_what_a_set_of_shards_has_not_is_named_at_once(tool, monkeypatch, tmp_pa
     said = refused(tool, monkeypatch, capsys, *words)
     assert "--cache: only shards of a bucket are kept, and --data names none." in said
     assert "--cache-gb: only" in said
-    words = ("--data", tmp_path / "set", "s3://K:S3CRET@bucket/set", "--teacher", "resnet18")
+    words = ("--data", tmp_path / "set", "s3://K:S3CRET@bucket/set")
     said = refused(tool, monkeypatch, capsys, *words, "--out", tmp_path / "run")
     assert "a set of shards is named alone" in said
-    assert "--teacher: of a set of shards no features are stored" in said
     assert "credentials have no place in the name" in said
     assert "S3CRET" not in said
 
@@ -108,21 +107,14 @@ def test_the_bit_depth_that_is_given_is_that_of_images_in_shards(begin, tmp_path
     assert "bit_depth=12" in (tmp_path / "run" / "config.py").read_text()
 
 
-@pytest.mark.parametrize(
-    ("pictures", "said"),
-    [
-        (True, "the channels differ between the files: 12 of pictures .* 1 of 4 channels of uint8"),
-        (False, "4 channels of uint8, and shards are read as pictures: name a folder of them with"),
-    ],
-)
-def test_tiffs_of_many_channels_in_shards_are_named(begin, tmp_path, capsys, pictures, said):
+def test_pictures_and_tiffs_of_many_channels_in_one_set_are_refused(begin, tmp_path, capsys):
     tifffile = pytest.importorskip("tifffile")
-    folder = tmp_path / ("images" if pictures else "channels")
-    folder.mkdir(exist_ok=True)
     values = np.random.default_rng(0).integers(0, 256, (4, 16, 16), np.uint8)
-    tifffile.imwrite(folder / "a.tif", values, photometric="minisblack", planarconfig="separate")
-    write_shards(folder, str(tmp_path / "set"))
+    file = tmp_path / "images" / "a.tif"
+    tifffile.imwrite(file, values, photometric="minisblack", planarconfig="separate")
+    write_shards(tmp_path / "images", str(tmp_path / "set"))
     assert begin("--data", tmp_path / "set") == 2
+    said = "the channels differ between the files: 12 of pictures .* 1 of 4 channels of uint8"
     assert re.search(said, capsys.readouterr().err)
 
 

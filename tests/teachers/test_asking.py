@@ -3,11 +3,22 @@
 
 import numpy as np
 import pytest
+import torch
+from mmpretrain.registry import DATASETS
 from PIL import Image
 
 from tests import models
-from xmoco_plugin.teachers import from_config
-from xmoco_plugin.teachers.asking import reading, teacher_pipeline
+from tests.pretraining.folder import draw
+from xmoco_plugin.data.shards import ShardSet, write_shards
+from xmoco_plugin.teachers import (
+    FrozenTeacher,
+    StoredFeatures,
+    TeacherError,
+    from_config,
+    read_lesson,
+)
+from xmoco_plugin.teachers.asking import asker, put_together, reading, teacher_pipeline
+from xmoco_plugin.teachers.lesson import FEATURES, FILE
 from xmoco_plugin.teachers.stored import data_digest
 
 
@@ -34,7 +45,7 @@ def test_the_teacher_of_a_config_sees_16_bit_grey_as_the_training_reads_it(tmp_p
     models.save_checkpoint(tmp_path / "net.pth")
     shown = []
 
-    def look(network, images, workers, device):
+    def look(network, images, workers, device, say):
         shown.append(int(images[0]["inputs"].min()))
         raise InterruptedError
 
@@ -44,3 +55,76 @@ def test_the_teacher_of_a_config_sees_16_bit_grey_as_the_training_reads_it(tmp_p
     with pytest.raises(InterruptedError):
         from_config.lesson_of_config(tmp_path, str(tmp_path / "net.pth"), 8, 1, data, "cpu")
     assert shown == [255]
+
+
+def test_features_of_a_config_s_shards_have_the_places_that_training_asks_for(tmp_path):
+    draw(tmp_path / "images", 9, side=12)
+    write_shards(tmp_path / "images", str(tmp_path / "set"), 0.001)
+    models.save_checkpoint(tmp_path / "net.pth")
+    data = dict(
+        type="ShardedImages",
+        data_root=str(tmp_path / "set"),
+        pipeline=[dict(type="LoadImageOrSkip"), dict(type="OneView")],
+    )
+    said: list[str] = []
+    words = (tmp_path, str(tmp_path / "net.pth"), 8, 4, data, "cpu")
+    from_config.lesson_of_config(*words, say=said.append)
+    belongs = read_lesson(tmp_path / FILE).belongs
+    assert belongs.data == data_digest([ShardSet(str(tmp_path / "set")).index.digest])
+    stored = StoredFeatures(tmp_path / FEATURES, belongs, as_listed=True)
+    assert stored.complete
+    images = DATASETS.build(data | dict(pipeline=teacher_pipeline(8)))
+    source = from_config.open_teacher(str(tmp_path / "net.pth"))
+    network = FrozenTeacher(source.backbone, 8, source.mean, source.std)
+    for place in (0, 4, 8):
+        sample = images[place]
+        expected = network(sample["inputs"][None].flip(1))[0]
+        torch.testing.assert_close(stored.sample(9)[place], expected, rtol=1e-2, atol=1e-2)
+    # Made once: a second call looks at what is there.
+    from_config.lesson_of_config(*words, say=said.append)
+    assert said.count("teacher: asked for 9 of 9 images") == 1
+
+
+def test_an_image_without_pixels_has_the_row_of_one_beside_it():
+    one, two = torch.full((3, 2, 2), 1), torch.full((3, 2, 2), 2)
+    found = put_together(["why", one, "why not", two])
+    assert found.pixels[:, 0, 0, 0].tolist() == [1, 2]
+    assert found.rows.tolist() == [0, 0, 0, 1]
+    assert found.reasons == ["why", "why not"]
+
+
+class Damaged(torch.utils.data.Dataset):
+    """Images of which those at some places cannot be read."""
+
+    fails_with = KeyError
+
+    def __init__(self, images: int, bad: set[int]) -> None:
+        self.images, self.bad = images, bad
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __getitem__(self, place: int) -> dict:
+        if place in self.bad:
+            raise KeyError(place)
+        return dict(inputs=torch.full((3, 2, 2), float(place)))
+
+
+class Mean(torch.nn.Module):
+    def width(self) -> int:
+        return 1
+
+    def forward(self, pixels):
+        return pixels.mean((1, 2, 3))[:, None]
+
+
+def test_a_damaged_shard_is_passed_over_and_too_many_images_end_the_pass():
+    said: list[str] = []
+    images = Damaged(400, {3, 4, 5})
+    ask = asker(Mean(), images, 0, "cpu", said.append)
+    rows = torch.cat(list(ask([range(3), range(3, 6), range(6, 9)])))
+    assert rows[:, 0].tolist() == [0, 1, 2, 2, 2, 2, 6, 7, 8]
+    assert len(said) == 3
+    images.bad = set(range(5))
+    with pytest.raises(TeacherError, match="5 of 400 images could not be read"):
+        list(ask([range(3), range(3, 6)]))

@@ -10,11 +10,12 @@ from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import write_text
 from xmoco_plugin.cli.pretrain_data import with_bar
 from xmoco_plugin.data import ShardError
-from xmoco_plugin.data.shards import GB, ROOT, ShardSet, is_remote, plain_url
+from xmoco_plugin.data.shards import GB, MIXED, ROOT, ShardSet, is_remote, plain_url
 from xmoco_plugin.untrusted import printable, read_text
 from xmoco_plugin.untrusted.run_settings import NAMED_SET
 
 DIGEST = "shards.txt"  # of the index of the set that a run began with
+FEW = 0.01  # of a sample, of another kind: as many unreadable images as SkippedImagesHook lets pass
 
 
 def check(args: argparse.Namespace) -> list[str]:
@@ -22,13 +23,8 @@ def check(args: argparse.Namespace) -> list[str]:
     found = []
     if len(args.data) > 1:
         found.append("--data: a set of shards is named alone; pack all images into one set.")
-    if args.teacher:
-        found.append(
-            "--teacher: of a set of shards no features are stored; name a folder of images."
-        )
-    for name in ("tiles", "channels"):
-        if name in args.given:
-            found.append(f"--{name}: images in shards are read whole, as pictures in colour.")
+    if "tiles" in args.given:
+        found.append("--tiles: images in shards are read whole.")
     return found
 
 
@@ -52,7 +48,7 @@ def take(
 
     Raises:
         PretrainError: There is no such set, it is not whole, or another than when the run began; or
-            it has too few different images.
+            it has too few different images, or of several kinds.
     """
     kept = folder / DIGEST
     digest = read_text(kept).strip() if began is not None and kept.is_file() else None
@@ -63,8 +59,8 @@ def take(
         os.environ[GB] = str(given["cache_gb"])
     try:
         shards = ShardSet(args.data[0], digest=digest)
-        what = "looking at a sample"
-        found = with_bar(what, lambda show: own.scan_shards(shards, show, given.get("max_pixels")))
+        shards.check_room(MIXED)  # a teacher's pass, before the training asks, may take hours
+        found = _look(shards, given)
     except ShardError as error:
         raise own.PretrainError(f"--data {error}") from None
     if not found.good:
@@ -73,10 +69,37 @@ def take(
             f"none of {len(found.bad):,} images of {printable(args.data[0])} that were looked at "
             f"can be read; the first is {printable(path)}: {reason}"
         )
-    own.one_kind(found, None)  # some in the sample: more in the set, which would be read as colour
     found.given_depth = given.get("bit_depth")
     if began is None:
         own.check_number(found)
     write_text(kept, f"{shards.index.digest}\n")
     facts = dict(data_root=shards.store.url, digest=shards.index.digest)
     return found, dict(type="ShardedImages", **facts)
+
+
+def _look(shards: ShardSet, given: dict[str, Any]) -> own.Scan:
+    """A look at a sample: as pictures, or as TIFFs of as many channels as all of it have.
+
+    What is of another kind beyond the sample is unreadable for the training, which names it. So
+    are a few TIFFs among pictures in the sample, as long as a training lets so many pass.
+
+    Raises:
+        PretrainError: The channels differ between the images, or are not those that are asked for.
+    """
+
+    def scan(channels: int | None) -> own.Scan:
+        most = given.get("max_pixels")
+        look = lambda show: own.scan_shards(shards, show, most, channels=channels)  # noqa: E731
+        return with_bar("looking at a sample", look)
+
+    asked = given.get("channels")
+    found = scan(asked)
+    if asked is None and len(found.kinds) <= FEW * len(found.good):
+        if said := own.few_of_channels(found):
+            found.notes.append(said)
+        return found
+    channels = own.one_kind(found, asked)
+    if channels and asked is None:
+        found = scan(channels)
+        own.one_kind(found, channels)
+    return found

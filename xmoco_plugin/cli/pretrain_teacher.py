@@ -15,7 +15,7 @@ from rich.progress import Progress
 from xmoco_plugin import pretraining as own
 from xmoco_plugin import teachers
 from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint
-from xmoco_plugin.cli.teacher_figures import Judged, listed, show
+from xmoco_plugin.cli.teacher_figures import Judged, as_listed, listed, show, view_size
 from xmoco_plugin.teachers.asking import asker
 from xmoco_plugin.teachers.preparing import prepare_lesson
 from xmoco_plugin.untrusted import printable
@@ -87,13 +87,14 @@ class Teaching:
         self.args, self.source, self.network = args, source, network
         self.own_crop = args.teacher_views == "crop"
         self.beside = args.given.get("teacher_beside_moco")
+        bits = found.bit_depth
         self.belongs = teachers.Belongs(
-            images=len(found.good),
+            images=len(found.good) if found.total is None else found.total,
             width=network.width(),
             teacher=source.digest,
             name=source.name,
             size=network.size,
-            data=teachers.data_digest(found.digests, found.bit_depth),
+            data=teachers.data_digest([found.digest] if found.digest else found.digests, bits),
         )
         self.dims = teachers.most_dims(
             self.belongs.width, min(self.belongs.images, teachers.SAMPLE)
@@ -135,9 +136,8 @@ class Teaching:
         knn: list[float | None] = [None]
 
         def look(features: torch.Tensor, projection: teachers.Projection) -> None:
-            judged = Judged(
-                self.network, len(images), self.args.labels, cfg, folder, workers, features
-            )
+            student = listed(folder, view_size(cfg), cfg)
+            judged = Judged(self.network, self.args.labels, cfg, student, workers, features)
             knn[0] = judged.teacher.knn
             show(judged, projection, self.source.name)
             verdict = judged.verdict
@@ -156,10 +156,11 @@ class Teaching:
                 print(f"{asked} {verdict.reason}", flush=True)
 
         images = listed(folder, self.network.size, cfg)
-        ask = asker(self.network, images, workers, device)
+        ask = asker(self.network, images, workers, device, _tell)
         prepare_lesson(
             *(folder, self.source, ask, self.belongs, self.own_crop, self.dims, look),
             progress=_progress("asking the teacher"),
+            as_listed=as_listed(images),
         )
         cfg.custom_hooks[-1].knn = knn[0]
 
@@ -223,6 +224,10 @@ def _agree(text: str, question: str, yes: bool) -> None:
     print(f"{text}.", flush=True)
     if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
         raise own.PretrainError("stopped: nothing was fetched or trained.")
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _progress(what: str) -> Any:

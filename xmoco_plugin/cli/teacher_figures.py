@@ -27,7 +27,7 @@ from xmoco_plugin.evaluation.features import (
     embed_pixels,
     evaluation_mode,
 )
-from xmoco_plugin.teachers.asking import teacher_pipeline
+from xmoco_plugin.teachers.asking import Shown, put_together, teacher_pipeline
 from xmoco_plugin.teachers.judgement import LOOKED_AT
 from xmoco_plugin.untrusted import printable
 from xmoco_plugin.views import build_recipes
@@ -38,30 +38,44 @@ RAW_SIZE = 32  # px that raw pixels are compared at
 
 
 class Judged:
-    """Figures of teacher, start and raw pixels, and the verdict on them."""
+    """Figures of teacher, start and raw pixels, and the verdict on them.
+
+    Args:
+        network: The teacher.
+        labels: Folder of labelled images, if any.
+        cfg: Of the run.
+        images: As the student is shown them.
+        workers: Processes that read images.
+        features: The teacher's, of a sample.
+    """
 
     def __init__(
         self,
         network: teachers.FrozenTeacher,
-        images: int,
         labels: str | None,
         cfg: Config,
-        folder: Path,
+        images: Any,
         workers: int,
         features: torch.Tensor,
     ) -> None:
-        size = _view_size(cfg)
+        size = view_size(cfg)
         student = _student(cfg)
         embed = ModelEmbedder(student, unit=False)
-        places = teachers.computing_order(images)[:LOOKED_AT]
+        order = teachers.computing_order(len(images), as_listed(images))
         batches = DataLoader(
-            Subset(listed(folder, size, cfg), places),
+            Subset(Shown(images), order[:LOOKED_AT]),  # type: ignore[arg-type]
             64,
             num_workers=workers,
-            collate_fn=default_collate,
+            collate_fn=put_together,
         )
         with evaluation_mode(student):
-            begins = torch.cat([embed(dict(batch, data_samples=[]))[0].cpu() for batch in batches])
+            begins = torch.cat(
+                [
+                    embed(dict(inputs=batch.pixels, data_samples=[]))[0].cpu()
+                    for batch in batches
+                    if len(batch.pixels)
+                ]
+            )
             asked: tuple[float | None, ...] = (None, None, None)
             self.images = 0
             if labels:
@@ -129,7 +143,7 @@ def _student(cfg: Config) -> Any:
     return model.to(get_device())
 
 
-def _view_size(cfg: Config) -> int:
+def view_size(cfg: Config) -> int:
     (step,) = (
         s for s in cfg.train_dataloader.dataset.pipeline if s.type in ("OneView", "TwoViews")
     )
@@ -138,7 +152,15 @@ def _view_size(cfg: Config) -> int:
 
 def listed(folder: Path, size: int, cfg: Config) -> Any:
     """The images of a run, whole and without augmentation, as squares of ``size`` pixels."""
-    pipeline = teacher_pipeline(size, cfg.train_dataloader.dataset.pipeline)
+    settings = cfg.train_dataloader.dataset
+    pipeline = teacher_pipeline(size, settings.pipeline)
+    if settings.get("type") == "ShardedImages":
+        return DATASETS.build({**settings, "pipeline": pipeline})
     return DATASETS.build(
         dict(type="ListedImages", ann_file=str(folder / "files.txt"), pipeline=pipeline)
     )
+
+
+def as_listed(images: Any) -> bool:
+    """Whether a set is asked in its own order; see :func:`teachers.computing_order`."""
+    return getattr(images, "begins_with_sample", False)

@@ -7,14 +7,16 @@ from mmpretrain.registry import TRANSFORMS
 from .channel_reading import ChannelReading
 from .decode_image import UnreadableImageError
 from .load_image import LoadImageOrSkip
-from .picture_reader import CACHE, PictureReader, read_tile
+from .picture_reader import CACHE, PictureReader, open_channels, read_tile
+from .pictures import Picture
 
 
 @TRANSFORMS.register_module()
 class LoadChannelsOrSkip(LoadImageOrSkip):
     """Read a TIFF of any number of channels, or a tile of it, on one scale; skip what is bad.
 
-    Required keys: ``img_path``, and ``tile``, its top and left in pixels, where it is one.
+    Required keys: ``img_path``, and ``tile``, its top and left in pixels, where it is one; with
+    ``img_bytes`` the file is not looked for on disk.
     Added keys: ``img``, (H, W, C) float32 in [0, 255] in the file's order of channels,
     ``img_shape``, ``ori_shape``, and after a bad file ``skipped``.
 
@@ -24,6 +26,8 @@ class LoadChannelsOrSkip(LoadImageOrSkip):
         fill (Sequence[float]): In [0, 255], of each channel, where a pixel is transparent, nodata,
             NaN or infinite.
         side (int, optional): Of the tiles, in pixels. Defaults to None: whole pictures.
+        kind (str, optional): Of the values, as numpy's; a file of another kind is unreadable.
+            Defaults to None: of any, for files that were all looked at before.
         cache_bytes (int): As of ``LoadTileOrSkip``.
         kwargs: ``on_error``, ``max_consecutive`` and ``max_pixels`` of ``LoadImageOrSkip``.
     """
@@ -34,6 +38,7 @@ class LoadChannelsOrSkip(LoadImageOrSkip):
         value_range: Sequence[float],
         fill: Sequence[float],
         side: int | None = None,
+        kind: str | None = None,
         cache_bytes: int = CACHE,
         **kwargs,
     ) -> None:
@@ -43,16 +48,25 @@ class LoadChannelsOrSkip(LoadImageOrSkip):
             raise ValueError(f"value_range is {low:g} to {high:g}; it must rise")
         if len(fill) != channels:
             raise ValueError(f"fill has {len(fill)} values for {channels} channels")
-        self.side = side
+        self.side, self.kind = side, kind
+        self.channels = ChannelReading(channels, (low, high), tuple(fill))
         self.reader = PictureReader(
             side or 1,
             max_pixels=self.rules["max_pixels"],
             cache_bytes=cache_bytes,
-            channels=ChannelReading(channels, (low, high), tuple(fill)),
+            channels=self.channels,
         )
 
     def _load(self, results: dict, path: str) -> tuple[np.ndarray, tuple[int, int]]:
-        picture = self.reader.open(path)
+        if "unreadable" in results:
+            raise UnreadableImageError(results["unreadable"])
+        if "img_bytes" in results:
+            content = bytes(results.pop("img_bytes"))
+            picture: Picture = open_channels(content, self.channels, self.reader)
+        else:
+            picture = self.reader.open(path)
+        if self.kind and picture.mode.rpartition(" ")[2] != self.kind:
+            raise UnreadableImageError(f"{picture.mode}, and values of {self.kind} are read")
         top, left, height, width = 0, 0, picture.height, picture.width
         if "tile" in results and self.side is not None:
             (top, left), height, width = results["tile"], self.side, self.side

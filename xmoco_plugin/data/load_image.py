@@ -15,6 +15,7 @@ from .decode_image import (
     read_image_file,
 )
 from .jpeg_header import plain_jpeg_size
+from .tiff_file import many_channels
 
 
 class TooManyUnreadableError(ValueError):
@@ -125,7 +126,11 @@ class LoadImageOrSkip(BaseTransform):
         if "unreadable" in results:
             raise UnreadableImageError(results["unreadable"])
         if "img_bytes" in results:
-            return bytes(results.pop("img_bytes"))
+            content = bytes(results.pop("img_bytes"))
+            # Of files on disk the look at them says so before; of a set of shards it sees a sample.
+            if reason := many_channels(content):
+                raise UnreadableImageError(reason)
+            return content
         return self._read(path)
 
     def _read(self, path: str) -> bytes:

@@ -80,6 +80,27 @@ class PictureReader:
         return picture
 
 
+def open_channels(
+    source: str | bytes, channels: ChannelReading, reader: PictureReader
+) -> ChannelPicture:
+    """A TIFF of any number of channels, which the reader does not keep.
+
+    Args:
+        source: Path, or the content of the file.
+        channels: How it is read.
+        reader: Whose limits hold.
+
+    Raises:
+        UnreadableImageError: It cannot be read, or has other channels.
+    """
+    opened = TiffPicture(source)
+    try:
+        return ChannelPicture(opened, channels, reader.side, reader.max_pixels)
+    except BaseException:
+        opened.close()
+        raise
+
+
 def open_picture(path: str, reader: PictureReader) -> Picture:
     """A picture, by the settings of a reader, which does not keep it.
 
@@ -87,12 +108,7 @@ def open_picture(path: str, reader: PictureReader) -> Picture:
         UnreadableImageError: It cannot be read.
     """
     if reader.channels is not None:
-        opened = TiffPicture(path)
-        try:
-            return ChannelPicture(opened, reader.channels, reader.side, reader.max_pixels)
-        except BaseException:
-            opened.close()
-            raise
+        return open_channels(path, reader.channels, reader)
     tiff, why = _windowed(path, reader) if is_tiff(path) else (None, "")
     if tiff is not None:
         return WindowedPicture(tiff, reader.bit_depth, reader.background)

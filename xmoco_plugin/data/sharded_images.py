@@ -2,6 +2,7 @@
 import numpy as np
 from mmpretrain.registry import DATASETS
 
+from .decode_image import UnreadableImageError
 from .row_dataset import RowDataset
 from .shards import DamagedShardError, ShardSet
 
@@ -30,6 +31,7 @@ class ShardedImages(RowDataset):
     """
 
     begins_with_sample = True  # in the order of a hash; so pictures need its first shard alone
+    fails_with = UnreadableImageError  # not all images were looked at before
 
     def __init__(
         self,

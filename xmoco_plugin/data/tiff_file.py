@@ -1,7 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """The first page of a TIFF, whatever its channels and its size, read in windows by tifffile."""
 
+import io
 import logging
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -42,7 +44,7 @@ class TiffPicture:
     """The first page of a TIFF, open; windows of it are decoded, and nothing else is held.
 
     Args:
-        path: Of the file, of any size.
+        source: Path of the file, of any size; or its content, which is then held.
 
     Attributes:
         look: What it holds.
@@ -51,12 +53,15 @@ class TiffPicture:
         UnreadableImageError: It is none, is damaged, or is of a kind that is not read.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, source: str | Path | bytes) -> None:
         if tifffile is None:
             raise UnreadableImageError(f"a TIFF of this kind needs tifffile: {EXTRA}")
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong is raised here
+        self._content = source if isinstance(source, bytes) else None
+        name = "" if isinstance(source, bytes) else os.path.basename(source)
+        self._file: Any
         try:
-            self._file = open_regular(path)
+            self._file = io.BytesIO(source) if isinstance(source, bytes) else open_regular(source)
         except FileRefusedError as error:
             raise UnreadableImageError(str(error)) from None
         try:
@@ -64,7 +69,7 @@ class TiffPicture:
                 raise OtherKindError("no TIFF")
             self._file.seek(0)
             # Named, or it would look for what the file is by its path.
-            tiff = tifffile.TiffFile(self._file, name=os.path.basename(path))
+            tiff = tifffile.TiffFile(self._file, name=name)
             self._page: Any = tiff.pages[0]
             self.look = look_of(tiff)
             self._check()
@@ -137,10 +142,7 @@ class TiffPicture:
         kind = np.dtype(self.look.kind)
         if self._is_mapped:
             stored = kind.newbyteorder(page.parent.byteorder)
-            end = page.dataoffsets[0] + page.nbytes
-            if end > os.fstat(self._file.fileno()).st_size:
-                raise UnreadableImageError("truncated: its pixels end behind the file's end")
-            pixels = np.memmap(self._file, stored, "r", page.dataoffsets[0], tuple(page.shaped))
+            pixels = self._mapped(stored, page.dataoffsets[0], page.nbytes, tuple(page.shaped))
             seen = pixels[:, 0, top : top + height, left : left + width]  # (planes, h, w, n)
             seen = seen[0] if page.planarconfig == 1 else seen[..., 0].transpose(1, 2, 0)
             return np.ascontiguousarray(seen, dtype=kind)
@@ -158,6 +160,18 @@ class TiffPicture:
             else:
                 place[...] = part[0, upper - y : lower - y, first - x : last - x]
         return found
+
+    def _mapped(self, kind: np.dtype, begin: int, size: int, shape: tuple[int, ...]) -> np.ndarray:
+        """The pixels where they lie, which are stored as they are."""
+        if self._content is None:
+            there = os.fstat(self._file.fileno()).st_size
+        else:
+            there = len(self._content)
+        if begin + size > there:
+            raise UnreadableImageError("truncated: its pixels end behind the file's end")
+        if self._content is None:
+            return np.memmap(self._file, kind, "r", begin, shape)
+        return np.frombuffer(self._content, kind, math.prod(shape), begin).reshape(shape)
 
     def _segments(
         self, top: int, left: int, height: int, width: int
@@ -218,6 +232,24 @@ class TiffPicture:
             raise UnreadableImageError(
                 f"a TIFF with compression {page.compression} needs imagecodecs: {EXTRA}"
             )
+
+
+def many_channels(content: bytes) -> str:
+    """Why a file is not read as a picture: it is a TIFF of other channels; empty where it is one.
+
+    Args:
+        content: Of any file; of a damaged one its decoder says more.
+    """
+    if tifffile is None or content[:4] not in MAGIC:
+        return ""
+    try:
+        with TiffPicture(content) as tiff:
+            look = tiff.look
+    except UnreadableImageError:
+        return ""
+    if look.is_picture:
+        return ""
+    return f"{look.named}: --channels {look.channels} reads them"
 
 
 def is_tiff(path: str | Path) -> bool:

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from ..data.channel_reading import PREPROCESSOR, read_channels
+from ..data.channel_reading import OURS, PREPROCESSOR, read_channels
 from .channel_scan import ChannelPlan
 from .chosen import Choices
 from .errors import PretrainError
@@ -44,7 +44,10 @@ def with_channels(settings: dict[str, Any], plan: ChannelPlan) -> dict[str, Any]
     """
     for part in ("train_dataloader", "val_dataloader", "val_cfg"):
         read_channels(settings.get(part), plan.reading)
-    for step in settings["train_dataloader"]["dataset"]["pipeline"]:
+    dataset = settings["train_dataloader"]["dataset"]
+    for step in dataset["pipeline"]:
+        if step["type"] == OURS and dataset["type"] == "ShardedImages":
+            step["kind"] = plan.kind  # no look has seen all of them
         if step["type"] == "TwoViews":
             views = step["views"] if isinstance(step["views"], list) else [step["views"]] * 2
             step.update(type="ChannelViews", views=[view | WITHOUT_COLOURS for view in views])

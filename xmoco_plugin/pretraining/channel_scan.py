@@ -32,10 +32,12 @@ class ChannelPlan(NamedTuple):
     Attributes:
         reading: How they are read; its ``fill`` is their mean.
         std: Their deviations, in the same units.
+        kind: Of the values, as numpy's.
     """
 
     reading: ChannelReading
     std: list[float]
+    kind: str
 
 
 class Channels(NamedTuple):
@@ -82,7 +84,8 @@ class Channels(NamedTuple):
     def plan(self, bits: int | None = None) -> ChannelPlan:
         """How they are read and normalized; a pixel without a value becomes the mean."""
         mean, std = self.normalization(bits)
-        return ChannelPlan(ChannelReading(self.number, self.value_range(bits), tuple(mean)), std)
+        reading = ChannelReading(self.number, self.value_range(bits), tuple(mean))
+        return ChannelPlan(reading, std, self.kind)
 
     def normalization(self, bits: int | None = None) -> tuple[list[float], list[float]]:
         """Mean and deviation of each channel as the network's side sees it, 0 to 255."""

@@ -43,6 +43,7 @@ class Scan:
         kinds: (path, kind, channels) of the TIFFs of many channels, the bad ones too.
         further: What else the good ones' files hold, each with its path.
         total: Images of the set, where only a sample of it was looked at.
+        digest: Of such a set, by which it is known.
     """
 
     good: list[str] = field(default_factory=list)
@@ -59,6 +60,7 @@ class Scan:
     kinds: list[tuple[str, str, int]] = field(default_factory=list)
     further: list[tuple[str, str]] = field(default_factory=list)
     total: int | None = None
+    digest: str = ""
 
     @property
     def items(self) -> int:

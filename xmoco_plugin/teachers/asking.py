@@ -1,16 +1,19 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Shows a teacher the images of a set, each whole and without augmentation."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ..untrusted import printable
+from .errors import TeacherError
 from .network import FrozenTeacher
 from .stored import Ask
 
 READ_AS = ("bit_depth", "background", "max_pixels", "max_bytes")  # decide over pixels or refuse
+BAD_SHARE, BAD_COUNT = 0.01, 3  # of images: as the training's SkippedImagesHook lets pass
 
 
 def reading(pipeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -35,25 +38,72 @@ def teacher_pipeline(size: int, trained: Sequence[Mapping[str, Any]] = ()) -> li
     ]
 
 
-class _Pixels(Dataset):
+class Shown(Dataset):
+    """Pixels (3, H, W) of each image of a set, or why there are none, in words.
+
+    Args:
+        dataset: Whose samples have ``inputs``. Where not all its images were looked at before, its
+            ``fails_with`` is the error of one that cannot be read.
+    """
+
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
+        self.fails_with = getattr(dataset, "fails_with", ())
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, place: int) -> torch.Tensor:
-        return self.dataset[place]["inputs"]
+    def __getitem__(self, place: int) -> torch.Tensor | str:
+        try:
+            return self.dataset[place]["inputs"]
+        except self.fails_with as error:
+            return str(error)
 
 
-def asker(network: FrozenTeacher, dataset: Any, workers: int, device: str | torch.device) -> Ask:
+class Together(NamedTuple):
+    """A batch.
+
+    Attributes:
+        pixels: (m, 3, H, W) of the images that can be read.
+        rows: (n,) of each image of the batch, the row of `pixels` that stands for it: its own, or
+            that of the last one before it that can be read; else of the first.
+        reasons: Of those that cannot.
+    """
+
+    pixels: torch.Tensor
+    rows: torch.Tensor
+    reasons: list[str]
+
+
+def put_together(samples: Sequence[torch.Tensor | str]) -> Together:
+    """The collate function of :class:`Shown`."""
+    pixels = [sample for sample in samples if isinstance(sample, torch.Tensor)]
+    counts = torch.tensor([isinstance(sample, torch.Tensor) for sample in samples]).cumsum(0)
+    reasons = [sample for sample in samples if isinstance(sample, str)]
+    whole = torch.stack(pixels) if pixels else torch.empty(0, 3, 0, 0, dtype=torch.uint8)
+    return Together(whole, (counts - 1).clamp(min=0), reasons)
+
+
+def asker(
+    network: FrozenTeacher,
+    dataset: Any,
+    workers: int,
+    device: str | torch.device,
+    say: Callable[[str], object] = lambda text: None,
+) -> Ask:
     """What :meth:`StoredFeatures.fill` asks; in bfloat16, where the device multiplies in it.
+
+    An image that cannot be read gets the features of one beside it, so that a set keeps its places:
+    training never asks for its key, and as one of many that others are compared with it is then a
+    key like others.
 
     Args:
         network: On the device.
-        dataset: Whose samples have ``inputs``, (3, H, W) uint8 BGR, of one size.
+        dataset: Whose samples have ``inputs``, (3, H, W) uint8 BGR, of one size; see
+            :class:`Shown`.
         workers: Processes that read images.
         device: Of the network.
+        say: Gets a line for each image that cannot be read.
     """
 
     network.in_bfloat16(device)
@@ -61,8 +111,27 @@ def asker(network: FrozenTeacher, dataset: Any, workers: int, device: str | torc
     def ask(batches: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
         if not batches:
             return
-        loader = DataLoader(_Pixels(dataset), batch_sampler=list(batches), num_workers=workers)
-        for pixels in loader:
-            yield network(pixels.to(device, non_blocking=True).flip(1))
+        loader = DataLoader(
+            Shown(dataset),
+            batch_sampler=list(batches),
+            num_workers=workers,
+            collate_fn=put_together,
+        )
+        last, bad = torch.zeros(1, network.width(), device=device), 0
+        for pixels, rows, reasons in loader:
+            for reason in reasons:
+                say(f"unreadable, and left out of the training: {printable(reason)}")
+            bad += len(reasons)
+            if bad > max(BAD_SHARE * len(dataset), BAD_COUNT):
+                raise TeacherError(
+                    f"{bad:,} of {len(dataset):,} images could not be read so far, more than "
+                    f"{BAD_SHARE:.0%}: mend or remove them, and write the set anew"
+                )
+            if len(pixels):
+                found = network(pixels.to(device, non_blocking=True).flip(1))
+                last = found[-1:]
+                yield found[rows.to(device)] if reasons else found
+            else:  # a whole shard may be damaged
+                yield last.expand(len(rows), -1)
 
     return ask

@@ -87,14 +87,13 @@ def lesson_of_config(
     settings["pipeline"] = teacher_pipeline(size, settings["pipeline"])
     images: Any = DATASETS.build(settings)
     asked = FrozenTeacher(source.backbone, size, source.mean, source.std).to(device)
-    names = (str(images.get_data_info(i).get("img_path", i)) for i in range(len(images)))
     belongs = Belongs(
         images=len(images),
         width=asked.width(),
         teacher=source.digest,
         name=source.name,
         size=size,
-        data=data_digest([*names], bits),
+        data=data_digest(_known_by(images), bits),
     )
     if (folder / FILE).is_file():
         try:
@@ -115,5 +114,15 @@ def lesson_of_config(
             tenth[0] = 10 * done // total
             say(f"teacher: asked for {done:,} of {total:,} images")
 
-    ask = asker(asked, images, min(workers, WORKERS), device)
-    prepare_lesson(folder, source, ask, belongs, own_crop, dims, progress=progress)
+    ask = asker(asked, images, min(workers, WORKERS), device, say)
+    as_listed = getattr(images, "begins_with_sample", False)
+    prepare_lesson(
+        *(folder, source, ask, belongs, own_crop, dims), progress=progress, as_listed=as_listed
+    )
+
+
+def _known_by(images: Any) -> list[str]:
+    """What tells a set from others, without reading all of a set that has a digest."""
+    if digest := getattr(images, "digest", None):
+        return [digest]
+    return [str(images.get_data_info(i).get("img_path", i)) for i in range(len(images))]

@@ -24,6 +24,7 @@ def prepare_lesson(
     dims: int = DIMS,
     look: Callable[[torch.Tensor, Projection], None] = lambda features, projection: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    as_listed: bool = False,
 ) -> Projection:
     """Write ``teacher.pth`` and, unless it is asked in each step, ``teacher_features.bin``.
 
@@ -35,13 +36,14 @@ def prepare_lesson(
         look: Gets the features of a sample and the projection before all images are computed; may
             raise to stop.
         progress: Called with how many images are done, and of how many.
+        as_listed: See :func:`computing_order`.
 
     Raises:
         TeacherError: Of what :class:`StoredFeatures` and :func:`fit_projection` refuse.
     """
-    stored = None if own_crop else StoredFeatures(folder / FEATURES, belongs)
+    stored = None if own_crop else StoredFeatures(folder / FEATURES, belongs, as_listed)
     if stored is None:
-        places = computing_order(belongs.images)[:SAMPLE]
+        places = computing_order(belongs.images, as_listed)[:SAMPLE]
         batches = [places[i : i + BATCH] for i in range(0, len(places), BATCH)]
         features = torch.cat([part.cpu() for part in ask(batches)])
     else:

@@ -2,7 +2,8 @@
 """A teacher's features of all images of a set, in one memory-mapped file that is filled once.
 
 The file: a head of 4,096 bytes, JSON and spaces, then (n, E) float16 in the order of the set. They
-are computed in an order of their own, the same everywhere, in which the first are a fair sample.
+are computed in an order of their own, the same everywhere, in which the first are a fair sample; of
+a set whose own order begins with one, in that: a set of shards is then read shard by shard.
 """
 
 import hashlib
@@ -63,8 +64,15 @@ def data_digest(lines: Sequence[str], bit_depth: int = FULL_DEPTH) -> str:
     return found.hexdigest()
 
 
-def computing_order(images: int) -> list[int]:
-    """Places of a set in an order that is the same on every machine and looks drawn."""
+def computing_order(images: int, as_listed: bool = False) -> Sequence[int]:
+    """Places of a set in an order that is the same on every machine and looks drawn.
+
+    Args:
+        images: Of the set.
+        as_listed: Whether the order of the set itself looks drawn, and is kept.
+    """
+    if as_listed:
+        return range(images)
     key = lambda i: hashlib.blake2b(i.to_bytes(8, "big"), digest_size=8).digest()  # noqa: E731
     return sorted(range(images), key=key)
 
@@ -75,6 +83,7 @@ class StoredFeatures:
     Args:
         path: Of the file; it is made where there is none.
         belongs: What is asked of it.
+        as_listed: See :func:`computing_order`.
 
     Attributes:
         done: How many images have their features, in :func:`computing_order`.
@@ -84,9 +93,10 @@ class StoredFeatures:
             is too small for it.
     """
 
-    def __init__(self, path: Path, belongs: Belongs) -> None:
+    def __init__(self, path: Path, belongs: Belongs, as_listed: bool = False) -> None:
         self.path, self.belongs = Path(path), belongs
         self.done = 0
+        self._order = computing_order(belongs.images, as_listed)
         if os.path.lexists(self.path):
             self.done = _check(self.path, belongs)
         else:
@@ -124,7 +134,7 @@ class StoredFeatures:
         total = self.belongs.images if upto is None else min(upto, self.belongs.images)
         done = self.done
         progress(min(done, total), total)
-        left = computing_order(self.belongs.images)[done:total]
+        left = self._order[done:total]
         batches = [left[first : first + batch] for first in range(0, len(left), batch)]
         for number, (places, features) in enumerate(zip(batches, ask(batches), strict=True), 1):
             self._refuse(features, places)
@@ -137,7 +147,7 @@ class StoredFeatures:
 
     def sample(self, images: int) -> torch.Tensor:
         """(m, E) float32 of the first images in the computing order, no more than are done."""
-        places = computing_order(self.belongs.images)[: min(images, self.done)]
+        places = self._order[: min(images, self.done)]
         return torch.from_numpy(self._rows[places].astype(np.float32))
 
     def project(

@@ -5,8 +5,9 @@ from .cache import GB, ROOT, DamagedShardError
 from .errors import ShardError
 from .index import INDEX, read_index
 from .order import MIXED, epoch_order
+from .place import check_url, is_remote, plain_url
 from .reader import ShardSet
-from .store import Store, check_url, is_remote, plain_url
+from .store import Store
 from .writer import SHARD_MB, write_shards
 
 __all__ = [

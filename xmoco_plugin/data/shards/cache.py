@@ -14,11 +14,12 @@ from ...checkpoint import system_error, write_atomic
 from ...untrusted import printable
 from .errors import ShardError
 from .index import Index, Shard
-from .store import TRIES, Store
+from .store import Store
 
 # In the environment, where a machine's disk belongs, and not in a config that others run too.
 ROOT, GB = "XMOCO_SHARDS", "XMOCO_SHARDS_GB"
 FULL = (errno.ENOSPC, errno.EDQUOT)
+TRIES = 3  # of a shard that comes with another checksum
 
 
 class DamagedShardError(ShardError):

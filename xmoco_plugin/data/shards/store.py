@@ -2,7 +2,6 @@
 """Where shards lie: a folder, or a bucket that fsspec reaches."""
 
 import os
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,57 +9,14 @@ from typing import Any, TypeVar
 
 from ...checkpoint import write_atomic
 from ...untrusted import FileRefusedError, printable, read_regular
+from .connecting import TRIES, connect
 from .errors import ShardError
+from .failures import meaning, no_bucket, plain
+from .place import bucket, check_url, library, plain_url
 
 T = TypeVar("T")
-# What fsspec needs beside itself, by scheme.
-PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
-SCHEMES = (*PACKAGES, "hf")
-TRIES = 3  # of our own, each a request with the library's own few
 LIMIT = 10**9  # bytes of a file that is no shard
-# What the name of a set is made of: it stands in configs, and is no pattern of several names.
-NAME = re.compile(r"[\w.\-/=+%,:~!&]+")
-# Seconds: to begin an answer, and without a byte of one. A stalled server ends after about TRIES
-# times the second.
-CONNECT, SILENCE = 10, 30
 PAUSE = 0.5  # seconds before the second try, and twice that before the third
-
-
-def is_remote(url: str) -> bool:
-    """Whether it names a bucket and not a folder."""
-    return url.partition("://")[0].lower() in SCHEMES and "://" in url
-
-
-def check_url(url: str) -> str | None:
-    """Why a URL cannot name a set, in a sentence; None where it can."""
-    scheme, _, rest = url.partition("://")
-    if scheme.lower() not in SCHEMES:
-        return f"{_plain(url)}: buckets are read by {', '.join(f'{s}://' for s in SCHEMES)}."
-    if "@" in rest or "?" in rest:
-        return (
-            f"{_plain(url)}: credentials have no place in the name of a set, which stands in the "
-            "config and the log; put them into the environment (AWS_ACCESS_KEY_ID, ... )."
-        )
-    if not rest.strip("/"):
-        return f"{_plain(url)}: name a bucket and a set in it, as in {scheme}://bucket/set."
-    if not NAME.fullmatch(rest):
-        return (
-            f"{_plain(url)}: the name of a set has letters, digits and . - _ / = + % , : ~ ! & "
-            "alone: name another."
-        )
-    return None
-
-
-def plain_url(url: str) -> str:
-    """The one spelling of a URL, S3://b/set/ as s3://b/set; what is no bucket stays as it is."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme.lower()}://{rest.rstrip('/')}" if is_remote(url) else url
-
-
-def _plain(url: str) -> str:
-    """A URL without what may be a secret."""
-    scheme, _, rest = url.partition("://")
-    return printable(f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}")
 
 
 class Store:
@@ -70,17 +26,20 @@ class Store:
 
     Args:
         url: A folder, or `s3://bucket/set` and the like.
-        tries: Of a request that fails otherwise than by a missing file or right.
+        tries: Of a request that fails otherwise than by a missing file or right. Defaults to what
+            the library's own few leave to us.
 
     Raises:
         ShardError: The URL holds credentials, or a package is missing, which is named.
     """
 
-    def __init__(self, url: str, tries: int = TRIES) -> None:
-        self.remote, self._tries = "://" in url, tries
+    def __init__(self, url: str, tries: int | None = None) -> None:
+        self.remote = "://" in url
         if self.remote and (why := check_url(url)):
             raise ShardError(why)
         self.url = plain_url(url) if self.remote else os.path.abspath(os.path.expanduser(url))
+        self._tries = tries or (TRIES[library(self.url)] if self.remote else 1)
+        self._there = False  # the bucket: something was found in it
         self._files: Any = None
         self._process = -1
 
@@ -118,11 +77,21 @@ class Store:
     def write(self, name: str, content: bytes) -> None:
         """A file, whole or not at all."""
         if self.remote:
+            self.check_writing()
             self._ask(lambda files: files.pipe_file(self.path(name), content), name)
             return
         path = Path(self.path(name))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(content, path, save=lambda data, file: file.write(data))
+
+    def check_writing(self) -> None:
+        """Raises ShardError where nothing is written: a repository would keep a commit a file."""
+        if library(self.url) == "hf":
+            raise ShardError(
+                f"{printable(self.url)}: sets of hf:// are read alone: write the set into a folder "
+                "(--to FOLDER) and upload that: hf upload-large-folder USER/NAME FOLDER "
+                "--repo-type dataset."
+            )
 
     def sizes(self) -> dict[str, int]:
         """Bytes of the files by name; empty where there is no such folder."""
@@ -144,53 +113,44 @@ class Store:
 
     def _ask(self, request: Callable[[Any], T], name: str) -> T:
         """What a request answers, tried anew where that may help."""
-        where = _plain(self.path(name)).rstrip("/")
+        where = printable(self.path(name)).rstrip("/")
         for left in reversed(range(self._tries)):
             try:
-                return request(self._connected())
+                answer = request(self._connected())
+                self._there = True
+                return answer
             except ShardError:
                 raise
-            except FileNotFoundError as error:
-                if "bucket" in str(error).lower() and "does not exist" in str(error):
-                    raise ShardError(f"{where}: there is no such bucket.") from None
-                raise
             except Exception as error:  # of any library that fsspec reaches a bucket by
-                kind, text = type(error).__name__, printable(str(error))[:300]
-                if "Credentials" in kind or "credentials" in text.lower():
-                    raise ShardError(
-                        f"{where}: there are no credentials ({kind}): put them into the usual "
-                        "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)."
-                    ) from None
-                if isinstance(error, PermissionError):
-                    raise ShardError(
-                        f"{where}: not allowed ({text}): ask for the right to read and list, or "
-                        "renew what has expired."
-                    ) from None
+                found = meaning(error, where)
+                if found.sentence:
+                    raise ShardError(found.sentence) from None
+                if found.missing and not self._is_bucket():
+                    raise ShardError(no_bucket(where)) from None
+                if found.missing:
+                    raise FileNotFoundError(where) from None
                 if not left:
+                    many = f"{self._tries} tries" if self._tries > 1 else "its library's tries"
+                    # Not from the error: what a library says in full may hold a signature.
                     raise ShardError(
-                        f"{where}: no whole answer after {self._tries} tries; the last: {kind}: "
-                        f"{text}. When the server answers again, the same command goes on."
-                    ) from error
+                        f"{where}: no whole answer after {many}; the last: "
+                        f"{type(error).__name__}: {plain(error)}. When the server answers again, "
+                        "the same command goes on."
+                    ) from None
                 time.sleep(PAUSE * (self._tries - left))
         raise AssertionError
 
+    def _is_bucket(self) -> bool:
+        """Whether the bucket may be there: a library may say of both no more than 'no such file'.
 
-def connect(url: str) -> Any:
-    """fsspec's files for a URL; credentials and server come from the environment alone."""
-    scheme = url.partition("://")[0].lower()
-    try:
-        import fsspec
-
-        if scheme != "s3":
-            return fsspec.filesystem(scheme, skip_instance_cache=True)
-        limits = dict(connect_timeout=CONNECT, read_timeout=SILENCE, retries=dict(max_attempts=0))
-        files = fsspec.filesystem("s3", skip_instance_cache=True, config_kwargs=limits)
-        files.retries = 1  # ours are enough: together they would multiply
-        return files
-    except ImportError as error:
-        package = PACKAGES.get(scheme, "huggingface_hub")
-        extra = "'xmoco_plugin[shards]'" if scheme == "s3" else package
-        raise ShardError(
-            f"{scheme}:// needs the package {package}, which is not installed ({error}): "
-            f"pip install {extra}."
-        ) from None
+        Who may read a set alone may not ask for its bucket, which then counts as there.
+        """
+        if not self._there and library(self.url) in ("gs", "az"):
+            try:
+                self._connected().info(bucket(self.url))
+            except FileNotFoundError:
+                return False
+            except Exception:  # no right, no answer: nothing is known
+                return True
+            self._there = True
+        return True

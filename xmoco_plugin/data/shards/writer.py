@@ -47,6 +47,7 @@ def write_shards(
         ShardError: The place cannot be written, or holds something else.
     """
     folder, store = Path(folder).expanduser(), Store(str(url))
+    store.check_writing()
     names = sorted(find_images(str(folder)), key=_hash)
     stats = [_stat(folder / name) for name in names]
     sizes, source = [size for size, _ in stats], _digest(names, stats, shard_mb)
