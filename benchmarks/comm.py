@@ -96,7 +96,7 @@ class Counter:
         self.bytes = 0
         self._wrap("all_gather", lambda out, *_: sum(t.nbytes for t in out) - out[0].nbytes)
         self._wrap("all_gather_into_tensor", lambda out, own: out.nbytes - own.nbytes)
-        self._wrap("broadcast", lambda t, src, *_: t.nbytes * (src != dist.get_rank()))
+        self._wrap("broadcast", lambda t, src=0, *_: t.nbytes * (src != dist.get_rank()))
         self._wrap("all_to_all_single", self._exchanged)
         self._wrap("all_reduce", self._reduced)
 

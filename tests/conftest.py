@@ -25,6 +25,7 @@ LONGEST = (
     "transfer/test_transfer_tool.py",
     "hooks/test_verdicts.py",
     "visualization/report",
+    "elastic/test_machines.py",
     "test_dist_train.py",
     "benchmarks/test_gpu_run.py",
     "test_gpu_stand_in.py",

@@ -30,6 +30,11 @@ class Gate(Hook):
     def __init__(self, folder: str, wait: bool = True) -> None:
         self.folder, self.wait = Path(folder), wait
 
+    def before_train(self, runner) -> None:
+        # The second machine is late: torchrun ends this process when it has come.
+        while self.wait and get_world_size() == 1 and not (self.folder / "gone").exists():
+            time.sleep(0.02)
+
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         step, size = runner.iter + 1, get_world_size()
         own = [Path(sample.img_path).name for sample in data_batch["data_samples"]]

@@ -36,15 +36,18 @@ def settings(folder: Path, wait: bool) -> str:
     return text + f"custom_hooks = [dict(type='Gate', folder={str(folder)!r}, wait={wait})]\n"
 
 
-def start(config: Path, port: int) -> subprocess.Popen:
-    """A machine: tools/dist_train.sh with one process, its output in a file."""
+def start(config: Path, port: int, host: bool = False) -> subprocess.Popen:
+    """A machine: tools/dist_train.sh with one process, its output in a file.
+
+    On one machine any of them could be the host, at which all find each other; here one is told to.
+    """
     env = os.environ | {
         "PYTHON": sys.executable,
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         "NNODES": "1:2",
         "PORT": str(port),
-        "PET_RDZV_CONF": "last_call_timeout=2",  # s; torchrun's own
+        "PET_RDZV_CONF": f"last_call_timeout=2,is_host={int(host)}",  # torchrun's own
     }
     words = ["--work-dir", "work", "--data-root", "images", "--resume"]
     command = ["bash", str(ROOT / "tools/dist_train.sh"), str(config), "1", *words]
@@ -71,7 +74,7 @@ def test_a_training_goes_on_without_a_machine_and_with_another_as_that_of_one_pr
     config = draw(tmp_path)
     config.write_text(settings(tmp_path, True))
     one, port = whole(tmp_path, monkeypatch), free_port()
-    stays = start(config, port)  # with it the machines find each other
+    stays = start(config, port, host=True)
     machines = [stays, goes := start(config, port)]
     try:
         wait_for_file(held := tmp_path / f"held{goes.pid}", stays, SECONDS)

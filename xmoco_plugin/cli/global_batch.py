@@ -31,7 +31,7 @@ def share_batch(cfg: Config, images: int, processes: int) -> None:
             f"--global-batch {images}: {processes:,} processes cannot share it equally. Start "
             f"{_one_of(counts)} processes, or take another number of images, such as {more}."
         )
-    loader.batch_size = images // processes
+    loader["batch_size"] = images // processes
 
 
 def first_ones(latest: Path | None) -> Path | None:
