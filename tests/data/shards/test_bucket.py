@@ -8,7 +8,7 @@ from collections import namedtuple
 import pytest
 
 from xmoco_plugin.data import ShardError
-from xmoco_plugin.data.shards import DamagedShardError, ShardSet, cache, store
+from xmoco_plugin.data.shards import DamagedShardError, ShardSet, cache, connecting, store
 
 from .conftest import IMAGES
 
@@ -20,7 +20,7 @@ def read_all(shards: ShardSet) -> dict[str, bytes]:
 @pytest.fixture
 def quick(monkeypatch):
     """A server's silence is taken for an end after half a second."""
-    monkeypatch.setattr(store, "SILENCE", 0.5)
+    monkeypatch.setattr(connecting, "SILENCE", 0.5)
     monkeypatch.setattr(store, "PAUSE", 0)
 
 
