@@ -57,12 +57,12 @@ def begin(tool, monkeypatch, url, teacher, tmp_path):
 
 
 @pytest.fixture
-def opened(monkeypatch) -> list[tuple[int, int]]:
+def opened(monkeypatch) -> list[tuple[ShardSet, int]]:
     """(set, shard) of each shard that this process opens, in turn."""
     found, look = [], ShardSet._look
 
     def noted(self, number):
-        found.append((id(self), number))
+        found.append((self, number))  # not its id, which the next one may have
         return look(self, number)
 
     monkeypatch.setattr(ShardSet, "_look", noted)
@@ -89,7 +89,7 @@ def test_a_teacher_is_asked_once_for_each_image_shard_by_shard(
     assert len(np.unique(rows, axis=0)) == IMAGES - 1
     number = len(shards.lengths)
     assert number > 3
-    each = [[shard for found, shard in opened if found == one] for one, _ in opened]
+    each = [[shard for found, shard in opened if found is one] for one, _ in opened]
     assert all(turns == sorted(set(turns)) for turns in each)  # once, in their order
     cfg = Config.fromfile(str(tmp_path / "run" / "config.py"))
     assert cfg.custom_hooks[-1] == dict(type="TeacherHook", knn=None)
