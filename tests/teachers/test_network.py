@@ -149,6 +149,21 @@ def test_it_computes_in_bfloat16_where_the_processor_multiplies_in_it(monkeypatc
     torch.testing.assert_close(features, exact, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(monkeypatch, known):
+    def supported(including_emulation=True):
+        return known or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert FrozenTeacher(Seen(), 8).in_bfloat16("cuda") is known
+
+
+def test_weights_of_five_dimensions_are_taken_as_they_are():
+    seen = Seen()
+    seen.volume = nn.Conv3d(1, 1, 1)
+    assert FrozenTeacher(seen, 8)(torch.zeros(1, 3, 8, 8)).shape == (1, 4)
+
+
 def test_a_device_of_which_nothing_is_known_computes_in_float32():
     assert FrozenTeacher(Seen(), 8).in_bfloat16("meta") is False
 

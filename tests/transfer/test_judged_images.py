@@ -55,6 +55,13 @@ def test_of_other_files_in_json_beside_the_lists_none_names_judged_images(tmp_pa
         found(tmp_path)
 
 
+def test_a_list_is_named_for_a_part_by_a_whole_word(tmp_path):
+    draw(tmp_path, "images/b.jpg", "latest/c.jpg")
+    write_coco(tmp_path / "annotations" / "images.json", dict(id=2, file_name="b.jpg"))
+    write_coco(tmp_path / "annotations" / "latest.json", dict(id=3, file_name="c.jpg"))
+    assert found(tmp_path) == {"images": ["images/b.jpg"], "latest": ["latest/c.jpg"]}
+
+
 def test_of_masks_and_of_classes_the_folders_do(tmp_path):
     draw(tmp_path / "m", "img_dir/train/a.jpg", "img_dir/val/b.jpg", "ann_dir/val/b.png")
     assert found(tmp_path / "m") == {"val": ["img_dir/val/b.jpg"]}

@@ -98,14 +98,14 @@ def test_rates_beyond_the_given_ones_end_where_the_best_lies_between(monkeypatch
     monkeypatch.setattr(learning_rates, "rate_runs", runs)
     monkeypatch.setattr(learning_rates, "results", figures)
     monkeypatch.setattr(learning_rates.share_runs, "run_all", lambda *args: None)
-    args = argparse.Namespace(rates=[0.3, 1.0, 3.0], seeds=[0], task="det")
+    args = argparse.Namespace(rates=None, seeds=[0], task="det")
     starts = {start("rising"): [], start("level"): []}
     best, said = learning_rates.find(args, tmp_path, starts, None)
     assert {one.name: factor for one, factor in best.items()} == {"rising": 9.0, "level": 1.0}
     assert asked[1] == {"rising": [9.0], "level": []}
     assert asked[2] == {"rising": [27.0], "level": []}
     assert len(asked) == 3
-    args.rates = [1.0, 3.0]  # given ones are taken as they are
+    args.rates = [0.3, 1.0, 3.0]  # given ones are taken as they are
     best, said = learning_rates.find(args, tmp_path, starts, None)
     assert best[start("rising")] == 3.0
     assert any("rising: the largest rate tried is the best" in text for text in said)

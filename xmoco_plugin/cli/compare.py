@@ -9,7 +9,7 @@ from pathlib import Path
 from xmoco_plugin.cli import backbones, console, data_table, learning_rates, share_runs
 from xmoco_plugin.cli.compare_results import write_comparison
 from xmoco_plugin.cli.detector_starts import bring_all
-from xmoco_plugin.cli.options.compare import NAME, SCRATCH
+from xmoco_plugin.cli.options.compare import NAME, RATES, SCRATCH
 from xmoco_plugin.cli.seen_before import seen_before
 from xmoco_plugin.cli.share_results import Run, Start
 from xmoco_plugin.downstream import TrainingSet
@@ -83,8 +83,9 @@ def run(
         for (share, seed), rows in parts.items():
             part = share_runs.part_of(root, share, seed, data)
             share_runs.check_part(part, data.part(rows))
-    factors, said = dict.fromkeys(starts, args.rates[0]), list[str]()
-    if len(args.rates) > 1:
+    rates = args.rates or RATES
+    factors, said = dict.fromkeys(starts, rates[0]), list[str]()
+    if len(rates) > 1:
         print("Finding the learning rate of each start, on training images alone.", flush=True)
         factors, said = learning_rates.find(args, root, starts, data)
         print("\n".join(said), flush=True)

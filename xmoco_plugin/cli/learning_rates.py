@@ -48,12 +48,11 @@ def find(
         ValueError: The images are too few to be parted, or older runs were of other settings.
         SystemExit: A run has failed, and has said so.
     """
-    wanted = {start: list(args.rates) for start in starts}
+    wanted = {start: list(args.rates or compare.RATES) for start in starts}
     trials = rate_runs(args, root, starts, data, args.seeds[0], wanted)
     share_runs.run_all(data, [trial.run for trial in trials], args, lambda: None)
-    for _ in range(
-        BEYOND if args.rates == compare.RATES else 0
-    ):  # given ones are taken as they are
+    further_ones = 0 if args.rates else BEYOND  # given ones are taken as they are
+    for _ in range(further_ones):
         wanted = {start: beyond(values) for start, values in results(trials, args.task).items()}
         further = rate_runs(args, root, starts, data, args.seeds[0], wanted)
         if not further:

@@ -3,6 +3,7 @@
 
 import functools
 import logging
+import os
 import re
 import site
 import sys
@@ -10,6 +11,7 @@ import sysconfig
 from pathlib import Path
 
 import xmoco_plugin
+from xmoco_plugin.cli.exits import PARENT
 
 OURS = str(Path(xmoco_plugin.__file__).parent)
 HOSTS = ("mmengine", "mmcv", "mmpretrain", "mmdet", "mmseg")
@@ -23,8 +25,8 @@ DISMISSED = (
     '"HardDiskBackend" is the alias of "LocalBackend"',
     "The prefix is not set in metric class",
 )
-# An error of mmdet's log, early in a training the usual thing; that a validation found nothing is
-# said by this package.
+# An error of mmdet's log, early in a training the usual thing; of a fine-tuning that another
+# command has started. That one says of its results that nothing was found.
 DISMISSED_ERRORS = ("The testing results of the whole dataset is empty.",)
 # And of Python's warnings, anywhere in them, which without a log would go to standard error.
 DISMISSED_ANYWHERE = (
@@ -50,14 +52,15 @@ DEPRECATION = re.compile(r"\b(Pending)?DeprecationWarning|\bFutureWarning")
 def is_shown(record: logging.LogRecord) -> bool:
     """Whether a record of a run's log goes to the console, too.
 
-    Errors do, but for :data:`DISMISSED_ERRORS`. Of warnings those of hosts do that
-    :data:`DISMISSED` does not list, and Python's where they come from this package, from the user's
-    code, or match :data:`ACTIONABLE`. Of all else what this package or the user's code wrote,
-    unless it is marked as a detail.
+    Errors do, but for :data:`DISMISSED_ERRORS` where another command reports of the run. Of
+    warnings those of hosts do that :data:`DISMISSED` does not list, and Python's where they come
+    from this package, from the user's code, or match :data:`ACTIONABLE`. Of all else what this
+    package or the user's code wrote, unless it is marked as a detail.
     """
     library = is_library(record.pathname)
     if record.levelno >= logging.ERROR:
-        return not (library and record.getMessage().startswith(DISMISSED_ERRORS))
+        for_another = library and PARENT in os.environ
+        return not (for_another and record.getMessage().startswith(DISMISSED_ERRORS))
     if record.name == "py.warnings":
         text = record.getMessage()
         return not library or bool(ACTIONABLE.search(text) and not DEPRECATION.search(text))

@@ -2,6 +2,7 @@
 """The images of a labelled set that a model is judged by: those of val and test."""
 
 import os
+import re
 from pathlib import Path
 
 from ..untrusted import (
@@ -19,6 +20,7 @@ from .errors import DownstreamError
 from .survey import has_images, lists_of, voc_years
 
 PARTS = ("val", "valid", "validation", "test")
+NAMED = re.compile(rf"(?<![a-z])({'|'.join(PARTS)})(?![a-z])", re.I)  # not latest, evaluated
 TRAINING = "train"  # in the name of what is not judged by
 
 
@@ -75,7 +77,7 @@ def _lists(root: Path) -> list[Path]:
     """
     judged = [file for file in lists_of(root) if TRAINING not in file.stem]
     judged = [file for file in judged if file.stem.startswith("instances_")] or judged
-    named = [file for file in judged if any(part in file.stem for part in PARTS)]
+    named = [file for file in judged if NAMED.search(file.stem)]
     return named or [*filter(has_images, judged)] or judged
 
 
@@ -85,7 +87,8 @@ def _add(found: dict[str, list[str]], more: dict[str, list[str]]) -> None:
 
 
 def _part(stem: str) -> str:
-    return next((part for part in PARTS if part in stem), stem)
+    named = NAMED.search(stem)
+    return named[1].lower() if named else stem
 
 
 def _of_folders(root: Path) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from mmpretrain.registry import HOOKS
 from ..distributed import unwrapped
 from ..evaluation import evaluation_mode
 from ..log_detail import DETAIL
-from ..visualization import choose_images, fixed_inputs
+from ..visualization import fixed_inputs, spread_images
 from .averages import measure_anew, norms_that_follow
 
 ARRIVED = 10  # e^-10 of what the averages began with is left (ours)
@@ -58,6 +58,8 @@ class FreshAveragesHook(Hook):
             for norm in norms:
                 norm.train()
             batches = measure_anew(norms, backbone, self._views(runner))
+        if not batches:  # fewer images than a step has
+            return
         size = runner.train_dataloader.batch_size * get_dist_info()[1]
         runner.logger.info(
             f"averages: those of {len(norms)} BatchNorm layers lag behind {runner.iter:,} "
@@ -72,8 +74,8 @@ class FreshAveragesHook(Hook):
         loader, (rank, processes) = runner.train_dataloader, get_dist_info()
         size, model = loader.batch_size, unwrapped(runner.model)
         whole = max(min(self.images, len(loader.dataset)) // (size * processes), 1)
-        chosen, _ = choose_images(loader.dataset, whole * size * processes)
-        # Mixed: they are sorted by class where there are classes.
+        chosen = spread_images(loader.dataset, whole * size * processes)
+        # Mixed: a set is sorted by class where there are classes.
         order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(self.seed))
         mine = [chosen[i] for i in order.tolist()][rank::processes]
         for number in range(len(chosen) // processes // size):  # as many in each process

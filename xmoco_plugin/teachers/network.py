@@ -67,7 +67,8 @@ class FrozenTeacher(nn.Module):
         self.bfloat16 = False
         self.requires_grad_(False)
         self.eval()
-        self.to(memory_format=torch.channels_last)  # as convolutions read them: same values
+        with contextlib.suppress(RuntimeError):  # of weights with five dimensions
+            self.to(memory_format=torch.channels_last)  # as convolutions read them: same values
 
     def train(self, mode: bool = True) -> "FrozenTeacher":
         """Stays in eval mode, so that its normalisation layers do not move."""
@@ -81,7 +82,10 @@ class FrozenTeacher(nn.Module):
         Features move by about a hundredth, less than two crops of an image do. They are handed
         out as float32 all the same.
         """
-        known = {"cpu": multiplies_bfloat16, "cuda": torch.cuda.is_bf16_supported}
+        known = {
+            "cpu": multiplies_bfloat16,
+            "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+        }
         self.bfloat16 = known.get(torch.device(device).type, bool)()
         return self.bfloat16
 

@@ -7,6 +7,7 @@ from .fixed_views import (
     fixed_views,
     kept_randomness,
     label_of,
+    spread_images,
 )
 from .json_lines_vis_backend import JsonLinesVisBackend
 from .run_figure import RunCurves, run_figure, save_run_figure
@@ -37,5 +38,6 @@ __all__ = [
     "run_figure",
     "save_few_labels_figure",
     "save_run_figure",
+    "spread_images",
     "two_view_similarity",
 ]

@@ -50,13 +50,13 @@ def choose_images(dataset: Dataset, count: int, classes: int = 8) -> tuple[list[
         Indices and their labels; no labels where one of the images has none.
     """
     if getattr(dataset, "begins_with_sample", False):
-        return list(range(min(count, len(dataset)))), []
+        return spread_images(dataset, count), []
     pool = _spread(range(len(dataset)), POOL)
     by_class: dict[int, list[int]] = defaultdict(list)
     for i in pool:
         label = label_of(dataset, i)
         if label is None:
-            return _spread(range(len(dataset)), count), []
+            return spread_images(dataset, count), []
         by_class[label].append(i)
     chosen = _spread(sorted(by_class), min(classes, count))
     indices: list[int] = []
@@ -67,6 +67,14 @@ def choose_images(dataset: Dataset, count: int, classes: int = 8) -> tuple[list[
         indices += images
         labels += [label] * len(images)
     return indices, labels
+
+
+def spread_images(dataset: Dataset, count: int) -> list[int]:
+    """As many images of all, evenly spaced; or the first, where those are a sample of all."""
+    whole = range(len(dataset))
+    if getattr(dataset, "begins_with_sample", False):
+        return list(whole[:count])
+    return _spread(whole, count)
 
 
 def fixed_views(loader: DataLoader, model, indices: Sequence[int], seed: int) -> list | None:

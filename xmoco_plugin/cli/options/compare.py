@@ -33,7 +33,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     few_labels.add_shares(parser, "5,10,25,100")
     parser.add_argument(
         "--rates",
-        default=RATES,
         type=factors,
         metavar="N,N,...",
         help="times the config's learning rate, above 0: the best is found for each start; one "
