@@ -46,6 +46,7 @@ def start(config: Path, port: int, host: bool = False) -> subprocess.Popen:
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         "NNODES": "1:2",
+        "MASTER_ADDR": "127.0.0.1",
         "PORT": str(port),
         "PET_RDZV_CONF": f"last_call_timeout=2,is_host={int(host)}",  # torchrun's own
     }

@@ -1,24 +1,22 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What is refused of machines that come and go, and who leaves where one is unlike the others."""
+"""What is refused of machines that come and go, and what is said and done once."""
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
-from xmoco_plugin.cli import agent, launcher
-from xmoco_plugin.cli.global_batch import first_ones, share_batch
+import xmoco
+from xmoco_plugin import distributed
+from xmoco_plugin.cli import agent, exits, launcher
+from xmoco_plugin.cli.global_batch import share_batch
 from xmoco_plugin.cli.sharded import refuse_sharded
-from xmoco_plugin.hooks import OthersUnlikeError
-from xmoco_plugin.hooks import same_everywhere_hook as alike
 
-from .. import tiny_runner
 from ..free_port import free_port
-from ..multiprocess import run_processes
 
 TRAIN = ["train.py", "config.py", "--launcher", "pytorch"]
 
@@ -73,12 +71,24 @@ def test_a_loader_that_makes_its_own_batches_is_not_changed_unseen():
         ("0:2", ["--resume", "--global-batch", "96"], "fewest and most machines"),
         (":", ["--resume", "--global-batch", "96"], "fewest and most machines"),
         ("1:4:2", ["--resume", "--global-batch", "96"], "fewest and most machines"),
+        ("1:100", ["--resume", "--global-batch", "96"], "No batch of up to 1,000,000 suits all"),
     ],
 )
 def test_a_range_of_machines_is_refused_before_any_process_starts(monkeypatch, nodes, words, said):
     monkeypatch.setenv("NNODES", nodes)
+    monkeypatch.setenv("MASTER_ADDR", "host0")
     found = launcher.mistake("8", [*TRAIN, *words])
     assert found is None if said is None else said in str(found)
+
+
+def test_machines_that_do_not_know_where_they_meet_do_not_train_each_alone(monkeypatch):
+    words = [*TRAIN, "--resume", "--global-batch", "96"]
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    for nodes, refused in (("1:4", True), ("1:1", False), ("2", False)):
+        monkeypatch.setenv("NNODES", nodes)
+        assert (launcher.mistake("8", words) is not None) == refused
+    monkeypatch.setenv("NNODES", "2:4")
+    assert launcher.mistake("8", words).startswith("NNODES=2:4 needs MASTER_ADDR, ")
 
 
 def test_a_range_of_machines_meets_where_master_addr_says(monkeypatch):
@@ -111,7 +121,12 @@ def test_what_only_the_user_can_mend_is_said_once_and_not_tried_again(tmp_path):
         [sys.executable, launcher.__file__, "1", "script.py", "--resume", "--global-batch", "4"],
         cwd=tmp_path,
         env=os.environ
-        | dict(NNODES="1:2", PORT=str(free_port()), PET_RDZV_CONF="last_call_timeout=1")
+        | dict(
+            NNODES="1:2",
+            MASTER_ADDR="127.0.0.1",
+            PORT=str(free_port()),
+            PET_RDZV_CONF="last_call_timeout=1",
+        )
         | dict(OMP_NUM_THREADS="1"),
         capture_output=True,
         text=True,
@@ -131,11 +146,51 @@ def test_a_launcher_that_does_not_start_again_is_left_alone(monkeypatch):
     for restarts, ours in (("0", "7"), ("3", "7"), ("3", "8")):
         monkeypatch.setenv(agent.RESTARTS, restarts)
         monkeypatch.setenv(agent.OURS, ours)
+        before = len(told)
         agent.leave_job()
+        assert distributed.restarts() == (len(told) > before)  # they look at the same
     assert told == [(7, agent.SAID), (7, signal.SIGTERM)]
     monkeypatch.setattr(agent.os, "getppid", lambda: 1)
     agent.leave_job()
     assert len(told) == 2
+
+
+@pytest.mark.parametrize("mistake", ["a command", "the stack"])
+def test_what_is_said_before_the_hosts_are_there_is_not_tried_again_either(
+    monkeypatch, capsys, tmp_path, mistake
+):
+    ours = importlib.import_module
+
+    def lacks(name, package=None):
+        if name == "xmoco_plugin":
+            raise ImportError("no stack", name="xmoco_plugin._stack")
+        return ours(name, package)
+
+    left, door = [], xmoco.door()
+    monkeypatch.setattr(door["load"]("agent"), "leave_job", lambda: left.append(1))
+    monkeypatch.setattr(importlib, "import_module", lacks)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # or the door sets it
+    assert door["main"](["trian" if mistake == "a command" else "runs", str(tmp_path)]) == 2
+    assert left == [1]
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_who_is_stopped_is_told_that_torchrun_goes_on_where_it_does(monkeypatch, capsys):
+    def said(kind: type, restarts: str) -> str:
+        def stops() -> None:
+            raise kind("stopped; how to go on")
+
+        monkeypatch.setenv(agent.RESTARTS, restarts)
+        exits.run(stops)
+        return capsys.readouterr().err
+
+    for name in ("RANK", exits.PARENT):
+        monkeypatch.delenv(name, raising=False)
+    for kind, restarts in ((exits.Terminated, "0"), (KeyboardInterrupt, "3")):
+        assert said(kind, restarts) == "stopped; how to go on\n"
+    assert said(exits.Terminated, "3") == (
+        "stopped; how to go on (torchrun goes on by itself where a machine has come or gone)\n"
+    )
 
 
 def test_no_answer_names_the_place_and_what_must_stay(monkeypatch):
@@ -144,85 +199,6 @@ def test_no_answer_names_the_place_and_what_must_stay(monkeypatch):
     assert "no answer from host0:29501" in launcher.unmet(ConnectionError())
     closed = type("RendezvousClosedError", (Exception,), {})
     assert "has ended, or was given up" in launcher.unmet(closed())
-
-
-def unlike(rank: int, size: int, folder: str) -> dict:
-    """What each process is told where the second has other code than the training began with."""
-    told = {}
-    ours = alike.code_digest
-    for began, restarts in (("first", "3"), ("nobody", "3"), ("first", "0")):
-        os.environ[agent.RESTARTS] = restarts
-        alike.code_digest = ours
-        runner = tiny_runner.build(f"{folder}/{began}{restarts}")
-        hook = alike.SameEverywhereHook()
-        digest = alike.digest_of(alike.facts_of(runner))
-        # The batch of a process and the place are another's.
-        runner._resume = True
-        hook.after_load_checkpoint(
-            runner, {alike.BEGAN_WITH: digest if began == "first" else "0123"}
-        )
-        alike.code_digest = (lambda: "0123456789ab") if rank else ours
-        try:
-            hook.before_train(runner)
-        except (alike.UnlikeProcessesError, OthersUnlikeError) as error:
-            told[began + restarts] = [type(error).__name__, str(error)]
-    os.environ.pop(agent.RESTARTS)
-    told["latest"] = latest_of(rank, folder)
-    return told
-
-
-def latest_of(rank: int, folder: str) -> list:
-    """What each goes on from where the second sees an older file, or the first one's not at all."""
-    Path(folder, "new.pth").touch()
-    found = [str(first_ones(Path(folder, "new.pth" if rank == 0 else "old.pth")))]
-    found.append(str(first_ones(None)))
-    try:
-        first_ones(Path(folder, "gone.pth"))
-    except ValueError as error:
-        found.append(str(error))
-    return found
-
-
-@pytest.fixture(scope="module")
-def told(tmp_path_factory) -> tuple:
-    folder = tmp_path_factory.mktemp("unlike")
-    return folder, run_processes(unlike, 2, str(folder))
-
-
-def test_of_unlike_machines_the_one_leaves_that_is_not_as_the_training_began(told):
-    (stays, leaves) = (found["first3"] for found in told[1])
-    assert leaves[0] == "UnlikeProcessesError"
-    assert stays[0] == "OthersUnlikeError"
-    assert stays[1].startswith(leaves[1])
-    assert "(0123456789ab) there" in leaves[1]
-
-
-@pytest.mark.parametrize("case", ["nobody3", "first0"])
-def test_all_end_where_none_is_as_it_began_or_nothing_starts_again(told, case):
-    assert [found[case][0] for found in told[1]] == ["UnlikeProcessesError"] * 2
-
-
-def test_all_go_on_from_what_the_first_process_has_found(told):
-    folder, found = told
-    for latest in (part["latest"] for part in found):
-        assert latest[:2] == [str(folder / "new.pth"), "None"]
-        assert "on a disk that all of them see" in latest[2]
-
-
-def facts(batch: int = 4, place: str = "0 iterations", lr: str = "0.1") -> dict:
-    settings = {"train_dataloader.batch_size": str(batch), "optim_wrapper.lr": lr}
-    return {"": "process 0", alike.SETTINGS: settings, alike.PLACE: place, "the libraries": "x"}
-
-
-def test_what_a_training_began_with_is_the_same_on_any_number_of_processes_and_at_any_step():
-    began = alike.digest_of(facts())
-    assert began == alike.digest_of(facts(batch=2, place="9 iterations") | {"": "process 1"})
-    assert began != alike.digest_of(facts(lr="0.2"))
-
-
-def test_processes_that_go_on_from_different_places_are_told():
-    with pytest.raises(alike.UnlikeProcessesError, match="what is behind the training: 9 iter"):
-        alike.compare([facts(), facts(place="9 iterations")])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""torchrun as a process sees it that it has started: whether it starts again, and how to end it."""
+"""torchrun as a process sees it that it has started: how to end it where it would start again."""
 
 # Nothing but the standard library: also used before the hosts are imported.
 
@@ -8,13 +8,8 @@ import os
 import signal
 
 RESTARTS = "TORCHELASTIC_MAX_RESTARTS"  # torchrun's, for the processes that it starts
-OURS = "XMOCO_LAUNCHER"  # number of our launcher, for the processes that it starts
+OURS = "XMOCO_LAUNCHER"  # with the number of our launcher, for the processes that it starts
 SAID = signal.SIGUSR2 if hasattr(signal, "SIGUSR2") else signal.SIGTERM  # to ours: a user's error
-
-
-def starts_again() -> bool:
-    """Whether torchrun starts the processes of this machine again when one ends with an error."""
-    return os.environ.get(RESTARTS, "0") not in ("", "0")
 
 
 def leave_job() -> None:
@@ -22,7 +17,7 @@ def leave_job() -> None:
 
     By a signal: so the others are left alone. Where it gives up by itself, it ends their training.
     """
-    if not starts_again():
+    if os.environ.get(RESTARTS, "0") in ("", "0"):  # as `distributed.restarts`, which needs torch
         return
     launcher = os.getppid()
     if launcher == 1:  # it is gone

@@ -24,7 +24,6 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 USER_ERROR = 2  # exit status, as argparse's own
-LAUNCHER = "XMOCO_LAUNCHER"  # number of the one that has started this process, as its OURS
 PR_SET_PDEATHSIG = 1  # of Linux
 
 
@@ -47,7 +46,7 @@ def end_with_launcher() -> None:
 
     Where it is not Linux, or another launcher has started this process, nothing is done.
     """
-    launcher = os.environ.get(LAUNCHER)
+    launcher = os.environ.get(load("agent").OURS)
     if launcher != str(os.getppid()) or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
@@ -79,6 +78,7 @@ def main(words: list[str]) -> int:
         command = options.COMMANDS.get(words[0])
         if command is None:
             print(f"error: {options.say_unknown(words[0])}", file=sys.stderr)
+            load("agent").leave_job()
             return USER_ERROR
         return run(command, words[1:], f"xmoco {words[0]}")
     parser = options.build_all()
@@ -126,7 +126,12 @@ def run(command: str, arguments: list[str], program: str) -> int:
         except ImportError as error:
             if error.name != "xmoco_plugin._stack":
                 raise
-            print(f"error: {error}\n`xmoco doctor` looks at all the rest.", file=sys.stderr)
+            print(
+                f"error: {error}\n`xmoco doctor` looks at all the rest.",
+                file=sys.stderr,
+                flush=True,
+            )
+            load("agent").leave_job()
             return USER_ERROR
         module = importlib.import_module(f"xmoco_plugin.cli.{command}")
         start = importlib.import_module("xmoco_plugin.cli.start")

@@ -15,14 +15,16 @@ from typing import NoReturn
 import torch
 
 from xmoco_plugin._host_loading import weights_only_everywhere
-from xmoco_plugin.cli.agent import leave_job, starts_again
+from xmoco_plugin.cli.agent import leave_job
 from xmoco_plugin.cli.user_errors import (
     GO_ON,
     GOES_ON,
     LOST_ANOTHER,
+    RESUMES,
     lost_another,
     user_message,
 )
+from xmoco_plugin.distributed import restarts
 from xmoco_plugin.hooks import OthersUnlikeError
 from xmoco_plugin.untrusted import printable_output
 from xmoco_plugin.untrusted.streams import escape_controls
@@ -80,7 +82,7 @@ def _run(main: Callable[[], None]) -> int:
             main()
     except Exception as error:
         if lost_another(error):
-            then = GOES_ON if starts_again() else GO_ON
+            then = GOES_ON if restarts() else GO_ON
             print(f"error: {LOST_ANOTHER}{then}", file=sys.stderr, flush=True)
             with contextlib.suppress(KeyboardInterrupt):  # the launcher's SIGTERM
                 time.sleep(PATIENCE)
@@ -100,7 +102,10 @@ def _run(main: Callable[[], None]) -> int:
     except KeyboardInterrupt as stop:
         status = TERMINATED if isinstance(stop, Terminated) else STOPPED
         if os.environ.get("RANK", "0") == "0" and PARENT not in os.environ:
-            print(escape_controls(str(stop)) or "stopped", file=sys.stderr, flush=True)
+            # torchrun asks in the same way, whether it is to end or has found another machine.
+            again = RESUMES if restarts() and isinstance(stop, Terminated) else ""
+            said = escape_controls(str(stop)) or "stopped"
+            print(f"{said}{again}", file=sys.stderr, flush=True)
         if in_group():
             leave(status)
         return status

@@ -4,7 +4,9 @@
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list
+from mmengine.dist import all_gather_object, broadcast_object_list
+
+from xmoco_plugin.hooks import OthersUnlikeError
 
 
 def share_batch(cfg: Config, images: int, processes: int) -> None:
@@ -39,16 +41,23 @@ def first_ones(latest: Path | None) -> Path | None:
 
     Raises:
         ValueError: It is not on this machine.
+        OthersUnlikeError: It is not on another one. Here too: nobody waits for those that leave.
     """
     found = [None if latest is None else str(latest.absolute())]
     broadcast_object_list(found)
     if found[0] is None:
         return None
     path = Path(found[0])
-    if not path.is_file():
+    there = path.is_file()
+    everywhere = all(all_gather_object(there))
+    if not there:
         raise ValueError(
             f"{path}, from which the first process goes on, is not on this machine: machines that "
             "come and go need a --work-dir on a disk that all of them see, under one name."
+        )
+    if not everywhere:
+        raise OthersUnlikeError(
+            f"{path}, from which all go on, is not on every machine: whoever lacks it leaves."
         )
     return path
 

@@ -10,11 +10,13 @@ import logging
 import math
 import os
 import re
+import runpy
 import signal
 import sys
 from pathlib import Path
 
-OURS = "XMOCO_LAUNCHER"  # its number, for the processes that it starts
+# By its path, as this file is run: the variable with its number, for the processes that it starts.
+OURS = runpy.run_path(str(Path(__file__).with_name("agent.py")))["OURS"]
 USER_ERROR = 2  # exit status of a process that has said what is wrong
 LOST = 3  # of one that has only noticed that another is gone
 SAID = (USER_ERROR, 130, 143)  # and of those that were stopped
@@ -25,6 +27,7 @@ TAKEN = (
     "leave PORT out."
 )
 RESTARTS = "10"  # of the processes of a machine, after which it gives up; ours
+LARGEST = 1_000_000  # images of a step that are proposed; ours
 # A machine that joins would wait for the address of the first process, which the others know from
 # before and do not say again: so torch must make it anew for each number of machines.
 NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
@@ -60,7 +63,7 @@ def changing() -> bool:
 
 def address() -> str:
     """Of the machine at which all find each other."""
-    return os.environ.get("MASTER_ADDR", "127.0.0.1")
+    return os.environ.get("MASTER_ADDR") or "127.0.0.1"
 
 
 def port() -> str:
@@ -92,6 +95,11 @@ def mistake(processes: str, command: list[str]) -> str | None:
     fewest, most = map(int, found.groups()) if found else (0, 0)
     if not 1 <= fewest <= most:
         return f"NNODES={nodes}: fewest and most machines, such as 1:4, are what it takes."
+    if most > 1 and not os.environ.get("MASTER_ADDR"):
+        return (
+            f"NNODES={nodes} needs MASTER_ADDR, the name of one of the machines, the same on each: "
+            "without it each would train alone and write over what the others write."
+        )
     words = [part for word in command for part in word.split("=", 1)]
     batch = words[words.index("--global-batch") + 1 :][:1] if "--global-batch" in words else []
     if "--resume" not in words or not batch:
@@ -104,14 +112,19 @@ def mistake(processes: str, command: list[str]) -> str | None:
         return None  # train and torchrun say so
     images, counts = int(batch[0]), [n * int(processes) for n in range(fewest, most + 1)]
     unequal = [n for n in counts if images % n]
-    if unequal and most <= 64:
-        step = math.lcm(*counts)
-        return (
-            f"--global-batch {images}: {unequal[0]:,} processes cannot share it equally, and "
-            f"NNODES={nodes} with {processes} on each may have so many. Take a multiple of {step:,}"
-            f", such as {max(-(-images // step), 1) * step:,}, or other machines."
-        )
-    return None
+    if not unequal:
+        return None
+    step = math.lcm(*counts[:64])  # of more numbers in a row it is above LARGEST anyway
+    way_out = (
+        f"Take a multiple of {step:,}, such as {max(-(-images // step), 1) * step:,}, or other "
+        "machines."
+        if step <= LARGEST
+        else f"No batch of up to {LARGEST:,} suits all of these numbers: take a smaller range."
+    )
+    return (
+        f"--global-batch {images}: {unequal[0]:,} processes cannot share it equally, and "
+        f"NNODES={nodes} with {processes} on each may have so many. {way_out}"
+    )
 
 
 def hand_on(number: int, frame: object) -> None:

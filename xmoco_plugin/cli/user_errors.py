@@ -36,6 +36,7 @@ LOST_ANOTHER = (
 )
 GO_ON = "The same command with --resume goes on from the last checkpoint."
 GOES_ON = "torchrun starts this one again."
+RESUMES = " (torchrun goes on by itself where a machine has come or gone)"
 
 
 def lost_another(error: BaseException) -> bool:

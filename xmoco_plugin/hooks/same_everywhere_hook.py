@@ -42,7 +42,7 @@ class UnlikeProcessesError(RuntimeError):
 
 
 class OthersUnlikeError(RuntimeError):
-    """Others than this process are unlike what the training began with, and leave it."""
+    """Others than this process cannot go on with what the training is, and leave it."""
 
 
 @HOOKS.register_module()
@@ -61,7 +61,8 @@ class SameEverywhereHook(Hook):
     Raises:
         UnlikeProcessesError: On every process, naming the first that differs and in what; on those
             alone that are not as the training began, where others are.
-        OthersUnlikeError: On those others, which torchrun starts again.
+        OthersUnlikeError: On those others, which torchrun starts again. Where nobody would leave,
+            as where they go on from different places, it is the other error, on all.
     """
 
     priority = "VERY_HIGH"
@@ -80,16 +81,17 @@ class SameEverywhereHook(Hook):
             return
         facts = facts_of(runner)
         began, self._began = self._began, digest_of(facts)
-        try:
-            compare(found := all_gather_object(facts))
-        except UnlikeProcessesError as error:
-            stay = [digest_of(other) == began for other in found] if restarts() else []
-            if any(stay) and digest_of(facts) == began:
-                raise OthersUnlikeError(
-                    f"{error} Whoever is unlike what this training began with leaves it; the "
-                    "others go on."
-                ) from None
-            raise
+        stays = restarts() and self._began == began
+        found = all_gather_object((facts, stays))
+        differ = difference([facts for facts, _ in found])
+        if differ is None:
+            return
+        if stays and not all(stay for _, stay in found):
+            raise OthersUnlikeError(
+                f"{differ} Whoever is unlike what this training began with leaves it; the others "
+                "go on."
+            )
+        raise UnlikeProcessesError(f"{differ} Make them alike and start again.")
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note it for those that come later."""
@@ -117,20 +119,19 @@ def digest_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def compare(all_facts: Sequence[Mapping[str, Any]]) -> None:
+def difference(all_facts: Sequence[Mapping[str, Any]]) -> str | None:
     """Compares every process with the first; of settings it names the first key that differs.
 
-    Raises:
-        UnlikeProcessesError: Names the first process that differs.
+    Returns:
+        A sentence on the first process that differs, and in what; None where all are alike.
     """
     first = all_facts[0]
     for facts in all_facts[1:]:
         unlike = [name for name in first if name and facts.get(name) != first[name]]
         if unlike:
             what = "; ".join(_unlike(name, facts.get(name), first[name]) for name in unlike)
-            raise UnlikeProcessesError(
-                f"{facts['']} and {first['']} differ. {what}. Make them alike and start again."
-            )
+            return f"{facts['']} and {first['']} differ. {what}."
+    return None
 
 
 def code_digest() -> str:
