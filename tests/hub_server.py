@@ -19,11 +19,13 @@ class Hub:
         faults: End of a file's name -> (one of error, half, denied; answers that it spoils).
         asked: How often each kind of request came.
         token: That requests must bear, if any.
+        silent: What the path of a request has that gets no answer for 8 seconds.
     """
 
     def __init__(self, folder: Path) -> None:
         hub = self
-        self.folder, self.token = folder, ""
+        self.folder, self.token, self.silent = folder, "", ""
+        self._ended = threading.Event()
         self.faults: dict[str, tuple[str, float]] = {}
         self.asked: Counter = Counter()
 
@@ -47,12 +49,17 @@ class Hub:
 
     def stop(self) -> None:
         """Ends it."""
+        self._ended.set()
         self._server.shutdown()
         self._server.server_close()
 
     def _get(self, to: BaseHTTPRequestHandler, path: str) -> None:
         if self.token and to.headers.get("Authorization") != f"Bearer {self.token}":
             return _answer(to, 401, b"{}", {"X-Error-Code": "RepoNotFound"})
+        if self.silent and self.silent in path:
+            self.asked["silent"] += 1
+            to.close_connection = self._ended.wait(8) or True
+            return None
         api, files = f"/api/datasets/{REPO}", f"/datasets/{REPO}/resolve/"
         if path.startswith(f"{api}/tree/"):
             self.asked["tree"] += 1

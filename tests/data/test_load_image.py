@@ -198,5 +198,5 @@ def test_a_tiff_of_many_channels_that_comes_as_bytes_is_not_read_as_colour(tmp_p
     picture = write(tmp_path / "b.tif", noise(8, 8, 3)).read_bytes()
     load = LoadImageOrSkip(on_error="raise")
     assert load(dict(img_path="b", img_bytes=picture))["img"].shape == (8, 8, 3)
-    with pytest.raises(UnreadableImageError, match="5 channels of uint8: --channels 5 reads them"):
+    with pytest.raises(UnreadableImageError, match="of uint8: --channels 5 of pretrain reads them"):
         load(dict(img_path="a", img_bytes=content))

@@ -110,7 +110,7 @@ def test_a_tiff_of_many_channels_beyond_the_sample_is_named_and_not_read_as_colo
     write(other, noise(16, 16, CHANNELS), planar=True)
     assert begin() == 0
     found, bad = loaded(tmp_path, monkeypatch)
-    assert bad == {other.name: "5 channels of uint8: --channels 5 reads them"}
+    assert bad == {other.name: "5 channels of uint8: --channels 5 of pretrain reads them"}
     assert len(found) == SAMPLED + 3
 
 

@@ -249,7 +249,7 @@ def many_channels(content: bytes) -> str:
         return ""
     if look.is_picture:
         return ""
-    return f"{look.named}: --channels {look.channels} reads them"
+    return f"{look.named}: --channels {look.channels} of pretrain reads them"
 
 
 def is_tiff(path: str | Path) -> bool:

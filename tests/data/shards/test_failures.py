@@ -1,6 +1,8 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """What is said of errors as each library raises them; others have the servers themselves."""
 
+import re
+
 import pytest
 
 from xmoco_plugin.data.shards.failures import meaning, plain
@@ -76,6 +78,35 @@ def test_no_secret_of_the_environment_or_of_a_url_is_shown(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "no answer from https://s3.example/my-credentials-set/no token/x",
+        "Read timeout on s3://my-credentials-set/no token/x: stalled",
+        "bucket 'my-credentials-set', key 'no token/x'",
+    ],
+)
+def test_a_name_that_a_user_gave_says_nothing_of_an_error(text):
+    assert meaning(TimeoutError(text), "s3://my-credentials-set/no token/x").sentence is None
+    other = OSError(f"{text}; no credentials were given")
+    assert "no credentials that can" in meaning(other, "s3://my-credentials-set/no token/x")[1]
+
+
+@pytest.mark.parametrize("mark", ["", "?"])
+def test_a_signature_is_hidden_whole_or_in_part(monkeypatch, mark):
+    signed = "sv=2024-11-04&sig=abc%2Fdef%3D&se=2027"
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", mark + signed)
+    assert plain(OSError(f"bad token {signed}")) == "bad token ***"
+    assert plain(OSError("bad abc%2Fdef%3D")) == "bad ***"
+    other = "/c/f?X-Amz-Date=1&X-Amz-Signature=SIGNED&sig=SIGNED"
+    assert "SIGNED" not in plain(OSError(other))
+
+
+def test_the_user_and_password_of_a_url_are_not_shown():
+    said = "no way by http://user:pa55word@proxy:80/ and https://hf_word@hub.example/x: no@where"
+    assert plain(OSError(said)) == "no way by http://proxy:80/ and https://hub.example/x: no@where"
+
+
+@pytest.mark.parametrize(
     ("url", "said"),
     [
         ("az://KEYKEY:SECRET@bucket/set", "credentials have no place.*AZURE_STORAGE_CONNECTION"),
@@ -89,6 +120,25 @@ def test_an_at_sign_that_names_no_account_or_revision_is_refused(url, said):
     with pytest.raises(ValueError, match=said) as found:
         Store(url)
     assert "SECRET" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "az://c@acc.blob.core.windows.net",
+            "name a bucket and a set in it, as in az://bucket@ACC",
+        ),
+        ("az://box@acc.blob.core.windows.net/", "name a bucket and a set in it"),
+        ("abfss://c@acc.dfs.core.windows.net/x y", "c@acc.* letters, digits and"),
+        ("az://box@acc.blob.core.windows.net/x\ny", "letters, digits and"),
+        ("az://box@acc.blob.core.windows.net/x@y", "box@acc.*/x@y: .* letters, digits and"),
+        ("hf://datasets/u/s@v 1/x", "u/s@v 1/x: .* letters, digits and"),
+    ],
+)
+def test_a_name_with_an_account_or_revision_is_refused_for_what_is_wrong_in_it(url, said):
+    assert re.search(said, found := check_url(url)), found
+    assert "credentials" not in found
 
 
 @pytest.mark.parametrize(

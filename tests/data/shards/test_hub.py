@@ -1,11 +1,13 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Sets in a repository of a hub, read by huggingface_hub from a server on loopback."""
 
+import time
+
 import pytest
 from torch.utils.data import DataLoader
 
 from xmoco_plugin.data import ShardedImages, ShardError, ShardSampler
-from xmoco_plugin.data.shards import ShardSet, Store, write_shards
+from xmoco_plugin.data.shards import ShardSet, Store, connecting, write_shards
 
 from ...hub_server import Hub
 from .conftest import IMAGES
@@ -62,6 +64,50 @@ def test_a_hub_that_fails_without_end_is_named(hub):
     hub.faults = {"00000.tar": ("error", 1000)}
     with pytest.raises(ShardError, match=r"00000.tar: no whole answer .*503.* the same command"):
         ShardSet(SET).read(0)
+
+
+@pytest.mark.parametrize(("silent", "tries"), [("/tree/", 6), ("/resolve/", 6)])
+def test_a_hub_that_is_silent_ends_with_a_sentence(hub, monkeypatch, silent, tries):
+    monkeypatch.setattr(connecting, "SILENCE", 0.2)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    hub.silent = silent
+    begun = time.monotonic()
+    with pytest.raises(ShardError, match=r"no whole answer .*the same command goes on"):
+        Store(SET).read("shards.json")
+    assert time.monotonic() - begun < 6
+    assert hub.asked["silent"] == tries
+
+
+def test_a_client_that_its_user_made_keeps_its_hooks_and_limits(hub, monkeypatch):
+    http = pytest.importorskip("huggingface_hub.utils._http")
+    seen: list[dict] = []
+
+    def user_made():
+        client = http.default_client_factory()
+        client.timeout, client.headers["X-Users-Own"] = 7, "1"
+        client.event_hooks["request"].append(lambda request: seen.append(request))
+        return client
+
+    monkeypatch.setattr(http, "_GLOBAL_CLIENT_FACTORY", user_made)
+    http.close_session()
+    assert len(ShardSet(SET)) == IMAGES
+    http.close_session()  # as after a fault: the next one is made anew
+    assert len(ShardSet(SET)) == IMAGES
+    assert {request.headers["X-Users-Own"] for request in seen} == {"1"}
+    limits = [request.extensions["timeout"] for request in seen]
+    assert all(limit[part] for limit in limits for part in ("connect", "read", "write"))
+    http.close_session()
+
+
+def test_the_client_of_older_libraries_gets_the_same_limits():
+    requests = pytest.importorskip("requests")
+    sent: list[tuple] = []
+    session = requests.Session()
+    session.send = lambda request, **ways: sent.append(ways["timeout"])
+    client = connecting._ending(lambda: session)
+    client.get("http://localhost/")
+    client.get("http://localhost/", timeout=3)
+    assert sent == [(connecting.CONNECT, connecting.SILENCE), 3]
 
 
 def test_a_file_that_needs_an_agreement_is_named(hub):

@@ -4,6 +4,7 @@
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .errors import ShardError
@@ -81,10 +82,57 @@ def _az(url: str) -> Any:
 
 def _hf(url: str) -> Any:
     import fsspec
+    import huggingface_hub.utils._http as http
 
+    _end_waiting(http)
     # Said anew: the library looks at its environment once, when it is imported.
     server = os.environ.get("HF_ENDPOINT") or None
     return fsspec.filesystem("hf", skip_instance_cache=True, endpoint=server)
+
+
+def _end_waiting(http: Any) -> None:
+    """An end to each request of huggingface_hub that has none; its user's own client stays in use.
+
+    It lists a folder and says with the request that it waits for ever: what its client says does
+    not count. It makes that client anew after a fork and a fault, and this keeps what makes it.
+    """
+    for name, to_set in (
+        ("_GLOBAL_CLIENT_FACTORY", "set_client_factory"),  # from 1.0, with httpx
+        ("_GLOBAL_BACKEND_FACTORY", "configure_http_backend"),  # with requests
+    ):
+        make = getattr(http, name, None)
+        if make is not None:
+            if getattr(make, "func", None) is not _ending:
+                getattr(http, to_set)(partial(_ending, make))
+            return
+    raise ShardError(
+        "hf:// needs a huggingface_hub whose requests can be given an end, which this one is not: "
+        "pip install 'huggingface_hub<3'."
+    )
+
+
+def _ending(make: Callable[[], Any]) -> Any:
+    """A client whose requests all end."""
+    client = make()
+    if hasattr(client, "event_hooks"):
+        hooks = client.event_hooks
+        client.event_hooks = {**hooks, "request": [*hooks["request"], _limit]}
+    else:
+        client.send = partial(_send, client.send)
+    return client
+
+
+def _limit(request: Any) -> None:
+    """Of httpx: seconds to each part of it that has none."""
+    given = request.extensions.get("timeout") or {}
+    ours = dict(connect=CONNECT, read=SILENCE, write=SILENCE)
+    taken = {part: given.get(part) or seconds for part, seconds in ours.items()}
+    request.extensions = {**request.extensions, "timeout": {**given, **taken}}
+
+
+def _send(send: Callable[..., Any], request: Any, **ways: Any) -> Any:
+    """Of requests: the same."""
+    return send(request, **{**ways, "timeout": ways.get("timeout") or (CONNECT, SILENCE)})
 
 
 WAYS: dict[str, Callable[[str], Any]] = {"s3": _s3, "gs": _gs, "az": _az, "hf": _hf}

@@ -8,8 +8,12 @@ from typing import Any, NamedTuple
 from ...untrusted import printable
 from .place import ENVIRONMENT, library
 
-SECRETS = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|SIGNATURE|CONNECTION_STRING", re.I)
+SECRETS = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|SIGNATURE|CONNECTION_STRING|^sig$", re.I)
+URL = re.compile(r"\w+://[^\s'\"]+")
 QUERY = re.compile(r"(\w+://[^\s?'\"]+)\?[^\s'\")]+")  # of a URL: signatures stand in it
+# A user or a token, and a password, as the URL of a proxy or a server may have them.
+USER = re.compile(r"(?<=http:|ttps:)//[^\s/]*@|//[^\s/@]*:[^\s/]*@")
+SIGNED = re.compile(r"\b(sig|[\w-]*signature|[\w-]*security-token)=[^\s&'\")]+", re.I)
 LONGEST = 200  # characters of an error that a message shows
 SHORTEST = 6  # of a value in the environment that is looked for: a region is no secret
 NO_RIGHT = (401, 403)
@@ -38,7 +42,7 @@ def meaning(error: BaseException, where: str) -> Meaning:
     """
     chain, text = _chain(error), plain(error)
     statuses = [status for e in chain if (status := _status(e)) is not None]
-    kinds, lower = {type(e).__name__ for e in chain}, str(error).lower()
+    kinds, lower = {type(e).__name__ for e in chain}, _without_names(str(error), where).lower()
     way = ENVIRONMENT[library(where)]
     gone = isinstance(error, FileNotFoundError) or 404 in statuses[:1]
     if gone and any(name in lower for name in NO_BUCKET):
@@ -78,16 +82,29 @@ def no_bucket(where: str) -> str:
 def plain(error: BaseException) -> str:
     """The first line of an error, without what may be a secret."""
     text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    text = QUERY.sub(r"\1", text)
+    text = USER.sub("//", QUERY.sub(r"\1", text))
     for name, value in os.environ.items():
-        if not SECRETS.search(name):
-            continue
-        fields = (field.partition("=") for field in value.split(";"))  # of a connection string
-        parts = [part.rstrip("=") for key, _, part in fields if SECRETS.search(key)]
-        for part in (value, *parts):
+        for part in _secrets(value) if SECRETS.search(name) else ():
             text = text.replace(part, "***") if len(part) >= SHORTEST else text
-    text = printable(text)
+    text = printable(SIGNED.sub(r"\1=***", text))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _secrets(value: str) -> list[str]:
+    """What to hide of a variable: itself, and the parts of a connection string or a signature."""
+    value = value.lstrip("?")
+    fields = (field.partition("=") for field in (*value.split(";"), *re.split("[;&]", value)))
+    return [value, *(part.rstrip("=") for key, _, part in fields if SECRETS.search(key))]
+
+
+def _without_names(text: str, where: str) -> str:
+    """An error without the names that the user gave, which may be any words."""
+    path = where.partition("://")[2]
+    text = URL.sub("", text.replace(where, "").replace(path, ""))
+    for name in path.split("/"):
+        if any(word in name.lower() for word in MISSING):
+            text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", "", text)
+    return text
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

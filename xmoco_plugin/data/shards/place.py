@@ -22,9 +22,9 @@ LIBRARY = dict.fromkeys(("gs", "gcs"), "gs") | dict.fromkeys(("az", "abfs", "abf
 NAME = re.compile(r"[\w.\-/=+%,:~!&]+")
 # A container and its account, which is no secret: only names that either may have are taken.
 ACCOUNT = re.compile(
-    r"([a-z0-9](?:-?[a-z0-9]){2,62})@([a-z0-9]{3,24})\.(?:dfs|blob)\.core\.windows\.net(/.*|)"
+    r"([a-z0-9](?:-?[a-z0-9]){,62})@([a-z0-9]{3,24})\.(?:dfs|blob)\.core\.windows\.net(/.*|)", re.S
 )
-REVISION = re.compile(r"((?:datasets/|models/|spaces/)?[\w.\-]+/[\w.\-]+)@([\w.\-%]+)(/.*|)")
+REVISION = re.compile(r"((?:datasets/|models/|spaces/)?[\w.\-]+/[\w.\-]+)@([^@/]+)(/.*|)", re.S)
 
 
 def is_remote(url: str) -> bool:
@@ -50,11 +50,13 @@ def check_url(url: str) -> str | None:
             f"config and the log; put them into the environment ({ENVIRONMENT[kind]})"
             f"{f'; {scheme}://{other}' if other else ''}."
         )
-    if not rest.strip("/"):
-        return f"{_shown(url)}: name a bucket and a set in it, as in {scheme}://bucket/set."
+    at = "@ACCOUNT.blob.core.windows.net" if taken and kind == "az" else ""
+    if not (taken[3] if taken and at else rest).strip("/"):
+        shown = printable(url)
+        return f"{shown}: name a bucket and a set in it, as in {scheme}://bucket{at}/set."
     if not NAME.fullmatch(rest.replace("@", "", 1) if taken else rest):
         return (
-            f"{_shown(url)}: the name of a set has letters, digits and . - _ / = + % , : ~ ! & "
+            f"{printable(url)}: the name of a set has letters, digits and . - _ / = + % , : ~ ! & "
             "alone: name another."
         )
     return None
