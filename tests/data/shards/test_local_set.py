@@ -180,8 +180,9 @@ def test_an_index_without_end_is_not_read(copy):
 )
 def test_the_package_that_a_bucket_needs_is_named(monkeypatch, url, module, said):
     pytest.importorskip("fsspec")
-    fsspec_registry = pytest.importorskip("fsspec.registry")
-    monkeypatch.setattr(fsspec_registry, "_registry", {})  # of what was imported before
+    known = pytest.importorskip("fsspec.registry")._registry  # of what was imported before
+    for scheme in list(known):
+        monkeypatch.delitem(known, scheme)
     for name in [name for name in sys.modules if name.split(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
