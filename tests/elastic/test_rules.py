@@ -70,6 +70,7 @@ def test_a_loader_that_makes_its_own_batches_is_not_changed_unseen():
         ("4:1", ["--resume", "--global-batch", "96"], "fewest and most machines"),
         ("0:2", ["--resume", "--global-batch", "96"], "fewest and most machines"),
         (":", ["--resume", "--global-batch", "96"], "fewest and most machines"),
+        ("1-2", ["--resume", "--global-batch", "96"], "fewest and most machines"),
         ("1:4:2", ["--resume", "--global-batch", "96"], "fewest and most machines"),
         ("1:100", ["--resume", "--global-batch", "96"], "No batch of up to 1,000,000 suits all"),
     ],

@@ -111,6 +111,9 @@ class Damaged(torch.utils.data.Dataset):
 
 
 class Mean(torch.nn.Module):
+    def in_bfloat16(self, device):
+        return False
+
     def width(self) -> int:
         return 1
 

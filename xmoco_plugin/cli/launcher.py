@@ -58,7 +58,7 @@ def options(processes: str) -> list[str]:
 
 def changing() -> bool:
     """Whether machines come and go."""
-    return ":" in os.environ.get("NNODES", "1")
+    return not os.environ.get("NNODES", "1").isdecimal()
 
 
 def address() -> str:
@@ -146,6 +146,11 @@ def main(processes: str, command: list[str]) -> int:
         return USER_ERROR
     if changing():
         os.environ.setdefault(NEW_STORE, "1")
+        print(
+            f"waiting for {os.environ['NNODES']} machines at {address()}:{port()}; the first "
+            "process of the first machine says what the training does",
+            flush=True,
+        )
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, hand_on)  # asks for a checkpoint; it would end torchrun
     from torch.distributed import DistError, run

@@ -2,6 +2,7 @@
 """Trains the model of a config: mmpretrain's options, and --data-root."""
 
 import argparse
+import contextlib
 import gc
 import os
 import sys
@@ -20,7 +21,7 @@ from xmoco_plugin.cli.stop_signals import heeded
 from xmoco_plugin.distributed import seed_of_run
 from xmoco_plugin.downstream import prepare
 from xmoco_plugin.hooks import LowerRateHook, NonFiniteLossError, ProgressHook, StopRequested
-from xmoco_plugin.pretraining import check_numbers, remove_temporary, run_settings
+from xmoco_plugin.pretraining import LOCK, RunLock, check_numbers, remove_temporary, run_settings
 from xmoco_plugin.untrusted import FileRefusedError, last_checkpoint, printable, read_text
 from xmoco_plugin.untrusted.streams import escape_controls
 from xmoco_plugin.weights import check_named_weights, go_on_from
@@ -82,7 +83,8 @@ def merge(cfg: Config, args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> None:
     """Trains."""
     with console.quiet(args.verbose) as state:
-        folder = train(args, state)
+        with contextlib.ExitStack() as holds:
+            folder = train(args, state, holds)
         if args.test_out is not None:
             gc.collect()  # the training's model and workers are held by cycles
             test.test(test_arguments(args, folder), state)
@@ -109,12 +111,26 @@ def test_arguments(args: argparse.Namespace, folder: str) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(args), **changed})
 
 
-def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
+def hold(folder: Path, holds: contextlib.ExitStack) -> None:
+    """Holds the folder of a `pretrain`, as that does, so that one of both is refused.
+
+    Raises:
+        PretrainError: It is worked on.
+    """
+    first = os.environ.get("RANK", "0") == "0" and exits.PARENT not in os.environ
+    if first and (folder / LOCK).is_file():
+        holds.enter_context(RunLock(folder))
+
+
+def train(
+    args: argparse.Namespace, state: console.Quiet | None, holds: contextlib.ExitStack
+) -> str:
     """Trains as the command line says; returns the work dir.
 
     Args:
         args: The options.
         state: What :func:`console.quiet` gave.
+        holds: Gets what holds the folder.
 
     Raises:
         KeyboardInterrupt: With how to go on.
@@ -126,6 +142,7 @@ def train(args: argparse.Namespace, state: console.Quiet | None) -> str:
             cfg = common.load_config(args.config)
         begins_with = own_start(cfg, args)
         merge(cfg, args)
+        hold(Path(cfg.work_dir), holds)
         if args.global_batch is not None:
             runners.join_group(cfg)
             share_batch(cfg, args.global_batch, get_world_size())

@@ -196,14 +196,20 @@ class ExactResumeHook(Hook):
                 )
             made = _batch_size(runner.train_loop.dataloader), world()[1]
             if made != self._found[1:3]:
-                unlike = made[0] * made[1] != self._found.batch_size * self._found.processes
-                runner.logger.warning(
-                    f"resumed with {made[1]} x {made[0]} images a step, begun with "
-                    f"{self._found.processes} x {self._found.batch_size}: order and views of the "
-                    "images, queue and schedule stay, the steps are others."
-                    + " The schedule counts steps: it ends at another epoch than was meant; "
-                    "load_from=FILE, resume=False begins the config's." * unlike
-                )
+                begun = self._found.batch_size, self._found.processes
+                now = f"resumed with {made[1]} x {made[0]} images a step, begun with "
+                now += f"{begun[1]} x {begun[0]}: order and views of the images, queue and schedule"
+                if made[0] * made[1] == begun[0] * begun[1]:
+                    runner.logger.info(
+                        f"{now} stay, and a step has the same images. BatchNorm sees them in other "
+                        "groups, and sums are rounded otherwise."
+                    )
+                else:
+                    runner.logger.warning(
+                        f"{now} stay, the steps are others. The schedule counts steps: it ends at "
+                        "another epoch than was meant; load_from=FILE, resume=False begins the "
+                        "config's."
+                    )
 
 
 def _parameters(runner: Runner) -> Iterator[tuple[str, torch.nn.Parameter]]:
