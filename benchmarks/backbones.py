@@ -271,6 +271,7 @@ def main() -> None:
         if not file.is_file():
             write_text(file, json.dumps(walk(config, model, args), indent=1))
         rows.append(json.loads(file.read_text()) | dict(differences=look(config, model, args)))
+        write_text(file, json.dumps(rows[-1], indent=1))
         print(table(rows).splitlines()[-1], f"{rows[-1]['seconds']} s", flush=True)
     facts = ", ".join(f"{key} {value}" for key, value in environment().items())
     write_text(args.out / "table.md", f"{facts}\n\n{table(rows)}\n")

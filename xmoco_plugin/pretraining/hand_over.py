@@ -248,7 +248,8 @@ def hand_over(folder: Path) -> Path | None:
 
 def _tiles_option(cfg: Config) -> str:
     """What `xmoco embed` needs to see tiles as the training did; nothing for whole images."""
-    side = cfg.train_dataloader.dataset.pipeline[0].get("side")
+    data = (cfg.get("train_dataloader") or {}).get("dataset") or {}
+    side = next(iter(data.get("pipeline") or [{}])).get("side")
     return f" --tiles {side}" if isinstance(side, int) else ""
 
 
