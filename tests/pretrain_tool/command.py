@@ -9,6 +9,7 @@ from ..tool_modules import run_tool
 
 EPOCHS = 2
 OFFLINE = Path(__file__).resolve().parents[1] / "no_network"  # no command reaches out
+STUDENT = ("--model", "MobileNetV3:small_050", "--teacher-size", 32)
 FAST = ("--image-size", 32, "--batch-size", 4, "--epochs", EPOCHS, "--workers", 0, "--seed", 3)
 
 

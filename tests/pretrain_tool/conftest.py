@@ -8,6 +8,7 @@ import pytest
 
 from ..forked import command
 from ..pretraining.folder import draw
+from ..teachers.files import own_file
 from ..tool_modules import ROOT, import_tool
 from .command import FAST, OFFLINE
 
@@ -25,6 +26,14 @@ def data(tmp_path_factory) -> Path:
         draw(root / "labels" / name, 8, seed=10 + number)
         shutil.copy(root / "images" / "a" / f"00{number}.jpg", root / "labels" / name / "known.jpg")
     return root
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory) -> Path:
+    """A file of weights that a student learns from."""
+    path = tmp_path_factory.mktemp("teacher") / "net.pth"
+    own_file(path)
+    return path
 
 
 @pytest.fixture(scope="session")

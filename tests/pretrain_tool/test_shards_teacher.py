@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from tests.teachers.files import own_file
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.cli import pretrain_teacher
@@ -20,17 +19,9 @@ from xmoco_plugin.teachers.stored import HEAD, StoredFeatures
 from ..format_once import leave_unformatted
 from ..pretraining.folder import draw
 from ..tool_modules import run_tool
-from .command import FAST
+from .command import FAST, STUDENT
 
 IMAGES, WIDTH = 70, 64  # of which one is cut; of the teacher's features
-MODEL = ("--model", "MobileNetV3:small_050", "--teacher-size", 32)
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    path = tmp_path_factory.mktemp("teacher") / "net.pth"
-    own_file(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +43,7 @@ def begin(tool, monkeypatch, url, teacher, tmp_path):
     cost = StepCost(fixed=10**6, per_image=10**5, seconds_per_image=1e-3, checkpoint=10**6)
     monkeypatch.setattr(own, "measure_step", lambda *_: cost)
     leave_unformatted(monkeypatch)
-    words = ("--data", url, "--teacher", teacher, "--out", tmp_path / "run", *FAST, *MODEL)
+    words = ("--data", url, "--teacher", teacher, "--out", tmp_path / "run", *FAST, *STUDENT)
     return lambda *more: run_tool(tool, monkeypatch, *words, *more)
 
 

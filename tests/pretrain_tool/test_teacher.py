@@ -19,16 +19,7 @@ from xmoco_plugin.teachers.lesson import FEATURES, FILE
 
 from ..format_once import leave_unformatted
 from ..tool_modules import import_tool, run_tool
-from .command import FAST, refused, run
-
-MODEL = ("--model", "MobileNetV3:small_050", "--teacher-size", 32)
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    path = tmp_path_factory.mktemp("teacher") / "net.pth"
-    own_file(path)
-    return path
+from .command import FAST, STUDENT, refused, run
 
 
 @pytest.fixture
@@ -37,14 +28,14 @@ def begin(tool, monkeypatch, data):
     monkeypatch.setattr(tool, "train", lambda *_: 0)
     monkeypatch.setattr(tool.end, "report", lambda folder: None)
     leave_unformatted(monkeypatch)
-    words = ("--data", data / "images", *FAST, *MODEL)
+    words = ("--data", data / "images", *FAST, *STUDENT)
     return lambda out, *more: run_tool(tool, monkeypatch, "--out", out, *words, *more)
 
 
 def test_the_documented_command_goes_from_a_folder_to_a_backbone(data, teacher, tmp_path):
     out = tmp_path / "run"
     words = ("--data", data / "images", "--out", out, "--labels", data / "labels", *FAST)
-    done = run(*words, *MODEL, "--teacher", teacher)
+    done = run(*words, *STUDENT, "--teacher", teacher)
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed[-4000:]
     for text in (

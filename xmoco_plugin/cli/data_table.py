@@ -1,7 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Shows what a look at data found: a short table, and a file with every name."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def show(found: Sequence[Finding], folder: Path | None) -> None:
     Nothing where there are no findings, in the other processes of a training, and where another
     tool started this one, which has shown the same.
     """
-    if not found or exits.PARENT in os.environ or os.environ.get("RANK", "0") != "0":
+    if not found or not exits.speaks():
         return
     print(table(found), flush=True)
     if folder is not None:

@@ -41,6 +41,11 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which SLURM, Docker and systemd send: it ends a tool as Ctrl-C does."""
 
 
+def speaks() -> bool:
+    """Whether this process speaks for its command: the first, which no other command started."""
+    return os.environ.get("RANK", "0") == "0" and PARENT not in os.environ
+
+
 def run(main: Callable[[], None]) -> int:
     """Runs `main`; returns the exit status, 2 and only a message where the user can mend it.
 
@@ -101,7 +106,7 @@ def _run(main: Callable[[], None]) -> int:
         return USER_ERROR
     except KeyboardInterrupt as stop:
         status = TERMINATED if isinstance(stop, Terminated) else STOPPED
-        if os.environ.get("RANK", "0") == "0" and PARENT not in os.environ:
+        if speaks():
             # torchrun asks in the same way, whether it is to end or has found another machine.
             again = RESUMES if restarts() and isinstance(stop, Terminated) else ""
             said = escape_controls(str(stop)) or "stopped"

@@ -51,8 +51,7 @@ def find(
     wanted = {start: list(args.rates or compare.RATES) for start in starts}
     trials = rate_runs(args, root, starts, data, args.seeds[0], wanted)
     share_runs.run_all(data, [trial.run for trial in trials], args, lambda: None)
-    further_ones = 0 if args.rates else BEYOND  # given ones are taken as they are
-    for _ in range(further_ones):
+    for _ in range(0 if args.rates else BEYOND):  # given ones are taken as they are
         wanted = {start: beyond(values) for start, values in results(trials, args.task).items()}
         further = rate_runs(args, root, starts, data, args.seeds[0], wanted)
         if not further:
@@ -169,9 +168,13 @@ def results(trials: Sequence[Trial], task: str) -> dict[Start, Results]:
     return found
 
 
+def _of_first_seed(values: Results) -> dict[float, float]:
+    return {factor: next(iter(by_seed.values())) for factor, by_seed in values.items()}
+
+
 def beyond(values: Results) -> list[float]:
     """If the best factor is at an end, the next one beyond it, in the step of the last two."""
-    first = {factor: next(iter(by_seed.values())) for factor, by_seed in values.items()}
+    first = _of_first_seed(values)
     known = [factor for factor, value in first.items() if math.isfinite(value)]
     if not known or len(first) < 2:
         return []
@@ -185,7 +188,7 @@ def beyond(values: Results) -> list[float]:
 
 def close(values: Results) -> list[float]:
     """The factors whose first figure is near the best one's, if there are several."""
-    first = {factor: next(iter(by_seed.values())) for factor, by_seed in values.items()}
+    first = _of_first_seed(values)
     best = max((value for value in first.values() if math.isfinite(value)), default=math.nan)
     near = [factor for factor, value in first.items() if value >= NEAR * best]
     return near if len(near) > 1 and best > 0 else []

@@ -67,14 +67,33 @@ def look_for_training(paths: list[str], folder: Path, given: dict[str, Any]) -> 
     Raises:
         PretrainError: The channels differ between the files, or are not those that are asked for.
     """
-    what, side, asked = "looking at the images", given.get("tiles"), given.get("channels")
-    found = look(paths, folder, what, given, side, asked)
-    if asked is None and (said := own.few_of_channels(found)):
+    what, side = "looking at the images", given.get("tiles")
+    return of_one_kind(
+        lambda channels: look(paths, folder, what, given, side, channels), given.get("channels")
+    )
+
+
+def of_one_kind(
+    scan: Callable[[int | None], own.Scan], asked: int | None, few: float = 1.0
+) -> own.Scan:
+    """A scan as of pictures, or anew as of TIFFs of as many channels as all files have.
+
+    Args:
+        scan: By the channels that TIFFs are read with; None for pictures.
+        asked: Channels that the user asks for, if any.
+        few: TIFFs of many channels to a picture, at most, that are left out with a note.
+
+    Raises:
+        PretrainError: The channels differ between the files, or are not those that are asked for.
+    """
+    found = scan(asked)
+    may_leave_out = asked is None and len(found.kinds) <= few * len(found.good)
+    if may_leave_out and (said := own.few_of_channels(found)):
         found.notes.append(said)
         return found
     channels = own.one_kind(found, asked)
     if channels and asked is None:
-        found = look(paths, folder, what, given, side, channels)
+        found = scan(channels)
         own.one_kind(found, channels)
     return found
 

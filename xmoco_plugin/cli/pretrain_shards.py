@@ -8,7 +8,7 @@ from typing import Any
 
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import write_text
-from xmoco_plugin.cli.pretrain_data import with_bar
+from xmoco_plugin.cli.pretrain_data import of_one_kind, with_bar
 from xmoco_plugin.data import ShardError
 from xmoco_plugin.data.shards import GB, MIXED, ROOT, ShardSet, is_remote, plain_url
 from xmoco_plugin.untrusted import printable, read_text
@@ -92,14 +92,4 @@ def _look(shards: ShardSet, given: dict[str, Any]) -> own.Scan:
         look = lambda show: own.scan_shards(shards, show, most, channels=channels)  # noqa: E731
         return with_bar("looking at a sample", look)
 
-    asked = given.get("channels")
-    found = scan(asked)
-    if asked is None and len(found.kinds) <= FEW * len(found.good):
-        if said := own.few_of_channels(found):
-            found.notes.append(said)
-        return found
-    channels = own.one_kind(found, asked)
-    if channels and asked is None:
-        found = scan(channels)
-        own.one_kind(found, channels)
-    return found
+    return of_one_kind(scan, given.get("channels"), FEW)

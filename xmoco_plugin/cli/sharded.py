@@ -1,8 +1,10 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Ways to spread an optimizer over processes that a training of ours cannot go on from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from xmoco_plugin.downstream.settings import dicts
 
 ZERO = "ZeroRedundancyOptimizer"
 
@@ -13,7 +15,8 @@ def refuse_sharded(cfg: Mapping[str, Any]) -> None:
     Raises:
         ValueError: The setting, with the reason and the way out.
     """
-    if any(str(name).rpartition(".")[2] == ZERO for name in _types(cfg.get("optim_wrapper"))):
+    parts = dicts(cfg.get("optim_wrapper"))
+    if any(str(part.get("type")).rpartition(".")[2] == ZERO for part in parts):
         raise ValueError(
             f"optim_wrapper.optimizer.type={ZERO}: it gathers its state from all processes for a "
             "checkpoint, and mmengine writes one on the first process alone, so that the first "
@@ -29,15 +32,3 @@ def refuse_sharded(cfg: Mapping[str, Any]) -> None:
             "whole weights, and exact resume, health and the guard of checkpoints read whole ones: "
             "take the setting out, and the model trains as in docs/several_machines.md."
         )
-
-
-def _types(part: Any) -> Iterator[Any]:
-    """Each ``type`` of a setting, at any depth."""
-    if isinstance(part, Mapping):
-        if "type" in part:
-            yield part["type"]
-        for value in part.values():
-            yield from _types(value)
-    elif isinstance(part, list | tuple):
-        for value in part:
-            yield from _types(value)

@@ -117,8 +117,7 @@ def hold(folder: Path, holds: contextlib.ExitStack) -> None:
     Raises:
         PretrainError: It is worked on.
     """
-    first = os.environ.get("RANK", "0") == "0" and exits.PARENT not in os.environ
-    if first and (folder / LOCK).is_file():
+    if exits.speaks() and (folder / LOCK).is_file():
         holds.enter_context(RunLock(folder))
 
 

@@ -31,8 +31,6 @@ PLACE = "what is behind the training"
 PARTS = ("model", "optim_wrapper", "param_scheduler", "train_cfg", "train_dataloader")
 NONE = "nothing"  # of a setting that one side has not
 LENGTH = 80  # of a setting's value in a message; longer ones end in a hash
-
-
 BEGAN_WITH = "began_with"  # in a checkpoint: a digest of what was compared
 OF_NUMBER = ("train_dataloader.batch_size",)  # settings that change with the number of processes
 

@@ -36,8 +36,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=factors,
         metavar="N,N,...",
         help="times the config's learning rate, above 0: the best is found for each start; one "
-        "number is taken as it is; default: 0.3,1,3, and up to two beyond where the best is at "
-        "an end",
+        f"number is taken as it is; default: {','.join(f'{rate:g}' for rate in RATES)}, and up to "
+        "two beyond where the best is at an end",
     )
 
 
