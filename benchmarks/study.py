@@ -26,6 +26,7 @@ import study_table
 import study_teacher
 import torch
 from study_data import Sets, read_sets
+from study_nets import NETS
 from study_run import ALONE, READINGS, Cell, Length, run, scores
 
 from xmoco_plugin.checkpoint import write_text
@@ -255,7 +256,7 @@ def parser() -> argparse.ArgumentParser:
     add("--finalists", type=int, default=2, help="readings that a final compares with MoCo")
     add("--held-out", type=int, default=5000, help="training images to choose by")
     for field in dataclasses.fields(Length):
-        choices = ("small", "resnet18") if field.name == "net" else None
+        choices = tuple(NETS) if field.name == "net" else None
         add(f"--{field.name}", type=type(field.default), default=field.default, choices=choices)
     return found
 

@@ -2,7 +2,6 @@
 """Part of study.py: one run. Network, training and what its features are worth."""
 
 import dataclasses
-import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from study_data import Sets
+from study_nets import net_of
 from torch import nn
 
 import xmoco_plugin
@@ -96,38 +96,6 @@ class Length:
     net: str = "small"
 
 
-@MODELS.register_module()
-class StudyNet(nn.Sequential):
-    """Four convolutions of 3 x 3 with 16 to 128 channels, each but the first halving the image."""
-
-    def __init__(self, splits: int = 4) -> None:
-        widths = (3, 16, 32, 64, 128)
-        layers: list[nn.Module] = []
-        for i, (before, after) in enumerate(itertools.pairwise(widths)):
-            norm = MODELS.build(dict(type="SplitBN", num_features=after, num_splits=splits))
-            conv = nn.Conv2d(before, after, 3, stride=1 if i == 0 else 2, padding=1, bias=False)
-            layers += [conv, norm, nn.ReLU()]
-        super().__init__(*layers)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-        """(N, 3, H, W) -> the last map, (N, 128, H / 8, W / 8)."""
-        return (super().forward(x),)
-
-
-NETS = {
-    "small": (dict(type="StudyNet"), 128),
-    "resnet18": (
-        dict(type="ResNet_CIFAR", depth=18, norm_cfg=dict(type="SplitBN", num_splits=8)),
-        512,
-    ),
-}
-# Of a student that no momentum encoder stands beside: the batch is normalised in one part.
-WHOLE_BATCH_NORM = {
-    "small": dict(type="StudyNet", splits=1),
-    "resnet18": dict(type="ResNet_CIFAR", depth=18),
-}
-
-
 def head_of(cell: Cell) -> dict:
     """Config of the head."""
     head: dict = dict(type="XMoCoHead", temperature=cell.temperature)
@@ -144,7 +112,7 @@ def head_of(cell: Cell) -> dict:
 
 def model_of(cell: Cell, length: Length) -> dict:
     """Config of the model."""
-    backbone, width = NETS[length.net]
+    backbone, width = net_of(length.net)
     weak = "mocov2_weak_key" if cell.key == "weak" else "mocov2"
     return dict(
         type="XMoCo",
@@ -180,7 +148,7 @@ def student_of(
     if teaching is None:
         raise ValueError(f"{cell.name} needs a teacher")
     moco = model_of(dataclasses.replace(cell, reading="moco"), length)
-    whole = WHOLE_BATCH_NORM[length.net]
+    whole = net_of(length.net, in_parts=False)[0]
     config = study_teacher.model_of(moco, cell.reading, cell.weight, teaching.dims, whole)
     head = config.get("teacher_head", config["head"])
     for term in ("relation", "consistency"):
@@ -247,7 +215,7 @@ def features(model: nn.Module, images: torch.Tensor, size: int, device: str) -> 
 
 
 def judge(model: nn.Module, bank: tuple, queries: tuple, size: int, device: str) -> dict:
-    """Percent of the queries that 200 neighbours and a ridge regression on the bank name rightly.
+    """Percent of the queries that neighbours and a ridge regression on the bank name rightly.
 
     Args:
         bank, queries: images and labels.
@@ -257,12 +225,17 @@ def judge(model: nn.Module, bank: tuple, queries: tuple, size: int, device: str)
     return scores(known, bank[1], asked, queries[1])
 
 
+def neighbours_of(images: int) -> int:
+    """That vote: a hundredth of the bank, 20 to 200; of 20,000 images the usual 200."""
+    return min(max(images // 100, 20), 200, images)
+
+
 def scores(
     known: torch.Tensor, labels: torch.Tensor, asked: torch.Tensor, truth: torch.Tensor
 ) -> dict:
     """Of features (N, C) and (Q, C), with their classes; see :func:`judge`."""
     classes = int(labels.max()) + 1
-    similarity, rows = knn_topk(F.normalize(asked), F.normalize(known), min(200, len(labels)))
+    similarity, rows = knn_topk(F.normalize(asked), F.normalize(known), neighbours_of(len(labels)))
     votes = knn_votes(similarity, labels[rows], classes, 0.1)
     # Ridge: standardized features, one hot labels, a penalty of a thousandth of an image each.
     center, scale = known.double().mean(0), known.double().std(0) + 1e-6
@@ -292,7 +265,7 @@ def run(
     )
     found = dict(cell=cell.name, factors=dataclasses.asdict(cell), seed=seed, **cost)
     if cell.taught and teaching is not None:
-        found["teacher"] = teaching.facts
+        found["teacher"] = teaching.cost_of(cell.reading)
     found["chosen_by"] = judge(model, sets.train, sets.chosen_by, length.size, device)
     if on_test:
         found["test"] = judge(model, sets.train, sets.test, length.size, device)

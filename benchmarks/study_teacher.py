@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from xmoco_plugin import teachers
 from xmoco_plugin.checkpoint import CheckpointError, write_text
 from xmoco_plugin.teachers.from_config import open_teacher
 from xmoco_plugin.teachers.lesson import FEATURES, FILE
-from xmoco_plugin.teachers.preparing import prepare_lesson
+from xmoco_plugin.teachers.preparing import SAMPLE, prepare_lesson
 
 FACTS = "teacher.json"
 JUDGED = 2000  # test images that the teacher itself is asked for: a point of standard error
@@ -26,7 +26,9 @@ READINGS: dict[str, dict] = {
     "teacher-cosine": dict(relation=None, cosine=dict(loss_weight=1.0)),
     "teacher-consistency": dict(relation=None, consistency=dict(loss_weight=1.0)),
     "teacher+moco": dict(relation=dict(loss_weight=1.0)),
+    "teacher-crop": dict(relation=dict(loss_weight=1.0)),
 }
+OWN_CROP = "teacher-crop"  # asked for each of the student's crops, not once for each image
 BESIDE_MOCO = "teacher+moco"  # InfoNCE with weight 1 beside the relation
 
 
@@ -36,13 +38,22 @@ class Teaching:
 
     Args:
         bank: its keys of the training images, by their places.
+        ask: images (n, 3, H, W) RGB in 0..255 -> their keys (n, dims).
         dims: of a key.
         facts: its name, size and cost, as teacher.json has them.
     """
 
     bank: teachers.KeyBank
+    ask: Callable[[torch.Tensor], torch.Tensor]
     dims: int
     facts: dict
+
+    def cost_of(self, reading: str) -> dict:
+        """The facts, with what was asked before the training: a sample does for OWN_CROP."""
+        share = min(1, SAMPLE / self.facts["images"]) if reading == OWN_CROP else 1
+        return self.facts | {
+            name: round(share * self.facts[name], 1) for name in ("cpu_seconds", "seconds")
+        }
 
 
 class Teacher:
@@ -130,7 +141,12 @@ class Teacher:
         except (CheckpointError, teachers.TeacherError) as error:
             raise SystemExit(str(error)) from None
         facts = json.loads((folder / FACTS).read_text())
-        return Teaching(teachers.KeyBank(keys), keys.shape[1], facts)
+        network = self.network
+
+        def ask(pixels: torch.Tensor) -> torch.Tensor:
+            return lesson.projection(network(pixels))
+
+        return Teaching(teachers.KeyBank(keys), ask, keys.shape[1], facts)
 
     def stored_features(self, folder: Path) -> torch.Tensor:
         """(N, E) float32 of the training images, in their order."""
@@ -164,6 +180,7 @@ def model_of(moco: dict, reading: str, weight: float, dims: int, backbone: dict)
         head=head_of(reading, weight),
         feat_dim=dims,
         num_keys=moco["queue_len"],
+        own_crop=reading == OWN_CROP,
         data_preprocessor=moco["data_preprocessor"],
         _scope_="mmpretrain",
     )
@@ -182,6 +199,13 @@ def build(config: dict, teaching: Teaching) -> BaseSelfSupervisor:
     """The student, with its teacher's keys; without MoCo it sees the first view of a pair alone."""
     model = MODELS.build(config)
     model.bank = teaching.bank
+    views = model.data_preprocessor
+
+    def ask(student: torch.Tensor) -> torch.Tensor:
+        return teaching.ask(student * views.std + views.mean)
+
+    if model.own_crop:
+        model.ask = ask
     if config["type"] == "TeacherContrast":
         # The first view is drawn first: its draws are MoCo's of the same seed.
         model.data_preprocessor.recipes = model.data_preprocessor.recipes[:1]

@@ -230,3 +230,19 @@ def test_differences_keep_seeds_paired(load):
     ] + [dict(cell="b", seed=9, test=dict(knn=0.0))]
     found = load("study_table").differences(runs, "b", "moco_a", "knn")
     assert found == [1.0, 1.0, 1.0]
+
+
+def test_of_a_small_bank_fewer_neighbours_vote(load):
+    of = load("study_run").neighbours_of
+    assert [of(n) for n in (8, 400, 5_000, 20_000, 45_000)] == [8, 20, 50, 200, 200]
+
+
+@pytest.mark.parametrize("name", ["small", "resnet18-half"])
+def test_a_network_of_the_study_has_the_channels_that_its_neck_expects(load, name):
+    nets = load("study_nets")
+    for in_parts, norm in ((True, "SplitBN"), (False, "BatchNorm2d")):
+        config, width = nets.net_of(name, in_parts)
+        net = nets.MODELS.build(config | dict(_scope_="mmpretrain"))
+        assert net(torch.rand(8, 3, 32, 32))[-1].shape[1] == width
+        norms = {type(m).__name__ for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)}
+        assert norms == {norm}

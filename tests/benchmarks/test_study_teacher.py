@@ -64,35 +64,46 @@ def test_a_teacher_is_asked_once_and_its_pass_counts_in_every_run(study, tmp_pat
 
 
 def first_batches(run, cell, images, monkeypatch):
-    """First views and weights of the backbone of a run of two steps."""
-    seen = []
+    """First views and weights of the backbone of a run of two steps, and what the teacher saw."""
+    seen, asked = [], []
     keys = torch.nn.functional.normalize(torch.randn(32, 5), dim=1)
-    teaching = run.study_teacher.Teaching(KeyBank(keys), 5, {})
+
+    def ask(pixels):
+        asked.append(pixels)
+        return keys[: len(pixels)]
+
+    teaching = run.study_teacher.Teaching(KeyBank(keys), ask, 5, {})
+    net = sys.modules[run.net_of.__module__].StudyNet
     weight = "backbone.0.weight"
     with monkeypatch.context() as patch:
-        forward = run.StudyNet.forward
+        forward = net.forward
 
         def watched(self, x):
             if self.training and torch.is_grad_enabled():
                 seen.append((x.clone(), self[0].weight.detach().clone()))
             return forward(self, x)
 
-        patch.setattr(run.StudyNet, "forward", watched)
+        patch.setattr(net, "forward", watched)
         length = run.Length(images=32, epochs=1, batch=16, size=8, queue=16)
         model = run.train(cell, length, 3, images, "cpu", teaching)
     assert weight in model.state_dict()
-    return model, seen
+    return model, seen, asked
 
 
 def test_a_students_views_and_first_weights_are_mocos_of_the_seed(load, monkeypatch):
     run = load("study_run")
     images = torch.randint(256, (32, 3, 32, 32), dtype=torch.uint8)
-    _, moco = first_batches(run, run.Cell(), images, monkeypatch)
+    _, moco, _ = first_batches(run, run.Cell(), images, monkeypatch)
     for reading in run.study_teacher.READINGS:
         key = "weak" if reading == "teacher+moco" else "none"
         cell = run.Cell(reading, temperature=0.2, key=key, weight=3.0)
-        model, seen = first_batches(run, cell, images, monkeypatch)
+        model, seen, asked = first_batches(run, cell, images, monkeypatch)
         assert len(seen) == 2
+        # On the student's own crop the teacher sees its very views, as pixels.
+        assert len(asked) == (2 if reading == "teacher-crop" else 0)
+        std, mean = (torch.tensor(x).view(3, 1, 1) for x in (run.STD, run.MEAN))
+        for pixels, (view, _) in zip(asked, seen, strict=False):
+            torch.testing.assert_close(pixels, view * std + mean)
         assert all(torch.equal(a[0], b[0]) for a, b in zip(seen, moco, strict=True))
         assert torch.equal(seen[0][1], moco[0][1])
         head = getattr(model, "teacher_head", model.head)
