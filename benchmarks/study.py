@@ -13,11 +13,9 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +24,7 @@ import study_table
 import study_teacher
 import torch
 from study_data import Sets, read_sets
+from study_files import claim, keep_options, make_missing, runs_of
 from study_nets import NETS
 from study_run import ALONE, READINGS, Cell, Length, run, scores
 
@@ -37,7 +36,7 @@ LENGTH = tuple(field.name for field in dataclasses.fields(Length))
 def cells_of(args: argparse.Namespace) -> list[Cell]:
     """Every combination of the factors, once: a reading has only those that change its runs."""
     cells = []
-    for reading, tau, key, both, weight, ramp, share in itertools.product(
+    for reading, tau, key, both, weight, ramp, share, keys in itertools.product(
         args.readings,
         args.temperature,
         args.key,
@@ -45,12 +44,13 @@ def cells_of(args: argparse.Namespace) -> list[Cell]:
         args.weight,
         args.ramp,
         args.share,
+        args.keys,
     ):
         cell = Cell(reading, tau, key, both == "yes")
         if reading not in ALONE:
             cell = dataclasses.replace(cell, weight=weight, ramp=ramp)
         if cell.taught:
-            cell = dataclasses.replace(cell, share=share)
+            cell = dataclasses.replace(cell, share=share, keys=keys)
         if cell.taught and reading != study_teacher.BESIDE_MOCO:
             cell = dataclasses.replace(cell, key="none", symmetric=False)
         cells += [] if cell in cells else [cell]
@@ -64,78 +64,6 @@ def digest_of(*parts: tuple[torch.Tensor, torch.Tensor]) -> str:
         for array in part:
             digest.update(array.contiguous().numpy())
     return digest.hexdigest()[:16]
-
-
-def keep_options(out: Path, now: dict) -> None:
-    """Writes what all runs of a study share.
-
-    Raises:
-        SystemExit: the folder holds runs that were made with other options, which are named, or
-            runs and no word of how they were made.
-    """
-    kept = out / "options.json"
-    if not kept.is_file():
-        if any(out.glob("*/*.json")):
-            raise SystemExit(f"{out} holds runs, but {kept} is gone: name another --out.")
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(kept, json.dumps(now, indent=1))
-        return
-    old = json.loads(kept.read_text())
-    unlike = [f"{k} was {old.get(k)}, now {now[k]}" for k in now if old.get(k) != now[k]]
-    if unlike:
-        raise SystemExit(
-            f"{out} holds runs with other options: {'; '.join(unlike)}. Name another --out."
-        )
-
-
-def claim(file: Path) -> bool:
-    """Whether this run is ours: it has no result, and no living process works at it."""
-    if file.exists():
-        return False
-    mark = file.with_suffix(".claim")
-    for _ in range(2):
-        try:
-            with open(mark, "x") as text:
-                text.write(str(os.getpid()))
-            return True
-        except FileExistsError:
-            if _alive(mark):
-                return False
-            mark.unlink(missing_ok=True)  # of a process that was ended
-    return False
-
-
-def _alive(mark: Path) -> bool:
-    try:
-        os.kill(int(mark.read_text()), 0)
-    except (ValueError, ProcessLookupError, FileNotFoundError):
-        return False
-    except PermissionError:  # it lives, and is somebody else's
-        return True
-    return True
-
-
-def make_missing(file: Path, make: Callable[[], dict], facts: dict) -> None:
-    """Makes a run that is not there and that nobody works at; writes and prints it.
-
-    Args:
-        file: Of the run.
-        make: Makes it.
-        facts: Of the machine, written beside it.
-    """
-    if not claim(file):
-        return
-    try:
-        found = make()
-        write_text(file, json.dumps(found | dict(environment=facts), indent=1))
-        print(json.dumps(found), flush=True)
-    finally:
-        file.with_suffix(".claim").unlink()
-
-
-def runs_of(folder: Path) -> list[dict]:
-    """Results that are there."""
-    return [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
 
 
 def finalists_of(chosen: list[dict], count: int) -> list[Cell]:
@@ -248,6 +176,7 @@ def parser() -> argparse.ArgumentParser:
     add("--weight", type=float, nargs="+", default=[1.0], help="times the reading's own weights")
     add("--ramp", type=float, nargs="+", default=[0.0], help="share of the steps, 0 to 1")
     add("--share", type=float, nargs="+", default=[1.0], help="of the epochs, with a teacher")
+    add("--keys", type=int, nargs="+", default=[0], help="of the teacher, a step; 0: --queue")
     add("--teacher", help="weights of a frozen network, for the readings that learn from one")
     add("--teacher-model", help="which network is in the file, where that does not say")
     add("--teacher-size", type=int, default=96, help="side of the images that it sees, px")
@@ -278,6 +207,8 @@ def check(args: argparse.Namespace) -> None:
         )
     if args.as_given and args.stage != "final":
         raise SystemExit("--as-given is of --stage final: to choose is to try all factors' cells.")
+    if min(args.keys) < 0:
+        raise SystemExit(f"--keys {args.keys} must be 0 or more.")
     for name in ("temperature", "weight"):
         if min(getattr(args, name)) <= 0:
             raise SystemExit(f"--{name} {getattr(args, name)} must be above 0.")

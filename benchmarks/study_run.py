@@ -58,6 +58,7 @@ class Cell:
         weight: multiplies the weights of the terms.
         ramp: share of the steps over which the terms' weights grow from 0.
         share: of the epochs, that a student of a frozen teacher trains for.
+        keys: of the teacher that a step compares with; 0: as many as MoCo's queue holds.
     """
 
     reading: str = "moco"
@@ -67,6 +68,7 @@ class Cell:
     weight: float = 1.0
     ramp: float = 0.0
     share: float = 1.0
+    keys: int = 0
 
     @property
     def name(self) -> str:
@@ -75,7 +77,8 @@ class Cell:
         key = "" if self.key == "none" else f"_{self.key}"
         both = "_symmetric" if self.symmetric else ""
         share = "" if self.share == 1 else f"_share{self.share:g}"
-        return f"{self.reading}{terms}_tau{self.temperature:g}{key}{both}{share}"
+        keys = "" if not self.keys else f"_keys{self.keys}"
+        return f"{self.reading}{terms}_tau{self.temperature:g}{key}{both}{share}{keys}"
 
     @property
     def taught(self) -> bool:
@@ -150,6 +153,7 @@ def student_of(
     moco = model_of(dataclasses.replace(cell, reading="moco"), length)
     whole = net_of(length.net, in_parts=False)[0]
     config = study_teacher.model_of(moco, cell.reading, cell.weight, teaching.dims, whole)
+    config["num_keys"] = cell.keys or length.queue
     head = config.get("teacher_head", config["head"])
     for term in ("relation", "consistency"):
         if head.get(term) is not None:

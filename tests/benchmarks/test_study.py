@@ -102,6 +102,7 @@ def test_a_final_needs_moco_and_another_reading_and_an_out_folder_its_options(st
         (("--batch", 12), "--batch 12 must be a multiple of 8"),
         (("--ramp", 2), "--ramp .2.0. is a share"),
         (("--weight", 0), "--weight .0.0. must be above 0"),
+        (("--keys", -1), "--keys .-1. must be 0 or more"),
         (("--share", 0.1), "--share .0.1. of --epochs 2 must be 1 to all"),
         (("--as-given",), "--as-given is of --stage final"),
         (("--readings", "teacher-cosine"), "teacher-cosine needs --teacher FILE"),

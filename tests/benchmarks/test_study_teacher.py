@@ -96,9 +96,10 @@ def test_a_students_views_and_first_weights_are_mocos_of_the_seed(load, monkeypa
     _, moco, _ = first_batches(run, run.Cell(), images, monkeypatch)
     for reading in run.study_teacher.READINGS:
         key = "weak" if reading == "teacher+moco" else "none"
-        cell = run.Cell(reading, temperature=0.2, key=key, weight=3.0)
+        cell = run.Cell(reading, temperature=0.2, key=key, weight=3.0, keys=12)
         model, seen, asked = first_batches(run, cell, images, monkeypatch)
         assert len(seen) == 2
+        assert model.num_keys == 12
         # On the student's own crop the teacher sees its very views, as pixels.
         assert len(asked) == (2 if reading == "teacher-crop" else 0)
         std, mean = (torch.tensor(x).view(3, 1, 1) for x in (run.STD, run.MEAN))
