@@ -67,8 +67,10 @@ def test_beside_moco_the_student_has_two_views_and_infonce_has_its_weight(tmp_pa
     assert built.backbone.conv1.weight.grad.abs().sum() > 0
 
 
-def chooser(images: int, pretrained: bool = False, **given) -> TeacherChooser:
-    found = TeacherChooser(Facts(images, np.full(images, 200), False, 2), given, pretrained)
+def chooser(
+    images: int, pretrained: bool = False, on_gpu: bool = False, **given
+) -> TeacherChooser:
+    found = TeacherChooser(Facts(images, np.full(images, 200), on_gpu, 2), given, pretrained)
     found.views()
     found.batch(1000, "")
     found.length()
@@ -76,8 +78,9 @@ def chooser(images: int, pretrained: bool = False, **given) -> TeacherChooser:
     return found
 
 
-def test_a_step_compares_with_4096_keys_or_all_of_them_and_no_encoder_has_a_momentum():
-    assert chooser(50_000).choices.queue_len == 4096
+def test_a_step_compares_with_fewer_keys_on_a_cpu_and_no_encoder_has_a_momentum():
+    assert chooser(50_000, on_gpu=True).choices.queue_len == 4096
+    assert chooser(50_000).choices.queue_len == 1024
     assert chooser(300).choices.queue_len == 300
     assert chooser(50_000, queue_len=100).choices.queue_len == 100
     assert "momentum" not in {name for name, *_ in chooser(300).choices.rows()}
