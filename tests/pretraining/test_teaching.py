@@ -67,9 +67,7 @@ def test_beside_moco_the_student_has_two_views_and_infonce_has_its_weight(tmp_pa
     assert built.backbone.conv1.weight.grad.abs().sum() > 0
 
 
-def chooser(
-    images: int, pretrained: bool = False, on_gpu: bool = False, **given
-) -> TeacherChooser:
+def chooser(images: int, pretrained: bool = False, on_gpu: bool = False, **given) -> TeacherChooser:
     found = TeacherChooser(Facts(images, np.full(images, 200), on_gpu, 2), given, pretrained)
     found.views()
     found.batch(1000, "")
