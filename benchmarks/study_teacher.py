@@ -26,7 +26,10 @@ READINGS: dict[str, dict] = {
     "teacher-cosine": dict(relation=None, cosine=dict(loss_weight=1.0)),
     "teacher-consistency": dict(relation=None, consistency=dict(loss_weight=1.0)),
     "teacher+moco": dict(relation=dict(loss_weight=1.0)),
+    "teacher-both": dict(relation=dict(loss_weight=1.0), cosine=dict(loss_weight=1.0)),
     "teacher-crop": dict(relation=dict(loss_weight=1.0)),
+    "teacher-crop-cosine": dict(relation=None, cosine=dict(loss_weight=1.0)),
+    "teacher-crop-both": dict(relation=dict(loss_weight=1.0), cosine=dict(loss_weight=1.0)),
 }
 OWN_CROP = "teacher-crop"  # asked for each of the student's crops, not once for each image
 BESIDE_MOCO = "teacher+moco"  # InfoNCE with weight 1 beside the relation
@@ -50,7 +53,8 @@ class Teaching:
 
     def cost_of(self, reading: str) -> dict:
         """The facts, with what was asked before the training: a sample does for OWN_CROP."""
-        share = min(1, SAMPLE / self.facts["images"]) if reading == OWN_CROP else 1
+        sample = min(1, SAMPLE / self.facts["images"])
+        share = sample if reading.startswith(OWN_CROP) else 1
         return self.facts | {
             name: round(share * self.facts[name], 1) for name in ("cpu_seconds", "seconds")
         }
@@ -180,7 +184,7 @@ def model_of(moco: dict, reading: str, weight: float, dims: int, backbone: dict)
         head=head_of(reading, weight),
         feat_dim=dims,
         num_keys=moco["queue_len"],
-        own_crop=reading == OWN_CROP,
+        own_crop=reading.startswith(OWN_CROP),
         data_preprocessor=moco["data_preprocessor"],
         _scope_="mmpretrain",
     )
