@@ -172,3 +172,11 @@ def test_features_of_a_teacher_that_is_asked_for_each_crop_are_looked_at_too(tmp
     belongs = Belongs(8, 2, "digest", "net", 8, "data")
     with pytest.raises(TeacherError, match="8 of 8 images are not finite"):
         prepare_lesson(tmp_path, None, overflows, belongs, own_crop=True)
+
+
+@pytest.mark.parametrize("reader", ["LoadTileOrSkip", "xmoco_plugin.LoadChannelsOrSkip"])
+def test_a_config_of_tiles_or_channels_gets_no_keys_of_whole_pictures(tmp_path, reader):
+    models.save_checkpoint(tmp_path / "net.pth")
+    data = dict(type="TiledImages", pipeline=[dict(type=reader), dict(type="OneView")])
+    with pytest.raises(TeacherError, match="a teacher is shown whole pictures"):
+        from_config.lesson_of_config(tmp_path, str(tmp_path / "net.pth"), 8, 4, data, "cpu")

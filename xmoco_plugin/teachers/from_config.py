@@ -20,6 +20,10 @@ from .sources import Source, open_file
 from .stored import FULL_DEPTH, Belongs, data_digest
 from .zoo import looks_like_a_file, network_of, offer_of
 
+NO_PICTURES = {  # readers of training sets that no teacher is shown, and what they give
+    "LoadTileOrSkip": "tiles of large pictures",
+    "LoadChannelsOrSkip": "images of any number of channels",
+}
 WORKERS = 4  # processes that read images for the teacher, at most (ours)
 
 
@@ -85,6 +89,12 @@ def lesson_of_config(
             f"the training set is a {settings.get('type')} without a pipeline of its own, and the "
             "teacher sees each image whole: use xmoco pretrain --teacher, or a plain data set"
         )
+    for step in settings["pipeline"]:
+        if kind := NO_PICTURES.get(str(step.get("type")).split(".")[-1]):
+            raise TeacherError(
+                f"the training set is read by {step['type']}: {kind}, and a teacher is shown whole "
+                "pictures. Train without one, or on pictures"
+            )
     bits = reading(settings["pipeline"]).get("bit_depth", FULL_DEPTH)
     settings["pipeline"] = teacher_pipeline(size, settings["pipeline"])
     images: Any = DATASETS.build(settings)
