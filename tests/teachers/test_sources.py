@@ -94,6 +94,19 @@ def test_a_file_decides_over_mean_and_order_of_colours_and_what_is_usual_where_i
     assert open_file(torchvision_file).bgr is False
 
 
+def test_settings_that_may_not_be_built_ask_for_the_network_s_name_and_then_do_not_matter(tmp_path):
+    own_file(tmp_path / "c.pth")
+    content = torch.load(tmp_path / "c.pth", weights_only=True)
+    content["meta"]["cfg"] = f"model = dict(type='XMoCo', backbone={RESNET!r}, head=[1.0] * 3)\n"
+    torch.save(content, tmp_path / "c.pth")
+    with pytest.raises(
+        TeacherError, match=r"head.* Name the network: --teacher-model NAME"
+    ) as told:
+        open_file(tmp_path / "c.pth")
+    assert "--config" not in str(told.value)
+    assert open_file(tmp_path / "c.pth", RESNET).settings == RESNET
+
+
 def test_a_split_norm_of_other_settings_keeps_them(tmp_path):
     own_file(tmp_path / "c.pth", RESNET | dict(norm_cfg=dict(type="SplitBN", eps=0.1)))
     assert open_file(tmp_path / "c.pth").settings["norm_cfg"] == dict(type="BN", eps=0.1)

@@ -162,6 +162,6 @@ def _known_by(images: Any) -> Iterator[str]:
         info = images.get_data_info(place)
         pixels = info.get("img")
         if isinstance(pixels, np.ndarray):  # of a set in memory, which has no names
-            yield hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16).hexdigest()
+            yield hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
         else:
             yield str(info.get("img_path", place))

@@ -20,7 +20,8 @@ from ..checkpoint import (
 )
 from ..export import architecture, find_backbone, known_config, stored_settings
 from ..export.detectors import TO_RGB
-from ..untrusted import check_model_settings, printable
+from ..untrusted import SettingsRefusedError, check_model_settings, printable
+from ..untrusted.run_settings import reason as refused_for
 from ..weights import check_kinds
 from .errors import TeacherError
 from .network import MEAN, STD, FrozenTeacher
@@ -81,7 +82,7 @@ def open_file(
     """
     path = Path(path).expanduser()
     checkpoint = read_checkpoint(path)
-    stored = _stored(checkpoint, path)
+    stored = _stored(checkpoint, path, settings is not None)
     pixels = stored["model"].get("data_preprocessor") or stored.get("data_preprocessor")
     chosen = dict(settings) if settings is not None else stored["model"].get("backbone")
     if not chosen:
@@ -125,8 +126,11 @@ def _without_splits(settings: dict[str, Any]) -> dict[str, Any]:
     return kept | (dict(norm_cfg=dict(type="BN", **norm)) if norm else {})
 
 
-def _stored(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The settings of the model that come with a checkpoint, through the gate; 'model' is there."""
+def _stored(checkpoint: Mapping[str, Any], path: Path, named: bool) -> dict[str, Any]:
+    """The settings of the model that come with a checkpoint, through the gate; 'model' is there.
+
+    Those that may not be built are as good as none, where the network is named.
+    """
     try:
         found, source = stored_settings(checkpoint, path)
     except CheckpointError as error:
@@ -134,7 +138,14 @@ def _stored(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(found.get("model"), dict) or "_base_" in found:
         return {"model": {}}
     built = {k: found[k] for k in ("model", "data_preprocessor") if found.get(k) is not None}
-    return check_model_settings(built, source)
+    try:
+        return check_model_settings(built, source)
+    except SettingsRefusedError as error:
+        if named:
+            return {"model": {}}
+        raise TeacherError(
+            f"{refused_for(error)}. Name the network: --teacher-model NAME"
+        ) from None
 
 
 def _by_its_layers(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
