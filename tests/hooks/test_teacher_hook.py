@@ -160,6 +160,12 @@ def test_a_model_without_a_teacher_is_refused(tmp_path, teacher):
         tiny_runner.QuietRunner.from_cfg(cfg).train()
 
 
+def test_files_of_other_names_are_read_and_not_made():
+    teacher_hook.TeacherHook(file="other.pth", features="other.bin")
+    with pytest.raises(ValueError, match=r"name others: other.pth, None. Leave out"):
+        teacher_hook.TeacherHook(teacher="net.pth", file="other.pth", features=None)
+
+
 def test_the_way_from_the_start_to_the_teacher_is_a_share():
     assert "40% of the way" in way_gone(30.0, 10.0, 60.0)
     assert way_gone(9.0, 10.0, 60.0).endswith("60.0 %: none of the way")

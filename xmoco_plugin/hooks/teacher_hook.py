@@ -48,6 +48,7 @@ class TeacherHook(Hook):
     Raises:
         TeacherError: a file that cannot be read, or belongs to other images or another teacher.
         TypeError: the model takes no teacher.
+        ValueError: files of other names are to be made.
     """
 
     priority = "NORMAL"
@@ -63,6 +64,11 @@ class TeacherHook(Hook):
         network: str | None = None,
         fetch: bool = False,
     ) -> None:
+        if teacher is not None and (file != FILE or features not in (FEATURES, None)):
+            raise ValueError(
+                f"TeacherHook(teacher=...) makes {FILE} and {FEATURES} in the work dir, and file "
+                f"and features name others: {file}, {features}. Leave out those, or teacher"
+            )
         self.teacher, self.teacher_size = teacher, teacher_size
         self.network, self.fetch = network, fetch
         self.file, self.features = file, features
