@@ -77,9 +77,7 @@ class Teacher:
     ) -> None:
         try:
             self.source = open_teacher(file, network)
-            asked = teachers.FrozenTeacher(
-                self.source.backbone, size, self.source.mean, self.source.std
-            )
+            asked = self.source.frozen(size)
         except (CheckpointError, teachers.TeacherError) as error:
             raise SystemExit(f"--teacher {file}: {error}") from None
         self.network, self.device, self.images = asked.to(device), device, images

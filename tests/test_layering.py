@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "views": SHARED,
     "downstream": {"untrusted", "weights", "checkpoint", "findings", "progress"},
     "teachers": {
-        *("untrusted", "weights", "checkpoint", "export", "evaluation", "precision"),
+        *("untrusted", "weights", "checkpoint", "data", "export", "evaluation", "precision"),
         "cpu_amp",
     },
     "pretraining": {

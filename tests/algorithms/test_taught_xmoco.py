@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.models import DIM, build
+from xmoco_plugin.export import find_backbone
 from xmoco_plugin.losses import teacher_relation
 from xmoco_plugin.precision import unit_norm
 from xmoco_plugin.teachers import KeyBank
@@ -92,6 +93,10 @@ def test_the_teachers_queue_is_not_mocos_and_a_state_keeps_both():
     assert model.queue.shape[0] == DIM
     model.loss(views, samples)
     torch.testing.assert_close(model.teacher_queue[:, :8], model.ask(views[0]).T)
+    plain = model.backbone.state_dict()
+    exported = find_backbone({"state_dict": model.state_dict()}, like=plain).state
+    assert all(torch.equal(v, plain[k]) for k, v in exported.items())
+    assert exported.keys() == plain.keys()
     again = taught(own_crop=True)
     again.load_state_dict(model.state_dict())
     assert again.keys_seen == 8

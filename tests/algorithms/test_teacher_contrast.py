@@ -213,12 +213,18 @@ def test_what_is_missing_is_named():
 
 
 def gradients(rank: int, size: int) -> list:
-    model = build()
-    model.bank = bank()
-    share = 8 // size
-    losses = model.loss(*batch(share, first=rank * share))
-    sum(losses.values()).backward()
-    return [torch.stack([v.detach() for v in losses.values()]), next(model.parameters()).grad]
+    """Of a second step, with stored keys and with a teacher that is asked; whose queue is full."""
+    share, found = 8 // size, []
+    for own_crop in (False, True):
+        model = build(own_crop=own_crop)
+        model.bank = bank()
+        network = teacher().eval()
+        model.ask = lambda view, network=network: unit_norm(network(view))
+        for step in range(2):
+            losses = model.loss(*batch(share, first=8 * step + rank * share))
+        sum(losses.values()).backward()
+        found += [torch.stack([v.detach() for v in losses.values()]), next(model.parameters()).grad]
+    return found
 
 
 def test_two_processes_have_the_losses_and_gradients_of_one():

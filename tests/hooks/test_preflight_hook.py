@@ -55,6 +55,20 @@ def test_a_queue_longer_than_the_data_set_is_a_warning_with_both_numbers(tmp_pat
     assert "about 2.5 times in the queue" in line
 
 
+def test_a_teacher_s_queue_is_not_judged_as_one_of_stale_keys(tmp_path):
+    taught = dict(
+        type="TeacherContrast",
+        backbone=dict(type="TinyEncoder"),
+        neck=None,
+        head=dict(type="TeacherHead", relation=None, consistency=dict()),
+        own_crop=True,
+        data_preprocessor=PREPROCESSOR,
+    )
+    assert len(lines(tmp_path, model=taught | dict(num_keys=40))) == 1
+    _, line = lines(tmp_path, model=taught | dict(num_keys=2))
+    assert line.endswith("lengthen model.num_keys")
+
+
 def test_a_batch_longer_than_the_queue_is_a_warning(tmp_path):
     loader = tiny_runner.loader(size=64, batch_size=16)
     _, line = lines(tmp_path, model=model(queue_len=12), train_dataloader=loader)

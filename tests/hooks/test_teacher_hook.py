@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """A real run against a frozen teacher: by a config alone, resumed, with what does not belong."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from mmengine.config import Config
 from tests import models, tiny_runner
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.export import prepare_file, read_weights
-from xmoco_plugin.hooks import health_hook
+from xmoco_plugin.hooks import health_hook, teacher_hook
 from xmoco_plugin.hooks.teacher_hook import _check_dims, way_gone
 from xmoco_plugin.teachers import TeacherError
 from xmoco_plugin.teachers.lesson import FEATURES, FILE
@@ -116,6 +117,25 @@ def test_files_of_another_teacher_or_set_stop_the_run(tmp_path, teacher):
         run(tmp_path, teacher).train()
 
 
+def test_a_moved_teacher_is_the_same_and_stored_features_are_no_teacher_to_ask(tmp_path, teacher):
+    out, moved = tmp_path / "run", tmp_path / "moved.pth"
+    run(out, teacher, epochs=1).train()
+    shutil.copy(teacher, moved)
+    run(out, moved, epochs=1).train()
+    with pytest.raises(TeacherError, match=r"teacher.pth is of a run with stored features.*remove"):
+        run(out, teacher, own_crop=True, epochs=1).train()
+
+
+def test_who_waits_long_for_the_first_process_says_what_for(tmp_path, monkeypatch, capsys):
+    file = tmp_path / FILE
+    looks = iter([None, None, file.touch])
+    monkeypatch.setattr(teacher_hook.time, "sleep", lambda _: (next(looks) or int)())
+    monkeypatch.setattr(teacher_hook, "PATIENCE", 2)
+    teacher_hook._wait_for(file)
+    said = capsys.readouterr().err
+    assert said.count(f"waiting for {file}, which the first process makes") == 1
+
+
 def test_keys_of_other_numbers_are_named_with_the_settings_to_change():
     both = SimpleNamespace(teacher_dims=9, teacher_neck=None)
     with pytest.raises(ValueError, match=r"keys of 6 numbers.*teacher_neck.out_channels to 6"):
@@ -138,6 +158,12 @@ def test_a_model_without_a_teacher_is_refused(tmp_path, teacher):
         match=r"TeacherHook needs model.type='TeacherContrast' or 'TaughtXMoCo'; got XMoCo",
     ):
         tiny_runner.QuietRunner.from_cfg(cfg).train()
+
+
+def test_files_of_other_names_are_read_and_not_made():
+    teacher_hook.TeacherHook(file="other.pth", features="other.bin")
+    with pytest.raises(ValueError, match=r"name others: other.pth, None. Leave out"):
+        teacher_hook.TeacherHook(teacher="net.pth", file="other.pth", features=None)
 
 
 def test_the_way_from_the_start_to_the_teacher_is_a_share():

@@ -87,6 +87,7 @@ def test_a_teacher_that_is_asked_for_each_crop_is_kept_in_the_run(begin, teacher
     cfg = Config.fromfile(str(out / "config.py"))
     assert cfg.model.own_crop
     assert cfg.custom_hooks[-1].features is None
+    assert re.search(r"student's crops, \d+\.\d ms each", (out / "opening.txt").read_text())
 
 
 def test_a_teacher_beside_moco_keeps_the_key_encoder_and_its_options(begin, teacher, tmp_path):
@@ -185,7 +186,7 @@ def test_a_name_is_fetched_only_after_its_licence_was_agreed_to(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     fetched = []
 
-    def no_network(url, place):
+    def no_network(url, place, alone):
         fetched.append(url)
         raise pretrain_teacher.CheckpointError("it could not be fetched: no route.")
 

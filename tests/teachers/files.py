@@ -25,7 +25,7 @@ def own_file(path, settings=RESNET, scale: float = 1.0, **change) -> nn.Module:
         value.data.mul_(scale)
     state = {f"backbone.{k}": v for k, v in backbone.state_dict().items()} | change
     text = f"model = dict(type='XMoCo', backbone={settings!r})\n"
-    text += "data_preprocessor = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])\n"
+    text += "data_preprocessor = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], to_rgb=True)\n"
     torch.save({"state_dict": state, "meta": {"cfg": text}}, path)
     backbone.eval()
     return backbone

@@ -11,7 +11,7 @@ from tests import models
 from tests.pretraining.folder import draw
 from xmoco_plugin.data.shards import ShardSet, write_shards
 from xmoco_plugin.teachers import (
-    FrozenTeacher,
+    Belongs,
     StoredFeatures,
     TeacherError,
     from_config,
@@ -19,6 +19,7 @@ from xmoco_plugin.teachers import (
 )
 from xmoco_plugin.teachers.asking import asker, put_together, reading, teacher_pipeline
 from xmoco_plugin.teachers.lesson import FEATURES, FILE
+from xmoco_plugin.teachers.preparing import prepare_lesson
 from xmoco_plugin.teachers.stored import data_digest
 
 
@@ -45,7 +46,7 @@ def test_the_teacher_of_a_config_sees_16_bit_grey_as_the_training_reads_it(tmp_p
     models.save_checkpoint(tmp_path / "net.pth")
     shown = []
 
-    def look(network, images, workers, device, say):
+    def look(network, images, *rest):
         shown.append(int(images[0]["inputs"].min()))
         raise InterruptedError
 
@@ -75,7 +76,7 @@ def test_features_of_a_config_s_shards_have_the_places_that_training_asks_for(tm
     assert stored.complete
     images = DATASETS.build(data | dict(pipeline=teacher_pipeline(8)))
     source = from_config.open_teacher(str(tmp_path / "net.pth"))
-    network = FrozenTeacher(source.backbone, 8, source.mean, source.std)
+    network = source.frozen(8)
     for place in (0, 4, 8):
         sample = images[place]
         expected = network(sample["inputs"][None].flip(1))[0]
@@ -131,3 +132,51 @@ def test_a_damaged_shard_is_passed_over_and_too_many_images_end_the_pass():
     images.bad = set(range(5))
     with pytest.raises(TeacherError, match="5 of 400 images could not be read"):
         list(ask([range(3), range(3, 6)]))
+
+
+def test_sets_in_memory_are_known_by_their_pixels():
+    of = lambda *values: [  # noqa: E731
+        dict(img=np.full((2, 2, 3), value, np.uint8), sample_idx=i)
+        for i, value in enumerate(values)
+    ]
+    known = [[*from_config._known_by(Infos(infos))] for infos in (of(1, 2), of(1, 2), of(1, 3))]
+    assert known[0] == known[1]
+    assert [a == b for a, b in zip(known[0], known[2], strict=True)] == [True, False]
+    named = [dict(img_path="a.png"), dict(img_path="b.png")]
+    assert [*from_config._known_by(Infos(named))] == ["a.png", "b.png"]
+
+
+class Infos(list):
+    get_data_info = list.__getitem__
+
+
+def test_an_image_that_the_training_of_a_config_would_skip_does_not_end_the_pass(tmp_path):
+    draw(tmp_path / "images", 9, side=12)
+    files = sorted((tmp_path / "images").rglob("*.png"))
+    files[4].write_bytes(b"no picture")
+    (tmp_path / "files.txt").write_text("".join(f"{file}\n" for file in files))
+    models.save_checkpoint(tmp_path / "net.pth")
+    reader = dict(type="LoadImageOrSkip")
+    data = dict(type="ListedImages", ann_file=str(tmp_path / "files.txt"), pipeline=[reader])
+    said: list[str] = []
+    words = (tmp_path, str(tmp_path / "net.pth"), 8, 4, data, "cpu")
+    from_config.lesson_of_config(*words, say=said.append)
+    assert [files[4].name in line for line in said if line.startswith("unreadable")] == [True]
+    stored = StoredFeatures(tmp_path / FEATURES, read_lesson(tmp_path / FILE).belongs)
+    assert stored.complete
+    assert stored.project(lambda rows: rows).isfinite().all()
+
+
+def test_features_of_a_teacher_that_is_asked_for_each_crop_are_looked_at_too(tmp_path):
+    overflows = lambda batches: (torch.full((len(b), 2), float("inf")) for b in batches)  # noqa: E731
+    belongs = Belongs(8, 2, "digest", "net", 8, "data")
+    with pytest.raises(TeacherError, match="8 of 8 images are not finite"):
+        prepare_lesson(tmp_path, None, overflows, belongs, own_crop=True)
+
+
+@pytest.mark.parametrize("reader", ["LoadTileOrSkip", "xmoco_plugin.LoadChannelsOrSkip"])
+def test_a_config_of_tiles_or_channels_gets_no_keys_of_whole_pictures(tmp_path, reader):
+    models.save_checkpoint(tmp_path / "net.pth")
+    data = dict(type="TiledImages", pipeline=[dict(type=reader), dict(type="OneView")])
+    with pytest.raises(TeacherError, match="a teacher is shown whole pictures"):
+        from_config.lesson_of_config(tmp_path, str(tmp_path / "net.pth"), 8, 4, data, "cpu")

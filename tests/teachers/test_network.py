@@ -11,6 +11,8 @@ from torch import nn
 from xmoco_plugin.teachers import FrozenTeacher, TeacherError, as_pixels, network
 from xmoco_plugin.teachers.network import places_of
 
+ARCH = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)
+
 
 class Seen(nn.Module):
     """Keeps what it was given."""
@@ -26,9 +28,8 @@ class Seen(nn.Module):
 
 
 def tiny_vit(**options):
-    arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)
     return MODELS.build(
-        dict(type="mmpretrain.VisionTransformer", arch=arch, img_size=28, patch_size=14, **options)
+        dict(type="mmpretrain.VisionTransformer", arch=ARCH, img_size=28, patch_size=14, **options)
     )
 
 
@@ -174,3 +175,31 @@ def test_a_training_with_mixed_precision_decides_over_the_teacher_that_it_asks()
     exact = teacher(pixels)
     with torch.autocast("cpu", torch.bfloat16):
         assert not torch.equal(teacher(pixels), exact)
+
+
+def test_a_teacher_of_bgr_sees_the_channels_in_its_order_and_normalises_them_so():
+    seen = Seen()
+    teacher = FrozenTeacher(seen, 8, mean=(10, 20, 30), std=(1, 2, 4), bgr=True)
+    pixels = torch.tensor([50.0, 60.0, 70.0])[None, :, None, None].expand(1, 3, 8, 8)
+    teacher(pixels)
+    torch.testing.assert_close(seen.given[0, :, 3, 3], torch.tensor([60.0, 20.0, 5.0]))
+
+
+@pytest.mark.parametrize("kind", ["MAEViT", "MILANViT"])
+def test_a_network_of_masked_image_modelling_sees_whole_images(kind):
+    whole = tiny_vit()
+    masked = MODELS.build(
+        dict(type=f"mmpretrain.{kind}", arch=ARCH, img_size=28, patch_size=14, mask_ratio=0.75)
+    )
+    masked.load_state_dict(whole.state_dict())
+    pixels = torch.rand(2, 3, 28, 28) * 255
+    found, expected = FrozenTeacher(masked, 28)(pixels), FrozenTeacher(whole, 28)(pixels)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_teacher_that_draws_what_it_looks_at_is_refused():
+    hides = MODELS.build(
+        dict(type="mmpretrain.MFFViT", arch=ARCH, img_size=28, patch_size=14, out_indices=[0])
+    )
+    with pytest.raises(TeacherError, match="other features when it is asked again"):
+        FrozenTeacher(hides, 28).width()

@@ -37,6 +37,15 @@ def test_fewer_images_than_numbers_give_the_same_keys_as_many_numbers_would():
     torch.testing.assert_close(found(x) @ found(x).T, centred @ centred.T, rtol=1e-3, atol=1e-4)
 
 
+def test_images_that_are_there_twice_leave_the_directions_at_right_angles():
+    x = features(n=8, width=40)
+    found = fit_projection(torch.cat([x, x]), 12)  # of which 7 have a variance
+    torch.testing.assert_close(found.basis.T @ found.basis, torch.eye(12), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found(x).norm(dim=1), torch.ones(8))
+    alone = fit_projection(x, 7)
+    torch.testing.assert_close(found(x) @ found(x).T, alone(x) @ alone(x).T, rtol=1e-3, atol=1e-4)
+
+
 def test_it_says_what_is_kept_and_how_many_dimensions_keep_95_percent():
     found = fit_projection(features(n=500), 2)
     assert found.dims_for() == 3

@@ -54,10 +54,62 @@ def test_our_checkpoint_says_its_network_and_normalisation(tmp_path):
     backbone = own_file(tmp_path / "c.pth", RESNET | dict(norm_cfg=dict(type="SplitBN")))
     found = open_file(tmp_path / "c.pth")
     assert found.settings == RESNET
-    assert (found.mean, found.std) == ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    assert (found.mean, found.std, found.bgr) == ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), False)
     image = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(found.backbone(image)[-1], backbone(image)[-1])
+
+
+def test_a_file_decides_over_mean_and_order_of_colours_and_what_is_usual_where_it_is_silent(
+    tmp_path, torchvision_file
+):
+    text = f"model = dict(type='ImageClassifier', backbone={RESNET!r}"
+    own_file(tmp_path / "c.pth")
+    content = torch.load(tmp_path / "c.pth", weights_only=True)
+    usual = (9.0,) * 3, (8.0,) * 3, True
+    digests = set()
+    for said, expected in (
+        (
+            ", data_preprocessor=dict(mean=[1.0, 1.0, 1.0], std=[2.0, 2.0, 2.0]))",
+            ((1.0,) * 3, (2.0,) * 3, True),
+        ),
+        (", data_preprocessor=dict(to_rgb=True))", ((0.0,), (1.0,), False)),
+        (")\ndata_preprocessor = dict(bgr_to_rgb=False)", ((0.0,), (1.0,), True)),
+        # The model's own decides over what stands beside it, as in the host.
+        (
+            ", data_preprocessor=dict(mean=[1.0, 1.0, 1.0], std=[2.0, 2.0, 2.0], to_rgb=True))\n"
+            "data_preprocessor = dict(mean=[5.0], std=[5.0])",
+            ((1.0,) * 3, (2.0,) * 3, False),
+        ),
+        (")", usual),
+    ):
+        content["meta"]["cfg"] = text + said
+        torch.save(content, tmp_path / "c.pth")
+        found = open_file(tmp_path / "c.pth", usual=usual)
+        assert (found.mean, found.std, found.bgr) == expected
+        digests.add(found.digest)
+        asked = found.frozen(8)
+        assert (asked.bgr, asked.mean.flatten().tolist()) == (expected[2], [*expected[0]])
+    assert len(digests) == 5
+    assert open_file(torchvision_file).bgr is False
+
+
+def test_settings_that_may_not_be_built_ask_for_the_network_s_name_and_then_do_not_matter(tmp_path):
+    own_file(tmp_path / "c.pth")
+    content = torch.load(tmp_path / "c.pth", weights_only=True)
+    content["meta"]["cfg"] = f"model = dict(type='XMoCo', backbone={RESNET!r}, head=[1.0] * 3)\n"
+    torch.save(content, tmp_path / "c.pth")
+    with pytest.raises(
+        TeacherError, match=r"head.* Name the network: --teacher-model NAME"
+    ) as told:
+        open_file(tmp_path / "c.pth")
+    assert "--config" not in str(told.value)
+    assert open_file(tmp_path / "c.pth", RESNET).settings == RESNET
+
+
+def test_a_split_norm_of_other_settings_keeps_them(tmp_path):
+    own_file(tmp_path / "c.pth", RESNET | dict(norm_cfg=dict(type="SplitBN", eps=0.1)))
+    assert open_file(tmp_path / "c.pth").settings["norm_cfg"] == dict(type="BN", eps=0.1)
 
 
 def test_a_registered_class_of_the_users_is_a_teacher_too(tmp_path):

@@ -59,6 +59,13 @@ def test_a_killed_pass_goes_on_and_asks_for_no_image_that_is_on_the_disk(tmp_pat
     torch.testing.assert_close(half.project(identity), TRUTH.half())
 
 
+def test_a_complete_file_is_opened_to_be_read_alone(tmp_path):
+    stored = StoredFeatures(tmp_path / "f.bin", BELONGS)
+    assert stored._rows.mode == "r+"
+    stored.fill(Teacher())
+    assert StoredFeatures(tmp_path / "f.bin", BELONGS)._rows.mode == "r"
+
+
 def test_the_first_images_are_a_sample_of_the_whole_list(tmp_path):
     stored = StoredFeatures(tmp_path / "f.bin", BELONGS)
     stored.fill(Teacher(), batch=4, upto=10)

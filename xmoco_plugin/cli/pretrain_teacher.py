@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,7 @@ def begin(args: argparse.Namespace, given: dict[str, Any], found: own.Scan) -> "
     patch = teachers.patch_size(source.backbone) or 1
     usual = SIZES[get_device() != "cpu"]
     size = given.get("teacher_size") or fixed or max(round(usual / patch), 1) * patch
-    network = teachers.FrozenTeacher(source.backbone, size, source.mean, source.std)
-    return Teaching(args, found, source, network.to(get_device()))
+    return Teaching(args, found, source, source.frozen(size).to(get_device()))
 
 
 class Teaching:
@@ -75,6 +75,9 @@ class Teaching:
         args: Of the command line.
         found: The images.
         source, network: The teacher, on the device.
+
+    Attributes:
+        seconds_per_image: That it adds to a step; 0 where its features are stored.
     """
 
     def __init__(
@@ -99,15 +102,21 @@ class Teaching:
         self.dims = teachers.most_dims(
             self.belongs.width, min(self.belongs.images, teachers.SAMPLE)
         )
-        colours = "grey, made of the colours" if network.channels == 1 else "RGB"
+        # As it will be asked, which the step that is measured with noise for keys lacks.
+        network.in_bfloat16(get_device())
+        self.seconds_per_image = _seconds_per_image(network) if self.own_crop else 0.0
+        colours = "BGR" if network.bgr else "RGB"
+        if network.channels == 1:
+            colours = "grey, made of the colours"
         self.note = (
             f"teacher: {printable(source.name)}, {self.belongs.width:,} numbers an image of "
             f"{network.size} px ({colours}), {self.dims} of them kept; "
             + (
-                "asked for each of the student's crops"
+                "asked for each of the student's crops, "
+                f"{1000 * self.seconds_per_image:.1f} ms each"
                 if self.own_crop
                 else f"stored once, {self.belongs.bytes / 1e6:,.1f} MB"
-                + (", asked in bfloat16" if network.in_bfloat16(get_device()) else "")
+                + (", asked in bfloat16" if network.bfloat16 else "")
             )
         )
 
@@ -168,8 +177,10 @@ class Teaching:
 def _source(args: argparse.Namespace) -> tuple[teachers.Source, int | None]:
     """The teacher, and the one size of images that it takes, if there is but one."""
     if teachers.looks_like_a_file(args.teacher):
-        settings = _settings(args.teacher_model) if args.teacher_model else None
-        return teachers.open_file(args.teacher, settings), None
+        if not args.teacher_model:
+            return teachers.open_file(args.teacher), None
+        settings, usual = _settings(args.teacher_model)
+        return teachers.open_file(args.teacher, settings, usual=usual), None
     offer = teachers.offer_of(args.teacher)
     print(offer.describe(), flush=True)
     if not offer.place.is_file():
@@ -179,35 +190,38 @@ def _source(args: argparse.Namespace) -> tuple[teachers.Source, int | None]:
             args.yes,
         )
     try:
-        file = offer.get()
+        offer.get()
     except CheckpointError as error:
         raise own.PretrainError(
             f"{error} Fetch {offer.url} where there is a network and put it to {offer.place}, or "
-            "name it: --teacher FILE --teacher-model "
-            f"{args.teacher if offer.library == 'timm' else offer.backbone['type']}"
+            f"name it: --teacher FILE --teacher-model {args.teacher}"
         ) from None
-    found = teachers.open_file(file, offer.backbone, offer.mean, offer.std, offer.name)
-    return found, offer.size
+    return offer.open(), offer.size
 
 
-def _settings(name: str) -> dict[str, Any]:
-    """Config of the network that --teacher-model names.
+def _settings(name: str) -> tuple[dict[str, Any], teachers.Inputs]:
+    """Config of the network that --teacher-model names, and what its weights usually take.
 
     Raises:
         TeacherError: Neither library has it.
     """
-    if (found := teachers.timm_backbone(name)) is not None:
-        return found
     try:
-        return teachers.offer_of(name).backbone
+        return teachers.network_of(name)
     except teachers.TeacherError:
         pass
     try:
-        return own.backbone_config(name, SIZES[True], 1)
+        return own.backbone_config(name, SIZES[True], 1), teachers.IMAGENET
     except own.PretrainError:
         raise teachers.TeacherError(
-            f"--teacher-model {printable(name)}: neither mmpretrain nor timm has such a network"
+            f"--teacher-model {printable(name)}: {teachers.neither('such network')}"
         ) from None
+
+
+def _seconds_per_image(network: teachers.FrozenTeacher, images: int = 8) -> float:
+    shown = torch.full((images, 3, network.size, network.size), 128.0, device=get_device())
+    began = time.perf_counter()
+    network(shown).cpu()
+    return (time.perf_counter() - began) / images
 
 
 def _agree(text: str, question: str, yes: bool) -> None:
@@ -222,7 +236,11 @@ def _agree(text: str, question: str, yes: bool) -> None:
     if not (sys.stdin is not None and sys.stdin.isatty()):
         raise own.PretrainError(f"{text}. {question} With --yes the command goes on.")
     print(f"{text}.", flush=True)
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input(f"{question} [y/N] ")
+    except EOFError:  # Ctrl-D is no yes
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         raise own.PretrainError("stopped: nothing was fetched or trained.")
 
 

@@ -91,8 +91,11 @@ class PreflightHook(Hook):
         queue = getattr(model, "queue_len", None)
         if self.given is not None and "queue_len" not in self.given:
             queue = None
-        setting = "model.queue_len" if self.given is None else "--queue-len"
-        if queue and facts.images and queue > facts.images:
+        # Whose keys never go stale, and are no negatives.
+        taught = getattr(getattr(model, "head", None), "keys_of_teacher", False)
+        setting = "model.num_keys" if taught else "model.queue_len"
+        setting = setting if self.given is None else "--queue-len"
+        if queue and facts.images and queue > facts.images and not taught:
             yield (
                 f"the queue holds {queue:,} keys but the data set only {facts.images:,} images: "
                 f"each image is about {queue / facts.images:.1f} times in the queue, so its own "

@@ -1,4 +1,6 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from ..visualization import kept_randomness
 
 STATE = "teacher"  # of this hook in the message hub: kNN of the student before training
 PAUSE = 1.0  # seconds between two looks for the files that another process makes
+PATIENCE = 60  # looks before it is said
 ON_DEVICE = 0.1  # share of the device's free memory that the keys may take (ours)
 
 
@@ -45,6 +48,7 @@ class TeacherHook(Hook):
     Raises:
         TeacherError: a file that cannot be read, or belongs to other images or another teacher.
         TypeError: the model takes no teacher.
+        ValueError: files of other names are to be made.
     """
 
     priority = "NORMAL"
@@ -60,6 +64,11 @@ class TeacherHook(Hook):
         network: str | None = None,
         fetch: bool = False,
     ) -> None:
+        if teacher is not None and (file != FILE or features not in (FEATURES, None)):
+            raise ValueError(
+                f"TeacherHook(teacher=...) makes {FILE} and {FEATURES} in the work dir, and file "
+                f"and features name others: {file}, {features}. Leave out those, or teacher"
+            )
         self.teacher, self.teacher_size = teacher, teacher_size
         self.network, self.fetch = network, fetch
         self.file, self.features = file, features
@@ -138,8 +147,7 @@ class TeacherHook(Hook):
                 workers=settings.get("num_workers", 0),
                 say=runner.logger.info,
             )
-        while not (folder / FILE).is_file():
-            time.sleep(PAUSE)
+        _wait_for(folder / FILE)
 
     @staticmethod
     def _bank(lesson: Lesson, path: Path, device: torch.device) -> KeyBank:
@@ -154,6 +162,21 @@ class TeacherHook(Hook):
             if keys.numel() * keys.element_size() <= ON_DEVICE * free:
                 keys = keys.to(device)
         return KeyBank(keys)
+
+
+def _wait_for(file: Path) -> None:
+    """Sleep until another process has made a file; after a minute each machine says so once."""
+    looks = 0
+    while not file.is_file():
+        time.sleep(PAUSE)
+        looks += 1
+        if looks == PATIENCE and os.environ.get("LOCAL_RANK", "0") == "0":
+            print(
+                f"waiting for {printable(file)}, which the first process makes: all images are "
+                "shown to the teacher. Machines that do not share this folder wait for ever",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def way_gone(now: float, start: float, teacher: float) -> str:
@@ -182,7 +205,10 @@ def _check_dims(dims: int, model: Any, file: str) -> None:
 
 def _asking(lesson: Lesson, preprocessor: Any, device: torch.device, file: str) -> Any:
     if lesson.network is None:
-        raise ValueError(f"{file} holds no teacher to ask, only how its stored features are read")
+        raise ValueError(
+            f"{file} holds no teacher to ask, only how its stored features are read: it is of a "
+            "run with model.own_crop=False"
+        )
     network = lesson.network.to(device)
     network.in_bfloat16(device)
 

@@ -8,17 +8,19 @@ from .lesson import Lesson, read_lesson, write_lesson
 from .network import FrozenTeacher, as_pixels, patch_size
 from .preparing import SAMPLE
 from .projection import DIMS, KEPT, Projection, fit_projection, most_dims
-from .sources import Source, open_file
+from .sources import IMAGENET, Inputs, Source, open_file
 from .stored import Belongs, StoredFeatures, computing_order, data_digest
-from .zoo import Offer, looks_like_a_file, offer_of, timm_backbone
+from .zoo import Offer, looks_like_a_file, neither, network_of, offer_of, timm_backbone
 
 __all__ = [
     "DIMS",
+    "IMAGENET",
     "KEPT",
     "SAMPLE",
     "Belongs",
     "Figures",
     "FrozenTeacher",
+    "Inputs",
     "KeyBank",
     "Lesson",
     "Offer",
@@ -36,6 +38,8 @@ __all__ = [
     "knn_accuracy",
     "looks_like_a_file",
     "most_dims",
+    "neither",
+    "network_of",
     "offer_of",
     "open_file",
     "patch_size",

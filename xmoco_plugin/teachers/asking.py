@@ -12,6 +12,7 @@ from .errors import TeacherError
 from .network import FrozenTeacher
 from .stored import Ask
 
+Errors = type[Exception] | tuple[type[Exception], ...]
 READ_AS = ("bit_depth", "background", "max_pixels", "max_bytes")  # decide over pixels or refuse
 BAD_SHARE, BAD_COUNT = 0.01, 3  # of images: as the training's SkippedImagesHook lets pass
 
@@ -44,11 +45,12 @@ class Shown(Dataset):
     Args:
         dataset: Whose samples have ``inputs``. Where not all its images were looked at before, its
             ``fails_with`` is the error of one that cannot be read.
+        fails_with: That error, of a dataset which does not say so.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, fails_with: Errors = ()) -> None:
         self.dataset = dataset
-        self.fails_with = getattr(dataset, "fails_with", ())
+        self.fails_with = getattr(dataset, "fails_with", fails_with)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -90,6 +92,7 @@ def asker(
     workers: int,
     device: str | torch.device,
     say: Callable[[str], object] = lambda text: None,
+    fails_with: Errors = (),
 ) -> Ask:
     """What :meth:`StoredFeatures.fill` asks; in bfloat16, where the device multiplies in it.
 
@@ -104,6 +107,7 @@ def asker(
         workers: Processes that read images.
         device: Of the network.
         say: Gets a line for each image that cannot be read.
+        fails_with: See :class:`Shown`.
     """
 
     network.in_bfloat16(device)
@@ -112,7 +116,7 @@ def asker(
         if not batches:
             return
         loader = DataLoader(
-            Shown(dataset),
+            Shown(dataset, fails_with),
             batch_sampler=list(batches),
             num_workers=workers,
             collate_fn=put_together,
@@ -125,7 +129,7 @@ def asker(
             if bad > max(BAD_SHARE * len(dataset), BAD_COUNT):
                 raise TeacherError(
                     f"{bad:,} of {len(dataset):,} images could not be read so far, more than "
-                    f"{BAD_SHARE:.0%}: mend or remove them, and write the set anew"
+                    f"{BAD_SHARE:.0%}: mend or remove them; a set of shards is then written anew"
                 )
             if len(pixels):
                 found = network(pixels.to(device, non_blocking=True).flip(1))

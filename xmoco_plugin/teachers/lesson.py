@@ -53,6 +53,7 @@ def write_lesson(
     if source is not None:
         state |= {NETWORK + key: value for key, value in source.backbone.state_dict().items()}
         meta |= dict(settings=source.settings, mean=list(source.mean), std=list(source.std))
+        meta |= dict(bgr=source.bgr)
     write_atomic({"state_dict": state, "meta": meta}, path)
 
 
@@ -90,7 +91,8 @@ def read_lesson(path: Path) -> Lesson:
         backbone.load_state_dict(
             {k.removeprefix(NETWORK): v for k, v in state.items() if k.startswith(NETWORK)}
         )
-        network = FrozenTeacher(backbone, belongs.size, meta["mean"], meta["std"])  # type: ignore[index]
+        inputs = meta["mean"], meta["std"], bool(meta.get("bgr"))  # type: ignore[index,union-attr]
+        network = FrozenTeacher(backbone, belongs.size, *inputs)
     except (TeacherError, CheckpointError):
         raise
     except Exception as error:  # whatever a network may say of settings that anybody wrote

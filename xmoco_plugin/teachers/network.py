@@ -2,6 +2,7 @@
 """A frozen network that is asked for features: its own size, channels and normalisation."""
 
 import contextlib
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from .errors import TeacherError
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of RGB in 0..255
 LUMA = (0.299, 0.587, 0.114)
+SAME = 0.01  # by how much of their length two answers may differ: rounding, and none of the draws
 
 
 class FrozenTeacher(nn.Module):
@@ -24,7 +26,8 @@ class FrozenTeacher(nn.Module):
     Args:
         backbone: that gives a map, tokens or a vector; see :func:`pool_feature`.
         size: side that images are resized to, in pixels.
-        mean, std: of its training, in 0..255, a number a channel.
+        mean, std: of its training, in 0..255, a number a channel, in the order of its channels.
+        bgr: whether it takes colours as BGR, as OpenMMLab's readers give them.
 
     Raises:
         TeacherError: a size that its patches do not divide, or channels that no picture has.
@@ -36,9 +39,11 @@ class FrozenTeacher(nn.Module):
         size: int,
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
+        bgr: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone, self.size = backbone, size
+        self.backbone, self.size, self.bgr = backbone, size, bgr
+        self._whole = _nothing_masked(backbone)
         self.channels = first_channels(backbone)
         if self.channels not in (1, 3):
             raise TeacherError(
@@ -119,10 +124,12 @@ class FrozenTeacher(nn.Module):
             )
         if self.channels == 1:
             images = (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+        elif self.bgr:
+            images = images.flip(1)
         images = (images - self.mean) / self.std
         try:
             with self._autocast(images.device.type):
-                return then(channels_first(self.backbone(images), self.backbone))
+                return then(channels_first(self.backbone(images, **self._whole), self.backbone))
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:  # whatever a backbone may raise on images not made for it
@@ -137,10 +144,19 @@ class FrozenTeacher(nn.Module):
         return torch.autocast(device, torch.bfloat16) if self.bfloat16 else contextlib.nullcontext()
 
     def width(self) -> int:
-        """E, found by asking it for the features of a grey image."""
-        return self(torch.full((1, 3, self.size, self.size), 128.0, device=self.mean.device)).shape[
-            1
-        ]
+        """E, found by asking it twice for the features of a grey image.
+
+        Raises:
+            TeacherError: its two answers differ.
+        """
+        grey = torch.full((1, 3, self.size, self.size), 128.0, device=self.mean.device)
+        first, again = self(grey), self(grey)
+        if (first - again).norm() > SAME * first.norm():
+            raise TeacherError(
+                "the teacher gives other features when it is asked again for the same image: it "
+                "draws what it looks at, as networks of masked image modelling do. Take another"
+            )
+        return first.shape[1]
 
 
 def as_pixels(views: torch.Tensor, preprocessor: Any) -> torch.Tensor:
@@ -208,6 +224,12 @@ def _all_tokens(backbone: Any) -> Iterator[None]:
         yield
     finally:
         backbone.out_type = "cls_token"
+
+
+def _nothing_masked(backbone: nn.Module) -> dict[str, None]:
+    """What lets a backbone of masked image modelling, which hides places, see a whole image."""
+    taken = inspect.signature(backbone.forward).parameters
+    return {name: None for name in ("mask", "importance") if name in taken}  # the hosts' two names
 
 
 def first_channels(backbone: nn.Module) -> int:

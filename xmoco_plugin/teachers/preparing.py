@@ -9,7 +9,7 @@ import torch
 from .lesson import FEATURES, FILE, write_lesson
 from .projection import DIMS, Projection, fit_projection
 from .sources import Source
-from .stored import Ask, Belongs, StoredFeatures, computing_order
+from .stored import Ask, Belongs, StoredFeatures, computing_order, refuse_broken
 
 SAMPLE = 4096  # images that the directions are found on, and figures made of (ours)
 BATCH = 64
@@ -45,7 +45,11 @@ def prepare_lesson(
     if stored is None:
         places = computing_order(belongs.images, as_listed)[:SAMPLE]
         batches = [places[i : i + BATCH] for i in range(0, len(places), BATCH)]
-        features = torch.cat([part.cpu() for part in ask(batches)])
+        parts = []
+        for rows, part in zip(batches, ask(batches), strict=True):
+            refuse_broken(part, rows, belongs.width)
+            parts.append(part.cpu())
+        features = torch.cat(parts)
     else:
         stored.fill(ask, BATCH, upto=SAMPLE, progress=progress)
         features = stored.sample(SAMPLE)

@@ -84,7 +84,9 @@ def fit_projection(features: torch.Tensor, dims: int = DIMS) -> Projection:
     dims = most_dims(features.shape[1], len(features), dims)
     basis = vectors[:, :dims]
     if wide:
-        basis = torch.nn.functional.normalize(centred.T @ basis, dim=0)
+        # Not each by its length: images that are in the sample twice leave directions of no
+        # variance, whose rounding errors lie along the largest one.
+        basis = torch.linalg.qr(centred.T @ basis).Q
     # The sign of a direction is chance; fixed, so that every machine has the same keys.
     signs = basis.gather(0, basis.abs().argmax(dim=0, keepdim=True)).sign()
     return Projection(

@@ -19,12 +19,16 @@ from ..checkpoint import (
     state_dict_of,
 )
 from ..export import architecture, find_backbone, known_config, stored_settings
-from ..untrusted import check_model_settings, printable
+from ..export.detectors import TO_RGB
+from ..untrusted import SettingsRefusedError, check_model_settings, printable
+from ..untrusted.run_settings import reason as refused_for
 from ..weights import check_kinds
 from .errors import TeacherError
-from .network import MEAN, STD
+from .network import MEAN, STD, FrozenTeacher
 
 TIMM = "timm_model."  # what mmpretrain puts before timm's names
+Inputs = tuple[tuple[float, ...], tuple[float, ...], bool]  # mean, std, whether BGR
+IMAGENET: Inputs = (MEAN, STD, False)
 
 
 class Source(NamedTuple):
@@ -34,8 +38,9 @@ class Source(NamedTuple):
         name: Of the file or network, as messages show it.
         settings: Config of the backbone, for mmpretrain's registry.
         backbone: Built, with the weights.
-        mean, std: Of its training, in 0..255.
-        digest: Of weights, network and normalisation.
+        mean, std: Of its training, in 0..255, in the order of its channels.
+        digest: Of weights, network and what it is given.
+        bgr: Whether it takes colours as BGR.
     """
 
     name: str
@@ -44,6 +49,11 @@ class Source(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
+    bgr: bool = False
+
+    def frozen(self, size: int) -> FrozenTeacher:
+        """The network as it is asked, with images of so many pixels a side."""
+        return FrozenTeacher(self.backbone, size, self.mean, self.std, self.bgr)
 
 
 def open_file(
@@ -52,6 +62,8 @@ def open_file(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     name: str = "",
+    bgr: bool | None = None,
+    usual: Inputs = IMAGENET,
 ) -> Source:
     """Reads a teacher from a file that the project reads.
 
@@ -59,8 +71,10 @@ def open_file(
         path: A checkpoint of ours, of mmpretrain, torchvision or timm.
         settings: Config of the backbone; default: what the file, or ``config.py`` beside an
             export, says, else what its layers show.
-        mean, std: Of its training; default: what the file says, else ImageNet's.
+        mean, std: Of its training; default: what the file says, else the usual.
         name: For messages; default: the file's.
+        bgr: Whether it takes BGR; default: what the file says, else the usual.
+        usual: What is taken where the file does not say; default: ImageNet's, in RGB.
 
     Raises:
         CheckpointError: The file cannot be read.
@@ -68,27 +82,55 @@ def open_file(
     """
     path = Path(path).expanduser()
     checkpoint = read_checkpoint(path)
-    stored = _stored(checkpoint, path)
-    pixels = stored.get("data_preprocessor") or stored["model"].get("data_preprocessor") or {}
+    stored = _stored(checkpoint, path, settings is not None)
+    pixels = stored["model"].get("data_preprocessor") or stored.get("data_preprocessor")
     chosen = dict(settings) if settings is not None else stored["model"].get("backbone")
     if not chosen:
         chosen = _by_its_layers(checkpoint, path)
     chosen = check_model_settings(chosen, path)
-    if (chosen.get("norm_cfg") or {}).get("type") == "SplitBN":
-        chosen.pop("norm_cfg")  # at test time it is BN
+    chosen = _without_splits(chosen)
     backbone = _build(chosen, path)
     state = _weights(checkpoint, chosen, backbone, path)
     backbone.load_state_dict(state, strict=False)
     backbone.eval()  # which returns None in many of them
-    mean = tuple(mean or pixels.get("mean") or MEAN)
-    std = tuple(std or pixels.get("std") or STD)
-    return Source(
-        name or path.name, chosen, backbone, mean, std, _digest(backbone, chosen, mean, std)
-    )
+    said = inputs_of(pixels) if pixels else usual
+    mean, std = tuple(mean or said[0]), tuple(std or said[1])
+    bgr = said[2] if bgr is None else bgr
+    digest = _digest(backbone, chosen, mean, std, bgr)
+    return Source(name or path.name, chosen, backbone, mean, std, digest, bgr)
 
 
-def _stored(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The settings of the model that come with a checkpoint, through the gate; 'model' is there."""
+def inputs_of(preprocessor: Mapping[str, Any] | None) -> Inputs:
+    """Mean, std and whether colours are BGR, by the settings of a host's preprocessor.
+
+    One that says nothing of an order leaves BGR, as it is read; one without a mean normalises
+    nothing. Without any, a network is taken for one of ImageNet in RGB.
+    """
+    if not preprocessor:
+        return IMAGENET
+    mean, std = preprocessor.get("mean"), preprocessor.get("std")
+    # Of images of many channels, whose reader has no order of colours.
+    bgr = "value_range" not in preprocessor and not any(preprocessor.get(n) for n in TO_RGB)
+    if mean is None or std is None:
+        return (0.0,), (1.0,), bgr
+    return tuple(mean), tuple(std), bgr
+
+
+def _without_splits(settings: dict[str, Any]) -> dict[str, Any]:
+    """A backbone's config with BN for SplitBN, which is the same outside of training."""
+    norm = dict(settings.get("norm_cfg") or {})
+    if str(norm.get("type")).split(".")[-1] != "SplitBN":
+        return settings
+    norm = {k: v for k, v in norm.items() if k not in ("type", "num_splits")}
+    kept = {k: v for k, v in settings.items() if k != "norm_cfg"}
+    return kept | (dict(norm_cfg=dict(type="BN", **norm)) if norm else {})
+
+
+def _stored(checkpoint: Mapping[str, Any], path: Path, named: bool) -> dict[str, Any]:
+    """The settings of the model that come with a checkpoint, through the gate; 'model' is there.
+
+    Those that may not be built are as good as none, where the network is named.
+    """
     try:
         found, source = stored_settings(checkpoint, path)
     except CheckpointError as error:
@@ -96,7 +138,14 @@ def _stored(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(found.get("model"), dict) or "_base_" in found:
         return {"model": {}}
     built = {k: found[k] for k in ("model", "data_preprocessor") if found.get(k) is not None}
-    return check_model_settings(built, source)
+    try:
+        return check_model_settings(built, source)
+    except SettingsRefusedError as error:
+        if named:
+            return {"model": {}}
+        raise TeacherError(
+            f"{refused_for(error)}. Name the network: --teacher-model NAME"
+        ) from None
 
 
 def _by_its_layers(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -153,8 +202,9 @@ def _named(settings: Mapping[str, Any]) -> str:
     return f"{settings['type']} {which if isinstance(which, str | int) else ''}".strip()
 
 
-def _digest(backbone: nn.Module, settings: dict, mean: tuple, std: tuple) -> str:
-    found = hashlib.blake2b(repr((sorted(settings.items()), mean, std)).encode(), digest_size=16)
+def _digest(backbone: nn.Module, settings: dict, mean: tuple, std: tuple, bgr: bool) -> str:
+    said = (sorted(settings.items()), mean, std, *["BGR"] * bgr)
+    found = hashlib.blake2b(repr(said).encode(), digest_size=16)
     for key, value in sorted(backbone.state_dict().items()):
         found.update(key.encode())
         found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

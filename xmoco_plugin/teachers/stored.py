@@ -10,9 +10,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class Belongs(NamedTuple):
         return HEAD + self.images * self.width * TYPE.itemsize
 
 
-def data_digest(lines: Sequence[str], bit_depth: int = FULL_DEPTH) -> str:
+def data_digest(lines: Iterable[str], bit_depth: int = FULL_DEPTH) -> str:
     """Of a set, from what its images are known by, in their order, and how 16-bit grey is read."""
     found = hashlib.blake2b(digest_size=16)
     for line in lines:
@@ -102,9 +102,10 @@ class StoredFeatures:
         else:
             _ask_disk(self.path.parent, belongs)
             write_atomic(belongs, self.path, save=self._begin)
-        self._rows = np.memmap(
-            self.path, TYPE, "r+", HEAD, (belongs.images, belongs.width), order="C"
-        )
+        # One that is complete is only read, perhaps from where nothing may be written.
+        mode: Literal["r", "r+"] = "r" if self.complete else "r+"
+        shape = (belongs.images, belongs.width)
+        self._rows = np.memmap(self.path, TYPE, mode, HEAD, shape, order="C")
 
     @property
     def complete(self) -> bool:
@@ -137,7 +138,7 @@ class StoredFeatures:
         left = self._order[done:total]
         batches = [left[first : first + batch] for first in range(0, len(left), batch)]
         for number, (places, features) in enumerate(zip(batches, ask(batches), strict=True), 1):
-            self._refuse(features, places)
+            refuse_broken(features, places, self.belongs.width)
             self._rows[places] = features.cpu().numpy().astype(TYPE)
             done += len(places)
             if number % every == 0 or done == total:
@@ -174,22 +175,6 @@ class StoredFeatures:
             parts.append(projection(part).half())
         return torch.cat(parts)
 
-    def _refuse(self, features: torch.Tensor, places: Sequence[int]) -> None:
-        width = (len(places), self.belongs.width)
-        if tuple(features.shape) != width:
-            raise TeacherError(
-                f"the teacher gave features {tuple(features.shape)} where {width} were expected"
-            )
-        limit = float(np.finfo(TYPE).max)
-        bad = ~(features.abs() <= limit).all(dim=1)
-        if bad.any():
-            place = places[int(bad.nonzero()[0])]
-            raise TeacherError(
-                f"the teacher's features of {int(bad.sum()):,} of {len(places):,} images are not "
-                f"finite, or above {limit:,.0f}; the first is image {place:,} of the list: its "
-                "weights are broken, or it overflows on such images. Nothing was trained"
-            )
-
     def _begin(self, belongs: Belongs, file: BinaryIO) -> None:
         """Takes the file's room on the disk: one that fills up later would end in a SIGBUS."""
         file.write(self._head(0))
@@ -212,6 +197,24 @@ class StoredFeatures:
             file.write(self._head(done))
             file.flush()
             os.fsync(file.fileno())
+
+
+def refuse_broken(features: torch.Tensor, places: Sequence[int], width: int) -> None:
+    """Raise TeacherError unless features (n, width) of images at n places are numbers."""
+    expected = (len(places), width)
+    if tuple(features.shape) != expected:
+        raise TeacherError(
+            f"the teacher gave features {tuple(features.shape)} where {expected} were expected"
+        )
+    limit = float(np.finfo(TYPE).max)
+    bad = ~(features.abs() <= limit).all(dim=1)
+    if bad.any():
+        place = places[int(bad.nonzero()[0])]
+        raise TeacherError(
+            f"the teacher's features of {int(bad.sum()):,} of {len(places):,} images are not "
+            f"finite, or above {limit:,.0f}; the first is image {place:,} of the list: its "
+            "weights are broken, or it overflows on such images. Nothing was trained"
+        )
 
 
 def _check(path: Path, belongs: Belongs) -> int:

@@ -10,17 +10,20 @@ import torch
 
 from ..weights import cached_file, fetch
 from .errors import TeacherError
-from .network import MEAN, STD
+from .sources import IMAGENET, Inputs, Source, inputs_of, open_file
 
 HUB = "https://huggingface.co/{name}/resolve/main/model.safetensors"
 # What weights of mmpretrain are under, by their names: its metafiles do not say.
 LICENCES = (
     (r"dinov2", "Apache-2.0"),
     (r"convnext-v2", "CC-BY-NC 4.0"),
-    (r"3rdparty", "not stated by mmpretrain: ask where they are from"),
+    (r"3rdparty", "not stated by mmpretrain"),
     (r"", "Apache-2.0 (OpenMMLab's own)"),
 )
-RESTRICTED = re.compile(r"\bnc\b|dinov3|research|non-?commercial|other|not stated", re.IGNORECASE)
+RESTRICTED = re.compile(r"\bnc\b|dinov3|research|non-?commercial", re.IGNORECASE)
+# Those that allow any use; every other one is to be read first, whatever its name.
+FREE = re.compile(r"apache|mit\b|bsd|isc\b|cc0|unlicense|cc-by-4\.0", re.IGNORECASE)
+UNKNOWN = re.compile(r"not stated|unknown|other$", re.IGNORECASE)
 FILE = re.compile(r"\.(pth|pt|ckpt|bin|safetensors|tar)$")
 
 
@@ -37,6 +40,7 @@ class Offer(NamedTuple):
         licence: Of the weights, in words.
         mean, std: In 0..255.
         size: The one size of images that it takes; None where it takes any.
+        bgr: Whether it takes colours as BGR.
     """
 
     name: str
@@ -49,15 +53,22 @@ class Offer(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     size: int | None = None
+    bgr: bool = False
 
     @property
     def restricted(self) -> bool:
         """Whether the licence forbids something that a user may want, or is not known."""
-        return bool(RESTRICTED.search(self.licence))
+        return not FREE.match(self.licence)
 
     def describe(self) -> str:
         """From where, how large, under which licence, in two sentences."""
-        warning = ", which restricts what you may do with them: read it" * self.restricted
+        warning = ""
+        if UNKNOWN.match(self.licence):
+            warning = ": ask where they are from what you may do with them"
+        elif RESTRICTED.search(self.licence):
+            warning = ", which restricts what you may do with them: read it"
+        elif self.restricted:
+            warning = ", none of the usual free ones: read what you may do with them"
         return (
             f"{self.name} of {self.library}: about {self.megabytes:,.0f} MB from {self.url}. "
             f"Licence of the weights: {self.licence}{warning}."
@@ -69,7 +80,16 @@ class Offer(NamedTuple):
         Raises:
             CheckpointError: It cannot be fetched, or is not what it should be.
         """
-        return fetch(self.url, self.place)
+        return fetch(self.url, self.place, alone=True)  # only the first process asks for a teacher
+
+    def open(self) -> Source:
+        """The teacher.
+
+        Raises:
+            CheckpointError, TeacherError: As :meth:`get` and :func:`open_file`.
+        """
+        inputs = self.mean, self.std, self.name, self.bgr
+        return open_file(self.get(), self.backbone, *inputs)
 
 
 def looks_like_a_file(teacher: str) -> bool:
@@ -89,9 +109,30 @@ def offer_of(name: str) -> Offer:
     near = difflib.get_close_matches(name.lower(), _names(), n=4, cutoff=0.5)
     hint = f" Nearest: {', '.join(near)}." if near else ""
     raise TeacherError(
-        f"--teacher {name}: there is no such file, and neither mmpretrain nor timm has weights "
-        f"under this name.{hint}"
+        f"--teacher {name}: there is no such file, and {neither('weights under this name')}.{hint}"
     )
+
+
+def neither(what: str) -> str:
+    """That no library has it, in words; and that one was not asked, where it is not there."""
+    if _timm() is None:
+        return f"mmpretrain has no {what}; timm may, and is not installed (pip install timm)"
+    return f"neither mmpretrain nor timm has {what}"
+
+
+def network_of(name: str) -> tuple[dict[str, Any], Inputs]:
+    """The config of a network of a name, and what the weights of this name take.
+
+    Raises:
+        TeacherError: Neither library has it.
+    """
+    try:
+        found = offer_of(name)
+    except TeacherError:
+        if (backbone := timm_backbone(name)) is None:
+            raise
+        return backbone, IMAGENET
+    return found.backbone, (found.mean, found.std, found.bgr)
 
 
 def timm_backbone(name: str) -> dict[str, Any] | None:
@@ -133,7 +174,7 @@ def _of_timm(name: str) -> Offer | None:
         url=url,
         place=place,
         megabytes=sum(p.numel() for p in model.parameters()) * 4e-6,
-        licence=facts.license or "not stated by timm: ask where they are from",
+        licence=facts.license or "not stated by timm",
         mean=tuple(255 * v for v in facts.mean),
         std=tuple(255 * v for v in facts.std),
         size=facts.input_size[-1] if fixed else None,
@@ -145,13 +186,14 @@ def _of_mmpretrain(name: str) -> Offer | None:
 
     try:
         facts = ModelHub.get(name)
-    except ValueError:
+    except (ValueError, KeyError, RuntimeError):  # none such, or one that is no network of images
         return None
     model = facts.config.get("model", {})
     if not facts.weights or not isinstance(model.get("backbone"), dict):
         return None
     backbone = {k: v for k, v in model["backbone"].to_dict().items() if k != "init_cfg"}
-    pixels = facts.config.get("data_preprocessor") or {}
+    pixels = model.get("data_preprocessor") or facts.config.get("data_preprocessor")
+    mean, std, bgr = inputs_of(pixels)
     metadata = facts.metadata
     return Offer(
         name=name,
@@ -161,8 +203,9 @@ def _of_mmpretrain(name: str) -> Offer | None:
         place=cached_file(facts.weights),
         megabytes=(getattr(metadata, "parameters", None) or 0) * 4e-6,
         licence=next(words for pattern, words in LICENCES if re.search(pattern, name.lower())),
-        mean=tuple(pixels.get("mean") or MEAN),
-        std=tuple(pixels.get("std") or STD),
+        mean=mean,
+        std=std,
+        bgr=bgr,
     )
 
 

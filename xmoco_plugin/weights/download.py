@@ -59,15 +59,16 @@ def cached_file(url: str) -> Path:
     return Path(torch.hub.get_dir(), "checkpoints", _file_name(url))
 
 
-def fetch(url: str, place: Path | None = None) -> Path:
+def fetch(url: str, place: Path | None = None, alone: bool = False) -> Path:
     """Fetches the file of a URL, unless the cache has it.
 
     Where several processes train, the first fetches and the others wait for it. A process on
-    another machine then fetches its own.
+    another machine then fetches its own. All of them must ask for it, unless ``alone``.
 
     Args:
         url: Of the file.
         place: Where to; default: torch hub's cache, under the name in the URL.
+        alone: Whether this process asks and no other.
 
     Returns:
         Its place.
@@ -77,7 +78,7 @@ def fetch(url: str, place: Path | None = None) -> Path:
             the file that its name says by a hash.
     """
     rank, world = get_dist_info()
-    if world == 1:
+    if world == 1 or alone:
         return _fetch(url, place)
     outcome: list[Any] = [None]
     if rank == 0:
