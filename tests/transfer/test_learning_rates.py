@@ -4,10 +4,11 @@
 import argparse
 import math
 
+import pytest
 from mmengine.config import Config
 
-from xmoco_plugin.cli import learning_rates
-from xmoco_plugin.cli.share_results import Start
+from xmoco_plugin.cli import learning_rates, share_runs
+from xmoco_plugin.cli.share_results import Run, Start
 
 
 def test_a_fine_tuning_without_validation_is_judged_by_its_test_alone(tmp_path):
@@ -97,7 +98,7 @@ def test_rates_beyond_the_given_ones_end_where_the_best_lies_between(monkeypatch
 
     monkeypatch.setattr(learning_rates, "rate_runs", runs)
     monkeypatch.setattr(learning_rates, "results", figures)
-    monkeypatch.setattr(learning_rates.share_runs, "run_all", lambda *args: None)
+    monkeypatch.setattr(learning_rates.share_runs, "run_all", lambda *args, **options: None)
     args = argparse.Namespace(rates=None, seeds=[0], task="det")
     starts = {start("rising"): [], start("level"): []}
     best, said = learning_rates.find(args, tmp_path, starts, None)
@@ -110,3 +111,37 @@ def test_rates_beyond_the_given_ones_end_where_the_best_lies_between(monkeypatch
     assert best[start("rising")] == 3.0
     assert any("rising: the largest rate tried is the best" in text for text in said)
     assert len(asked) == 4
+
+
+def test_a_rate_at_which_a_run_diverges_has_no_result_and_ends_no_comparison(
+    monkeypatch, tmp_path, capsys
+):
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(lr=0.09))))
+    run = Run(start("a"), 100.0, 0, [0], cfg, tmp_path / "x9" / "seed_0")
+    data = argparse.Namespace(names=["one"])
+    args = argparse.Namespace(work_dir=tmp_path, gpus=1, extra=[])
+    log = run.folder / "20200101_000000" / "vis_data" / "scalars.json"
+    ends, calls = {}, []
+
+    def train(*_):
+        calls.append(1)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text('{"loss": 2.5, "iter": 20}\n{"loss": ' + ends["loss"] + ', "iter": 40}\n')
+        raise SystemExit(ends["status"])
+
+    monkeypatch.setattr(share_runs.transfer, "run_seed", train)
+    every = [run], args, lambda: None
+    for loss, status, may_diverge in (("1.0", 2, True), ("NaN", 130, True), ("Infinity", 2, False)):
+        ends |= dict(loss=loss, status=status)
+        with pytest.raises(SystemExit):
+            share_runs.run_all(data, *every, may_diverge=may_diverge)
+        log.unlink()
+    assert "diverged at the rate 0.09: try smaller ones" in capsys.readouterr().out
+    ends |= dict(loss="NaN", status=2)
+    share_runs.run_all(data, *every, may_diverge=True)
+    assert "The rate 0.09 is too large: the run diverged." in capsys.readouterr().out
+    share_runs.run_all(data, *every, may_diverge=True)  # it is not tried again
+    assert len(calls) == 4
+    assert math.isnan(
+        learning_rates.results([learning_rates.Trial(9.0, run)], "det")[run.start][9.0][0]
+    )

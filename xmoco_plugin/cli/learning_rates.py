@@ -50,14 +50,16 @@ def find(
     """
     wanted = {start: list(args.rates or compare.RATES) for start in starts}
     trials = rate_runs(args, root, starts, data, args.seeds[0], wanted)
-    share_runs.run_all(data, [trial.run for trial in trials], args, lambda: None)
+    share_runs.run_all(data, [trial.run for trial in trials], args, lambda: None, may_diverge=True)
     for _ in range(0 if args.rates else BEYOND):  # given ones are taken as they are
         wanted = {start: beyond(values) for start, values in results(trials, args.task).items()}
         further = rate_runs(args, root, starts, data, args.seeds[0], wanted)
         if not further:
             break
         print("The best rate is the last that was tried: one beyond it is tried.", flush=True)
-        share_runs.run_all(data, [trial.run for trial in further], args, lambda: None)
+        share_runs.run_all(
+            data, [trial.run for trial in further], args, lambda: None, may_diverge=True
+        )
         trials += further
     near = {start: close(values) for start, values in results(trials, args.task).items()}
     more = []
@@ -68,7 +70,9 @@ def find(
             print(f"Rates are not tried by seed {seed}: {error}", flush=True)
     if more:
         print("Rates that are near each other: tried by more seeds.", flush=True)
-        share_runs.run_all(data, [trial.run for trial in more], args, lambda: None)
+        share_runs.run_all(
+            data, [trial.run for trial in more], args, lambda: None, may_diverge=True
+        )
     return best_factors(results([*trials, *more], args.task))
 
 
@@ -160,7 +164,8 @@ def scale(cfg: Config, factor: float) -> None:
 
 def results(trials: Sequence[Trial], task: str) -> dict[Start, Results]:
     """Each start's figures by factor and seed; NaN of a run without a result (`doubts`)."""
-    by_run = first_metric([trial.run for trial in trials], task)
+    done = [trial.run for trial in trials if trial.run.done]  # others have diverged
+    by_run = first_metric(done, task) if done else {}
     found: dict[Start, Results] = {}
     for factor, run in trials:
         by_factor = found.setdefault(run.start, {}).setdefault(factor, {})

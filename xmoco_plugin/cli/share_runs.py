@@ -3,6 +3,7 @@
 
 import argparse
 import copy
+import math
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,10 +13,14 @@ from mmengine.config import Config, ConfigDict
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
 from xmoco_plugin.cli import transfer
+from xmoco_plugin.cli.exits import STOPPED, TERMINATED
 from xmoco_plugin.cli.share_results import Run, Start
 from xmoco_plugin.data.labelled_share import hash_share
 from xmoco_plugin.downstream import TrainingSet, leaf_datasets
 from xmoco_plugin.findings import Finding
+from xmoco_plugin.json_lines import read_json_lines
+
+STOPS = (STOPPED, TERMINATED)  # exit statuses of who was stopped by its user
 
 
 def read_starts(
@@ -167,8 +172,21 @@ def plan(
     return runs
 
 
+def diverged(folder: Path) -> bool:
+    """Whether a run's last logged loss, the newest log's, is no number."""
+    for log in sorted(folder.glob("*/vis_data/scalars.json"), reverse=True):
+        losses = [entry["loss"] for entry in read_json_lines(log)[0] if "loss" in entry]
+        if losses:
+            return not (isinstance(losses[-1], int | float) and math.isfinite(losses[-1]))
+    return False
+
+
 def run_all(
-    data: TrainingSet, runs: list[Run], args: argparse.Namespace, after: Callable[[], object]
+    data: TrainingSet,
+    runs: list[Run],
+    args: argparse.Namespace,
+    after: Callable[[], object],
+    may_diverge: bool = False,
 ) -> None:
     """Trains and tests what has not been; says which run of how many it is, and the time left.
 
@@ -177,12 +195,13 @@ def run_all(
         runs: All of them.
         args: The options.
         after: Called after each run.
+        may_diverge: A run that does is one without a result, and not an error.
 
     Raises:
         SystemExit: Training or testing ended with an error, which they have printed.
     """
     root = Path(args.work_dir)
-    open_runs = [run for run in runs if not run.done]
+    open_runs = [run for run in runs if not (run.done or (may_diverge and diverged(run.folder)))]
     print(f"{len(runs)} runs, {len(runs) - len(open_runs)} of them done before.", flush=True)
     begin = time.monotonic()
     for number, run in enumerate(open_runs):
@@ -199,7 +218,16 @@ def run_all(
             part = Path(training_data(run.config).ann_file)
             part.parent.mkdir(parents=True, exist_ok=True)
             write_text(part, data.part(run.rows))
-        transfer.run_seed(run.config, run.folder, run.seed, args.gpus, args.extra, root)
+        try:
+            transfer.run_seed(run.config, run.folder, run.seed, args.gpus, args.extra, root)
+        except SystemExit as error:
+            if error.code in STOPS or not diverged(run.folder):
+                raise
+            rate = f"{run.config.optim_wrapper.optimizer.lr:g}"
+            if not may_diverge:
+                print(f"{run.folder} diverged at the rate {rate}: try smaller ones.", flush=True)
+                raise
+            print(f"The rate {rate} is too large: the run diverged. It has no result.", flush=True)
         after()
 
 
