@@ -223,11 +223,11 @@ def run_all(
         except SystemExit as error:
             if error.code in STOPS or not diverged(run.folder):
                 raise
-            rate = f"{run.config.optim_wrapper.optimizer.lr:g}"
+            at = f"{run.config.optim_wrapper.optimizer.lr:g}"
             if not may_diverge:
-                print(f"{run.folder} diverged at the rate {rate}: try smaller ones.", flush=True)
+                print(f"{run.folder} diverged at the rate {at}: try smaller ones.", flush=True)
                 raise
-            print(f"The rate {rate} is too large: the run diverged. It has no result.", flush=True)
+            print(f"The rate {at} is too large: the run diverged. It has no result.", flush=True)
         after()
 
 
