@@ -98,7 +98,7 @@ def test_rates_beyond_the_given_ones_end_where_the_best_lies_between(monkeypatch
 
     monkeypatch.setattr(learning_rates, "rate_runs", runs)
     monkeypatch.setattr(learning_rates, "results", figures)
-    monkeypatch.setattr(learning_rates.share_runs, "run_all", lambda *args, **options: None)
+    monkeypatch.setattr(learning_rates.share_runs, "run_all", lambda *args: None)
     args = argparse.Namespace(rates=None, seeds=[0], task="det")
     starts = {start("rising"): [], start("level"): []}
     best, said = learning_rates.find(args, tmp_path, starts, None)
@@ -113,15 +113,13 @@ def test_rates_beyond_the_given_ones_end_where_the_best_lies_between(monkeypatch
     assert len(asked) == 4
 
 
-def test_a_rate_at_which_a_run_diverges_has_no_result_and_ends_no_comparison(
-    monkeypatch, tmp_path, capsys
-):
+def test_a_run_that_diverges_has_no_result_and_ends_no_comparison(monkeypatch, tmp_path, capsys):
     cfg = Config(dict(optim_wrapper=dict(optimizer=dict(lr=0.09))))
     run = Run(start("a"), 100.0, 0, [0], cfg, tmp_path / "x9" / "seed_0")
     data = argparse.Namespace(names=["one"])
     args = argparse.Namespace(work_dir=tmp_path, gpus=1, extra=[])
     log = run.folder / "20200101_000000" / "vis_data" / "scalars.json"
-    ends, calls = {}, []
+    ends, calls, after = {}, [], []
 
     def train(*_):
         calls.append(1)
@@ -130,18 +128,19 @@ def test_a_rate_at_which_a_run_diverges_has_no_result_and_ends_no_comparison(
         raise SystemExit(ends["status"])
 
     monkeypatch.setattr(share_runs.transfer, "run_seed", train)
-    every = [run], args, lambda: None
-    for loss, status, may_diverge in (("1.0", 2, True), ("NaN", 130, True), ("Infinity", 2, False)):
+    every = [run], args, lambda: after.append(1)
+    for loss, status in (("1.0", 2), ("NaN", 130)):  # another error, and who was stopped
         ends |= dict(loss=loss, status=status)
         with pytest.raises(SystemExit):
-            share_runs.run_all(data, *every, may_diverge=may_diverge)
+            share_runs.run_all(data, *every)
         log.unlink()
-    assert "diverged at the rate 0.09: try smaller ones" in capsys.readouterr().out
-    ends |= dict(loss="NaN", status=2)
-    share_runs.run_all(data, *every, may_diverge=True)
+    assert share_runs.without_result([run]) == []
+    ends |= dict(loss="Infinity", status=2)
+    share_runs.run_all(data, *every)
     assert "The rate 0.09 is too large: the run diverged." in capsys.readouterr().out
-    share_runs.run_all(data, *every, may_diverge=True)  # it is not tried again
-    assert len(calls) == 4
-    assert math.isnan(
-        learning_rates.results([learning_rates.Trial(9.0, run)], "det")[run.start][9.0][0]
-    )
+    share_runs.run_all(data, *every)  # it is not tried again
+    assert (len(calls), after) == (3, [])
+    assert "1 of 1 runs diverged" in share_runs.without_result([run])[0]
+    assert "a, 100 %, seed 0" in share_runs.without_result([run])[0]
+    trials = [learning_rates.Trial(9.0, run)]
+    assert math.isnan(learning_rates.results(trials, "det")[run.start][9.0][0])

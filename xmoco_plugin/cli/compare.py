@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -102,7 +103,12 @@ def run(
     if said:  # else nothing has run before
         print(f"Comparing {len(starts)} starts.", flush=True)
     share_runs.run_all(data, runs, args, lambda: write(root, runs, args, said))
-    text = write(root, runs, args, said)
+    lost = share_runs.without_result(runs)
+    if lost and not any(run.done for run in runs):
+        raise ValueError("every run diverged: take smaller rates (--rates) in another --work-dir.")
+    text = write(root, runs, args, [*said, *lost])
+    if lost:
+        print(*lost, file=sys.stderr)
     print(f"\n{text}\n\n{os.fspath(root / name)}.md, .json, .png, .svg", flush=True)
 
 

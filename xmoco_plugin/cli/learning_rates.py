@@ -50,16 +50,14 @@ def find(
     """
     wanted = {start: list(args.rates or compare.RATES) for start in starts}
     trials = rate_runs(args, root, starts, data, args.seeds[0], wanted)
-    share_runs.run_all(data, [trial.run for trial in trials], args, lambda: None, may_diverge=True)
+    share_runs.run_all(data, [trial.run for trial in trials], args, lambda: None)
     for _ in range(0 if args.rates else BEYOND):  # given ones are taken as they are
         wanted = {start: beyond(values) for start, values in results(trials, args.task).items()}
         further = rate_runs(args, root, starts, data, args.seeds[0], wanted)
         if not further:
             break
         print("The best rate is the last that was tried: one beyond it is tried.", flush=True)
-        share_runs.run_all(
-            data, [trial.run for trial in further], args, lambda: None, may_diverge=True
-        )
+        share_runs.run_all(data, [trial.run for trial in further], args, lambda: None)
         trials += further
     near = {start: close(values) for start, values in results(trials, args.task).items()}
     more = []
@@ -70,9 +68,7 @@ def find(
             print(f"Rates are not tried by seed {seed}: {error}", flush=True)
     if more:
         print("Rates that are near each other: tried by more seeds.", flush=True)
-        share_runs.run_all(
-            data, [trial.run for trial in more], args, lambda: None, may_diverge=True
-        )
+        share_runs.run_all(data, [trial.run for trial in more], args, lambda: None)
     return best_factors(results([*trials, *more], args.task))
 
 

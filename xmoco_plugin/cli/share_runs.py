@@ -173,7 +173,7 @@ def plan(
 
 
 def diverged(folder: Path) -> bool:
-    """Whether a run's last logged loss, the newest log's, is no number."""
+    """Whether a run's last logged loss, the newest log's, is no number, or infinite."""
     for log in sorted(folder.glob("*/vis_data/scalars.json"), reverse=True):
         losses = [entry["loss"] for entry in read_json_lines(log)[0] if "loss" in entry]
         if losses:
@@ -181,27 +181,36 @@ def diverged(folder: Path) -> bool:
     return False
 
 
+def without_result(runs: Sequence[Run]) -> list[str]:
+    """A warning that names the runs which have diverged; nothing where none has."""
+    lost = [run for run in runs if not run.done and diverged(run.folder)]
+    if not lost:
+        return []
+    named = "; ".join(f"{run.start.name}, {run.share:g} %, seed {run.seed}" for run in lost)
+    return [
+        f"warning: {len(lost)} of {len(runs)} runs diverged and are in no figure, which flatters "
+        f"their starts: {named}. Smaller rates (--rates) in another --work-dir compare them all."
+    ]
+
+
 def run_all(
-    data: TrainingSet,
-    runs: list[Run],
-    args: argparse.Namespace,
-    after: Callable[[], object],
-    may_diverge: bool = False,
+    data: TrainingSet, runs: list[Run], args: argparse.Namespace, after: Callable[[], object]
 ) -> None:
     """Trains and tests what has not been; says which run of how many it is, and the time left.
+
+    A run that diverges is one without a result; it is not tried again.
 
     Args:
         data: That shares are taken of.
         runs: All of them.
         args: The options.
-        after: Called after each run.
-        may_diverge: A run that does is one without a result, and not an error.
+        after: Called after each run that has a result.
 
     Raises:
-        SystemExit: Training or testing ended with an error, which they have printed.
+        SystemExit: Training or testing ended with another error, which they have printed.
     """
     root = Path(args.work_dir)
-    open_runs = [run for run in runs if not (run.done or (may_diverge and diverged(run.folder)))]
+    open_runs = [run for run in runs if not (run.done or diverged(run.folder))]
     print(f"{len(runs)} runs, {len(runs) - len(open_runs)} of them done before.", flush=True)
     begin = time.monotonic()
     for number, run in enumerate(open_runs):
@@ -224,10 +233,8 @@ def run_all(
             if error.code in STOPS or not diverged(run.folder):
                 raise
             at = f"{run.config.optim_wrapper.optimizer.lr:g}"
-            if not may_diverge:
-                print(f"{run.folder} diverged at the rate {at}: try smaller ones.", flush=True)
-                raise
             print(f"The rate {at} is too large: the run diverged. It has no result.", flush=True)
+            continue
         after()
 
 
