@@ -20,16 +20,19 @@ from xmoco_plugin.teachers.preparing import SAMPLE, prepare_lesson
 
 FACTS = "teacher.json"
 JUDGED = 2000  # test images that the teacher itself is asked for: a point of standard error
+RELATION = dict(relation=dict(loss_weight=1.0))
+COSINE = dict(relation=None, cosine=dict(loss_weight=1.0))
+BOTH = RELATION | dict(cosine=COSINE["cosine"])
 # Reading: options of TeacherHead, whose weights --weight multiplies.
 READINGS: dict[str, dict] = {
-    "teacher-relation": dict(relation=dict(loss_weight=1.0)),
-    "teacher-cosine": dict(relation=None, cosine=dict(loss_weight=1.0)),
+    "teacher-relation": RELATION,
+    "teacher-cosine": COSINE,
     "teacher-consistency": dict(relation=None, consistency=dict(loss_weight=1.0)),
-    "teacher+moco": dict(relation=dict(loss_weight=1.0)),
-    "teacher-both": dict(relation=dict(loss_weight=1.0), cosine=dict(loss_weight=1.0)),
-    "teacher-crop": dict(relation=dict(loss_weight=1.0)),
-    "teacher-crop-cosine": dict(relation=None, cosine=dict(loss_weight=1.0)),
-    "teacher-crop-both": dict(relation=dict(loss_weight=1.0), cosine=dict(loss_weight=1.0)),
+    "teacher+moco": RELATION,
+    "teacher-both": BOTH,
+    "teacher-crop": RELATION,
+    "teacher-crop-cosine": COSINE,
+    "teacher-crop-both": BOTH,
 }
 OWN_CROP = "teacher-crop"  # asked for each of the student's crops, not once for each image
 BESIDE_MOCO = "teacher+moco"  # InfoNCE with weight 1 beside the relation

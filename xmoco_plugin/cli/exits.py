@@ -34,6 +34,7 @@ LOST = 3  # another process of a training is gone; the launcher says which
 PATIENCE = 3  # seconds; so long the one that is at fault may take to end first
 STOPPED = 130  # as a shell's after Ctrl-C
 TERMINATED = 143  # as a shell's after SIGTERM
+STOPS = (STOPPED, TERMINATED)  # of who was stopped by its user
 PARENT = "XMOCO_TOOL_PARENT"  # set where another tool started this one and speaks for both
 
 

@@ -93,7 +93,7 @@ def command_lines(steps: str) -> list[str]:
 
 def ended_badly(status: int) -> str:
     """Why a training ended with a status that is not 0, as far as the status tells."""
-    if status in (exits.STOPPED, exits.TERMINATED):  # it leaves the word to this command
+    if status in exits.STOPS:  # it leaves the word to this command
         return f"the training was stopped ({signal.Signals(status - 128).name})"
     if status >= 0:
         return f"the training ended with status {status}; what it said stands above"

@@ -13,14 +13,12 @@ from mmengine.config import Config, ConfigDict
 
 from xmoco_plugin.checkpoint import sha256_of, write_text
 from xmoco_plugin.cli import transfer
-from xmoco_plugin.cli.exits import STOPPED, TERMINATED
+from xmoco_plugin.cli.exits import STOPS
 from xmoco_plugin.cli.share_results import Run, Start
 from xmoco_plugin.data.labelled_share import hash_share
 from xmoco_plugin.downstream import TrainingSet, leaf_datasets
 from xmoco_plugin.findings import Finding
 from xmoco_plugin.json_lines import read_json_lines
-
-STOPS = (STOPPED, TERMINATED)  # exit statuses of who was stopped by its user
 
 
 def read_starts(

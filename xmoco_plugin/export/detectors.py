@@ -135,7 +135,12 @@ def inputs_from(settings: Mapping[str, Any]) -> Inputs | None:
     if not all(values[1]):
         return None
     mean, std = values
-    return Inputs(mean, std, "RGB" if any(found.get(name) for name in TO_RGB) else "BGR")
+    return Inputs(mean, std, "RGB" if takes_rgb(found) else "BGR")
+
+
+def takes_rgb(preprocessor: Mapping[str, Any]) -> bool:
+    """Whether a host's preprocessor, of these settings, hands on RGB; else BGR, as it is read."""
+    return any(preprocessor.get(name) for name in TO_RGB)
 
 
 def check_backbone(checkpoint: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from ..checkpoint import (
     state_dict_of,
 )
 from ..export import architecture, find_backbone, known_config, stored_settings
-from ..export.detectors import TO_RGB
+from ..export.detectors import takes_rgb
 from ..untrusted import SettingsRefusedError, check_model_settings, printable
 from ..untrusted.run_settings import reason as refused_for
 from ..weights import check_kinds
@@ -110,7 +110,7 @@ def inputs_of(preprocessor: Mapping[str, Any] | None) -> Inputs:
         return IMAGENET
     mean, std = preprocessor.get("mean"), preprocessor.get("std")
     # Of images of many channels, whose reader has no order of colours.
-    bgr = "value_range" not in preprocessor and not any(preprocessor.get(n) for n in TO_RGB)
+    bgr = "value_range" not in preprocessor and not takes_rgb(preprocessor)
     if mean is None or std is None:
         return (0.0,), (1.0,), bgr
     return tuple(mean), tuple(std), bgr
