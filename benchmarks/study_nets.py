@@ -29,12 +29,13 @@ class StudyNet(nn.Sequential):
         return (super().forward(x),)
 
 
-# Name: config, channels of its last map, parts that a momentum encoder's batch is normalised in.
-NETS: dict[str, tuple[dict[str, Any], int, int]] = {
+# Name: config, or the name of one that needs mmdet; channels of its last map; parts that a momentum
+# encoder's batch is normalised in.
+NETS: dict[str, tuple[dict[str, Any] | str, int, int]] = {
     "small": (dict(type="StudyNet"), 128, 4),
     "resnet18": (dict(type="ResNet_CIFAR", depth=18), 512, 8),
     "resnet18-half": (dict(type="ResNet", depth=18, stem_channels=32, base_channels=32), 256, 4),
-    "cspnext-tiny": (backbone_config("mmdet.CSPNeXt:tiny", 64, 1), 384, 4),
+    "cspnext-tiny": ("mmdet.CSPNeXt:tiny", 384, 4),
 }
 
 
@@ -46,6 +47,7 @@ def net_of(name: str, in_parts: bool = True) -> tuple[dict[str, Any], int]:
         in_parts: whether its norm has parts. Beside a momentum encoder it needs them; without one
             nothing gives an image's own key away.
     """
-    config, width, parts = NETS[name]
+    found, width, parts = NETS[name]
+    config = backbone_config(found, 64, 1) if isinstance(found, str) else found
     norm = dict(type="SplitBN", num_splits=parts) if in_parts else dict(type="BN2d")
     return config | dict(norm_cfg=(config.get("norm_cfg") or {}) | norm), width
