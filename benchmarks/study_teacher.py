@@ -84,6 +84,7 @@ class Teacher:
         except (CheckpointError, teachers.TeacherError) as error:
             raise SystemExit(f"--teacher {file}: {error}") from None
         self.network, self.device, self.images = asked.to(device), device, images
+        self.network.in_bfloat16(device)  # as the product asks it
         self.belongs = teachers.Belongs(
             images=len(images),
             width=self.network.width(),
