@@ -145,7 +145,7 @@ DENSE_NECK = dict(type="DenseCLNeck", in_channels=16, hid_channels=12, out_chann
 def test_places_of_the_crop_that_both_have_seen_are_compared(match):
     model = build(
         own_crop=True,
-        neck=DENSE_NECK,
+        neck=DENSE_NECK if match == "cosine" else None,
         head=dict(type="TeacherHead", relation=None, dense=dict(match=match)),
     )
     asked = []
@@ -165,6 +165,16 @@ def test_places_of_the_crop_that_both_have_seen_are_compared(match):
     assert asked[0] is view
     found["loss_dense"].backward()
     assert model.backbone.conv.weight.grad.abs().sum() > 0
+    # DistributedDataParallel waits for the gradient of each parameter.
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_neck_that_no_term_uses_is_refused():
+    head = dict(type="TeacherHead", relation=None, dense=dict(match="relation"))
+    with pytest.raises(ValueError, match="nothing would train the neck: set it to None"):
+        build(own_crop=True, head=head)
+    also = head | dict(consistency=dict())
+    assert build(own_crop=True, neck=DENSE_NECK, head=also).wants_places
 
 
 def test_a_neck_that_pools_its_places_to_a_grid_keeps_them_in_order():

@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests import models
 from tests.pretraining.folder import draw
+from xmoco_plugin.checkpoint import CheckpointError
 from xmoco_plugin.data.shards import ShardSet, write_shards
 from xmoco_plugin.teachers import (
     Belongs,
@@ -84,6 +85,17 @@ def test_features_of_a_config_s_shards_have_the_places_that_training_asks_for(tm
     # Made once: a second call looks at what is there.
     from_config.lesson_of_config(*words, say=said.append)
     assert said.count("teacher: asked for 9 of 9 images") == 1
+    # A run goes on where its teacher's file is not; on the same images and at the same size.
+    (tmp_path / "net.pth").unlink()
+    from_config.lesson_of_config(*words, say=said.append)
+    assert "net.pth is not there; the run goes on with what it has stored of net.pth" in said[-1]
+    with pytest.raises(
+        TeacherError, match=r"at 8 px and 9 images; this run has net\.pth at 6"
+    ):
+        from_config.lesson_of_config(*words[:2], 6, *words[3:])
+    (tmp_path / FILE).unlink()
+    with pytest.raises(CheckpointError, match=r"net\.pth"):
+        from_config.lesson_of_config(*words)
 
 
 def test_an_image_without_pixels_has_the_row_of_one_beside_it():

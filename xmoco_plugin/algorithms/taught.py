@@ -62,6 +62,7 @@ class Taught(BaseSelfSupervisor):
     def expect_teacher(
         self,
         head: nn.Module,
+        neck: nn.Module | None,
         dims: int,
         num_keys: int,
         own_crop: bool,
@@ -71,13 +72,15 @@ class Taught(BaseSelfSupervisor):
 
         Args:
             head: ``TeacherHead``, or any with ``loss(q, k, keys) -> dict``.
+            neck: from the backbone's output to the teacher's keys, or None.
             dims: of the teacher's keys.
             num_keys: other images' keys that a step compares with.
             own_crop: the teacher sees the student's crops, not stored once.
             stand_in: keys are noise; only to measure what a step costs.
 
         Raises:
-            ValueError: numbers below 1, or a term that stored features do not serve.
+            ValueError: numbers below 1, a term that stored features do not serve, or a neck that
+                no term uses.
         """
         if num_keys < 1 or dims < 1:
             raise ValueError(
@@ -89,6 +92,12 @@ class Taught(BaseSelfSupervisor):
             raise ValueError(
                 "dense compares places of the student's crop, and stored features are of whole "
                 "images: set model.own_crop=True and TeacherHook(features=None), or dense=None"
+            )
+        self._wants_embeddings = bool(getattr(head, "wants_embeddings", True))
+        if neck is not None and not (self._wants_embeddings or head.dense.common_space):
+            raise ValueError(
+                "dense=dict(match='relation') alone compares the backbone's own places, so that "
+                "nothing would train the neck: set it to None, or give the head another term"
             )
         self.teacher_dims, self.num_keys = dims, num_keys
         self.own_crop, self.stand_in = own_crop, stand_in
@@ -144,7 +153,12 @@ class Taught(BaseSelfSupervisor):
         terms = []
         for seen, own, places in zip(shown, keys, maps, strict=True):
             dense = () if places is None else (seen.places, places)
-            terms.append(head.loss(seen.embedding, own, others, *dense))
+            found = head.loss(seen.embedding, own, others, *dense)
+            if not self._wants_embeddings:
+                # The part of a dense neck that makes them has no term. Its gradient is then 0 and
+                # not missing, which DistributedDataParallel would wait for.
+                found = {key: term + 0 * seen.embedding.sum() for key, term in found.items()}
+            terms.append(found)
         self._advance(keys)
         return {name: sum(t[name] for t in terms) / len(terms) for name in terms[0]}
 

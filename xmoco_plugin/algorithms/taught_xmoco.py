@@ -18,7 +18,8 @@ class TaughtXMoCo(Taught, XMoCo):
     is XMoCo's with ``teacher_neck`` and ``seen`` beside it; exports take ``backbone``.
 
     Args:
-        teacher_neck: from the backbone's output to the teacher's keys.
+        teacher_neck: from the backbone's output to the teacher's keys, or None for terms that need
+            no common space.
         teacher_head: ``TeacherHead``, or any head with ``loss(q, k, keys) -> dict``.
         teacher_dims: of the teacher's keys.
         num_keys: other images' keys of the teacher that a step compares with.
@@ -32,7 +33,7 @@ class TaughtXMoCo(Taught, XMoCo):
     def __init__(
         self,
         *args,
-        teacher_neck: dict,
+        teacher_neck: dict | None,
         teacher_head: dict,
         teacher_dims: int = 256,
         num_keys: int = 4096,
@@ -41,10 +42,13 @@ class TaughtXMoCo(Taught, XMoCo):
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.teacher_neck = MODELS.build(teacher_neck)
+        self.teacher_neck = None if teacher_neck is None else MODELS.build(teacher_neck)
         self.teacher_head = MODELS.build(teacher_head)
         self._shown: list[Shown] = []
-        self.expect_teacher(self.teacher_head, teacher_dims, num_keys, own_crop, stand_in)
+        self.expect_teacher(
+            *(self.teacher_head, self.teacher_neck),
+            *(teacher_dims, num_keys, own_crop, stand_in),
+        )
 
     def loss(self, inputs: list[torch.Tensor], data_samples: Any = None, **kwargs) -> dict:
         """Terms of one batch; moves the key encoder and the queues.

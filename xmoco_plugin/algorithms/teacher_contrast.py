@@ -40,7 +40,7 @@ class TeacherContrast(Taught):
         **kwargs,
     ) -> None:
         super().__init__(backbone, neck, head, **kwargs)
-        self.expect_teacher(self.head, feat_dim, num_keys, own_crop, stand_in)
+        self.expect_teacher(self.head, self.neck, feat_dim, num_keys, own_crop, stand_in)
         if own_crop:
             self.queue_len = num_keys  # what HealthHook reads the age of the keys by
         if channels_last:

@@ -61,6 +61,11 @@ class TeacherHead(BaseModule):
         return self.relation is not None or self.cosine is not None
 
     @property
+    def wants_embeddings(self) -> bool:
+        """Whether a term compares images, and not their places alone."""
+        return self.common_space or self.consistency is not None
+
+    @property
     def wants_places(self) -> bool:
         """Whether a term compares the places of feature maps."""
         return self.dense is not None

@@ -12,9 +12,10 @@ from mmpretrain.registry import DATASETS
 
 from ..checkpoint import CheckpointError
 from ..data import UnreadableImageError
+from ..untrusted import printable
 from .asking import asker, reading, teacher_pipeline
 from .errors import TeacherError
-from .lesson import FEATURES, FILE, read_lesson
+from .lesson import FEATURES, FILE, Lesson, read_lesson
 from .preparing import prepare_lesson
 from .sources import Source, open_file
 from .stored import FULL_DEPTH, Belongs, data_digest
@@ -78,11 +79,14 @@ def lesson_of_config(
         workers: Processes that read images.
         say: Gets lines of progress.
 
+    What is there serves a run that goes on where the teacher's own file is not, which is said.
+
     Raises:
         CheckpointError, TeacherError: The teacher cannot be used, or what is there is of another
             teacher or set.
     """
-    source = open_teacher(teacher, network, fetch)
+    kept = (folder / FILE).is_file()
+    source = None if kept and not _is_there(teacher) else open_teacher(teacher, network, fetch)
     settings = copy.deepcopy(dict(dataset))
     if "pipeline" not in settings:
         raise TeacherError(
@@ -98,16 +102,18 @@ def lesson_of_config(
     bits = reading(settings["pipeline"]).get("bit_depth", FULL_DEPTH)
     settings["pipeline"] = teacher_pipeline(size, settings["pipeline"])
     images: Any = DATASETS.build(settings)
+    of_set = dict(images=len(images), size=size, data=data_digest(_known_by(images), bits))
+    if source is None:
+        there = _read_kept(folder).belongs
+        say(
+            f"teacher: {printable(teacher)} is not there; the run goes on with what it has stored "
+            f"of {printable(there.name)}"
+        )
+        _check_kept(folder, there._replace(**of_set), own_crop)
+        return
     asked = source.frozen(size).to(device)
-    belongs = Belongs(
-        images=len(images),
-        width=asked.width(),
-        teacher=source.digest,
-        name=source.name,
-        size=size,
-        data=data_digest(_known_by(images), bits),
-    )
-    if (folder / FILE).is_file():
+    belongs = Belongs(width=asked.width(), teacher=source.digest, name=source.name, **of_set)
+    if kept:
         _check_kept(folder, belongs, own_crop)
         return
     tenth = [-1]
@@ -125,13 +131,24 @@ def lesson_of_config(
     )
 
 
+def _is_there(teacher: str) -> bool:
+    """Whether a teacher's weights are on this machine."""
+    if looks_like_a_file(teacher):
+        return Path(teacher).expanduser().exists()
+    return offer_of(teacher).place.is_file()
+
+
+def _read_kept(folder: Path) -> Lesson:
+    try:
+        return read_lesson(folder / FILE)
+    except (CheckpointError, TeacherError) as error:
+        raise TeacherError(f"{error}. Remove it to have it made anew") from None
+
+
 def _check_kept(folder: Path, belongs: Belongs, own_crop: bool) -> None:
     """Raise TeacherError unless what a folder has serves a run."""
     file, features = folder / FILE, folder / FEATURES
-    try:
-        there = read_lesson(file)
-    except (CheckpointError, TeacherError) as error:
-        raise TeacherError(f"{error}. Remove it to have it made anew") from None
+    there = _read_kept(folder)
     # By whatever name: a file that was moved is the same teacher.
     if there.belongs._replace(name=belongs.name) != belongs:
         was = there.belongs
