@@ -89,9 +89,7 @@ def test_features_of_a_config_s_shards_have_the_places_that_training_asks_for(tm
     (tmp_path / "net.pth").unlink()
     from_config.lesson_of_config(*words, say=said.append)
     assert "net.pth is not there; the run goes on with what it has stored of net.pth" in said[-1]
-    with pytest.raises(
-        TeacherError, match=r"at 8 px and 9 images; this run has net\.pth at 6"
-    ):
+    with pytest.raises(TeacherError, match=r"at 8 px and 9 images; this run has net\.pth at 6"):
         from_config.lesson_of_config(*words[:2], 6, *words[3:])
     (tmp_path / FILE).unlink()
     with pytest.raises(CheckpointError, match=r"net\.pth"):

@@ -45,10 +45,8 @@ class TaughtXMoCo(Taught, XMoCo):
         self.teacher_neck = None if teacher_neck is None else MODELS.build(teacher_neck)
         self.teacher_head = MODELS.build(teacher_head)
         self._shown: list[Shown] = []
-        self.expect_teacher(
-            *(self.teacher_head, self.teacher_neck),
-            *(teacher_dims, num_keys, own_crop, stand_in),
-        )
+        taught = (self.teacher_head, self.teacher_neck, teacher_dims)
+        self.expect_teacher(*taught, num_keys, own_crop, stand_in)
 
     def loss(self, inputs: list[torch.Tensor], data_samples: Any = None, **kwargs) -> dict:
         """Terms of one batch; moves the key encoder and the queues.

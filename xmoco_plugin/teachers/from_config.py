@@ -102,7 +102,9 @@ def lesson_of_config(
     bits = reading(settings["pipeline"]).get("bit_depth", FULL_DEPTH)
     settings["pipeline"] = teacher_pipeline(size, settings["pipeline"])
     images: Any = DATASETS.build(settings)
-    of_set = dict(images=len(images), size=size, data=data_digest(_known_by(images), bits))
+    of_set: dict[str, Any] = dict(
+        images=len(images), size=size, data=data_digest(_known_by(images), bits)
+    )
     if source is None:
         there = _read_kept(folder).belongs
         say(
