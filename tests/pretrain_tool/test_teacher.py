@@ -15,6 +15,7 @@ from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.cli import pretrain_teacher, teacher_figures
 from xmoco_plugin.teachers import TeacherVerdict
+from xmoco_plugin.teachers.asking import AskingCost
 from xmoco_plugin.teachers.lesson import FEATURES, FILE
 
 from ..format_once import leave_unformatted
@@ -88,6 +89,17 @@ def test_a_teacher_that_is_asked_for_each_crop_is_kept_in_the_run(begin, teacher
     assert cfg.model.own_crop
     assert cfg.custom_hooks[-1].features is None
     assert re.search(r"student's crops, \d+\.\d ms each", (out / "opening.txt").read_text())
+
+
+def test_the_memory_of_a_teacher_that_is_asked_in_each_step_limits_the_batch(
+    tool, begin, teacher, tmp_path, monkeypatch, capsys
+):
+    asked = lambda *_: AskingCost(seconds=0.0, memory=10**15)  # noqa: E731
+    monkeypatch.setattr(tool.teacher, "asking_cost", asked)
+    crop = ("--teacher", teacher, "--teacher-views", "crop")
+    assert begin(tmp_path / "crop", *crop) == 2
+    assert "a batch of 4 images does not fit" in capsys.readouterr().err
+    assert begin(tmp_path / "stored", "--teacher", teacher) == 0
 
 
 def test_a_teacher_beside_moco_keeps_the_key_encoder_and_its_options(begin, teacher, tmp_path):

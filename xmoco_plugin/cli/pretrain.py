@@ -111,6 +111,8 @@ def choose(
         model = teaching.model(chosen, outputs, True) if teaching else None
         model = model or own.model_config(chosen, outputs)
         cost = own.measure_step(model, chosen.image_size, device, 8, chosen.in_channels)
+    if teaching:
+        cost = teaching.costs(cost)
     memory = rules.SHARE * own.free_memory(device) / (1 if on_gpu else facts.processes)
     fits = cost.largest_batch(memory)
     kept = f"{end.memory_text(cost.per_image)} an image, {memory / 1e9:.1f} GB to use"
@@ -129,13 +131,12 @@ def choose(
     # Three are kept, and one by the clock; two more are written before an old one goes; the exports
     # are smaller than one.
     ask_disk(folder, 7 * cost.checkpoint, "for checkpoints and exports")
-    an_image = cost.seconds_per_image + (teaching.seconds_per_image if teaching else 0)
-    seconds = an_image * facts.images * chosen.epochs / facts.processes
+    seconds = cost.seconds_per_image * facts.images * chosen.epochs / facts.processes
     return (
         chosen,
         outputs,
         [
-            f"one step: {1 / an_image:,.0f} images/s without loading; {kept}",
+            f"one step: {1 / cost.seconds_per_image:,.0f} images/s without loading; {kept}",
             f"all epochs: at least {end.time_text(seconds)}",
             f"a checkpoint: {cost.checkpoint / 1e6:,.0f} MB",
             *(f"{chosen.model}: {said}" for said in own.reasons(own.chosen_backbone(chosen, 1))),

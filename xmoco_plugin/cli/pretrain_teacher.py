@@ -3,7 +3,6 @@
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from xmoco_plugin import pretraining as own
 from xmoco_plugin import teachers
 from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint
 from xmoco_plugin.cli.teacher_figures import Judged, as_listed, listed, show, view_size
-from xmoco_plugin.teachers.asking import asker
+from xmoco_plugin.teachers.asking import AskingCost, asker, asking_cost
 from xmoco_plugin.teachers.preparing import prepare_lesson
 from xmoco_plugin.untrusted import printable
 
@@ -77,7 +76,7 @@ class Teaching:
         source, network: The teacher, on the device.
 
     Attributes:
-        seconds_per_image: That it adds to a step; 0 where its features are stored.
+        adds: To a step, an image; nothing where its features are stored.
     """
 
     def __init__(
@@ -104,7 +103,9 @@ class Teaching:
         )
         # As it will be asked, which the step that is measured with noise for keys lacks.
         network.in_bfloat16(get_device())
-        self.seconds_per_image = _seconds_per_image(network) if self.own_crop else 0.0
+        self.adds = AskingCost(0.0, 0)
+        if self.own_crop:
+            self.adds = asking_cost(network, get_device())
         colours = "BGR" if network.bgr else "RGB"
         if network.channels == 1:
             colours = "grey, made of the colours"
@@ -112,8 +113,7 @@ class Teaching:
             f"teacher: {printable(source.name)}, {self.belongs.width:,} numbers an image of "
             f"{network.size} px ({colours}), {self.dims} of them kept; "
             + (
-                "asked for each of the student's crops, "
-                f"{1000 * self.seconds_per_image:.1f} ms each"
+                f"asked for each of the student's crops, {1000 * self.adds.seconds:.1f} ms each"
                 if self.own_crop
                 else f"stored once, {self.belongs.bytes / 1e6:,.1f} MB"
                 + (", asked in bfloat16" if network.bfloat16 else "")
@@ -124,6 +124,13 @@ class Teaching:
         """Config of the algorithm; with ``stand_in``, to measure a step."""
         sizes = (self.dims, self.own_crop, stand_in, self.beside)
         return own.teacher_model_config(chosen, outputs, *sizes)
+
+    def costs(self, step: own.StepCost) -> own.StepCost:
+        """A step's cost with the teacher's."""
+        return step._replace(
+            per_image=step.per_image + self.adds.memory,
+            seconds_per_image=step.seconds_per_image + self.adds.seconds,
+        )
 
     def configure(self, cfg: Config, chosen: own.Choices, outputs: Any) -> Config:
         """The run's config, of a student."""
@@ -215,13 +222,6 @@ def _settings(name: str) -> tuple[dict[str, Any], teachers.Inputs]:
         raise teachers.TeacherError(
             f"--teacher-model {printable(name)}: {teachers.neither('such network')}"
         ) from None
-
-
-def _seconds_per_image(network: teachers.FrozenTeacher, images: int = 8) -> float:
-    shown = torch.full((images, 3, network.size, network.size), 128.0, device=get_device())
-    began = time.perf_counter()
-    network(shown).cpu()
-    return (time.perf_counter() - began) / images
 
 
 def _agree(text: str, question: str, yes: bool) -> None:

@@ -21,7 +21,7 @@ from .first_weights import first_weights
 from .hand_over import hand_over
 from .image_list import compare_with_list, trained_on, write_list
 from .interrupted import remove_temporary, set_aside
-from .memory import free_memory, measure_step
+from .memory import StepCost, free_memory, measure_step
 from .model_parts import chosen_backbone
 from .numbers import check_numbers
 from .offered import Offered, look_into
@@ -69,6 +69,7 @@ __all__ = [
     "RunLock",
     "RunSettings",
     "Scan",
+    "StepCost",
     "TeacherChooser",
     "backbone_config",
     "backbone_weights",

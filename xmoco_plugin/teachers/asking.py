@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Shows a teacher the images of a set, each whole and without augmentation."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -139,3 +140,36 @@ def asker(
                 yield last.expand(len(rows), -1)
 
     return ask
+
+
+class AskingCost(NamedTuple):
+    """What a teacher that is asked in each step adds to it, an image.
+
+    Attributes:
+        seconds: Of the device.
+        memory: Bytes of a GPU, while it computes; of a CPU, whose memory is seldom short, 0.
+    """
+
+    seconds: float
+    memory: int
+
+
+def asking_cost(network: FrozenTeacher, device: str | torch.device, images: int = 8) -> AskingCost:
+    """Asks a teacher for grey images.
+
+    Args:
+        network: On the device, as it will be asked.
+        device: Of the network.
+        images: Asked at once.
+    """
+    device = torch.device(device)
+    shown = torch.full((images, 3, network.size, network.size), 128.0, device=device)
+    before = 0
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+    began = time.perf_counter()
+    network(shown).cpu()
+    seconds = (time.perf_counter() - began) / images
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else before
+    return AskingCost(seconds, (peak - before) // images)
