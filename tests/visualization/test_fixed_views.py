@@ -1,10 +1,16 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import torch
+from mmengine.dataset import default_collate
+from mmpretrain.models import SelfSupDataPreprocessor
+from mmpretrain.registry import TRANSFORMS
+from torch.utils.data import DataLoader
 
 from xmoco_plugin.visualization import choose_images, fixed_randomness
+from xmoco_plugin.visualization.fixed_views import fixed_views
 
 from ..tiny_runner import TinyImages
 
@@ -58,3 +64,39 @@ def test_many_classes_are_represented_by_eight():
 def test_fewer_images_than_asked_for_are_all_taken():
     indices, _ = choose_images(TinyImages(size=6, num_classes=2), 64)
     assert sorted(indices) == list(range(6))
+
+
+class Noise(torch.utils.data.Dataset):
+    """Images of noise through a pipeline."""
+
+    def __init__(self, *steps: dict) -> None:
+        self.steps = [TRANSFORMS.build(step) for step in (*steps, dict(type="PackInputs"))]
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, place: int) -> dict:
+        image = np.random.default_rng(place).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        results = dict(img=image)
+        for step in self.steps:
+            results = step(results)
+        return results
+
+
+def views_of(step: dict) -> list | None:
+    loader = DataLoader(Noise(step), collate_fn=default_collate)
+    model = SimpleNamespace(data_preprocessor=SelfSupDataPreprocessor(mean=[0], std=[1]))
+    return fixed_views(loader, model, [0, 3], seed=5)
+
+
+def test_a_pipeline_of_one_view_is_asked_for_two_of_the_same_images():
+    recipe = dict(type="OneView", views=dict(recipe="mocov2", size=8))
+    one, two = views_of(recipe)
+    assert one.shape == two.shape == (2, 3, 8, 8)
+    assert not torch.equal(one, two)
+    again = views_of(recipe)
+    assert torch.equal(torch.stack(again), torch.stack([one, two]))
+
+
+def test_an_image_as_it_is_is_no_view():
+    assert views_of(dict(type="Resize", scale=(8, 8))) is None

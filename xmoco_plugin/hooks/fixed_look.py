@@ -60,7 +60,7 @@ class FixedLook:
 
         Returns:
             'backbone_rank', 'backbone_alignment' and 'neighbours_kept'; nothing where the pipeline
-            gives no two views, or the set is too small.
+            gives no views, or the set is too small.
         """
         loader, model = runner.train_dataloader, unwrapped(runner.model)
         count = min(self.most, max(len(loader.dataset) // 16, 32))

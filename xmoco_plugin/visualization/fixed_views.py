@@ -87,11 +87,18 @@ def fixed_views(loader: DataLoader, model, indices: Sequence[int], seed: int) ->
         seed: of all random choices.
 
     Returns:
-        A list of tensors (N, C, H, W), one for each view, on the model's device; None where the
-        pipeline gives less than two views.
+        Two tensors (N, C, H, W) on the model's device. A pipeline that gives one view, as for the
+        student of a frozen teacher, is asked twice. None where it gives no views, but the image as
+        it is.
     """
     views = fixed_inputs(loader, model, indices, seed)
-    return list(views[:2]) if isinstance(views, list | tuple) and len(views) >= 2 else None
+    if not isinstance(views, list | tuple):
+        return None
+    if len(views) == 1:
+        views = [*views, *fixed_inputs(loader, model, indices, seed + 1)]
+        if torch.equal(views[0], views[1]):
+            return None
+    return list(views[:2])
 
 
 def fixed_inputs(loader: DataLoader, model, indices: Sequence[int], seed: int) -> Any:

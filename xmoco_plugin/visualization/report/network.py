@@ -114,7 +114,7 @@ class Network:
         """Both views of some training images as the network gets them, normalisation undone.
 
         Returns:
-            Two lists of N images (H, W, 3), uint8 RGB; None where there are less than two views.
+            Two lists of N images (H, W, 3), uint8 RGB; None where there are no views.
         """
         preprocessor = self.build().data_preprocessor
         holder = SimpleNamespace(data_preprocessor=preprocessor)

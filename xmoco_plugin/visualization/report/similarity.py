@@ -70,7 +70,7 @@ def collect_maps(run: WorkDir, network: Network) -> SimilarityMaps:
             continue
         views = fixed_views(network.train, model, indices, SEED)
         if views is None or not hasattr(model, "backbone"):
-            run.missing.append("Similarity maps: the training pipeline makes less than two views.")
+            run.missing.append("Similarity maps: the training pipeline makes no views.")
             break
         similarity = two_view_similarity(model, views).numpy()
         if np.isfinite(similarity).all():

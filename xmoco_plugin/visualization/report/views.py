@@ -13,11 +13,11 @@ IMAGES = 16
 
 
 def views_figure(run: WorkDir, number: int, network: Network) -> Figure | None:
-    """Pairs of views from the training pipeline; None where it makes one view only."""
+    """Pairs of views from the training pipeline; None where it makes no views."""
     indices, labels = choose_images(network.train.dataset, IMAGES, IMAGES)
     views = network.views(indices)
     if views is None:
-        run.missing.append("Views: training makes less than two of each image.")
+        run.missing.append("Views: training makes none, but takes the image as it is.")
         return None
     cells = []
     for i, pair in enumerate(zip(*views, strict=True)):
