@@ -2,6 +2,7 @@
 """A frozen network whose features others learn from: found, asked, its answers stored."""
 
 from .bank import KeyBank
+from .channels import as_text, channels_shown, check_channels, describe_channels
 from .errors import TeacherError
 from .judgement import Figures, TeacherVerdict, figures, judge_teacher, knn_accuracy
 from .lesson import Lesson, read_lesson, write_lesson
@@ -30,8 +31,12 @@ __all__ = [
     "TeacherError",
     "TeacherVerdict",
     "as_pixels",
+    "as_text",
+    "channels_shown",
+    "check_channels",
     "computing_order",
     "data_digest",
+    "describe_channels",
     "figures",
     "fit_projection",
     "judge_teacher",

@@ -3,16 +3,17 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmpretrain.registry import DATASETS
+from mmpretrain.registry import DATASETS, TRANSFORMS
 
 from ..checkpoint import CheckpointError
-from ..data import UnreadableImageError
-from .asking import asker, reading, teacher_pipeline
+from ..data import ChannelReading, UnreadableImageError
+from .asking import asker, channel_step, reading, teacher_pipeline
+from .channels import as_text, channels_shown
 from .errors import TeacherError
 from .lesson import FEATURES, FILE, read_lesson
 from .preparing import prepare_lesson
@@ -20,10 +21,7 @@ from .sources import Source, open_file
 from .stored import FULL_DEPTH, Belongs, data_digest
 from .zoo import looks_like_a_file, network_of, offer_of
 
-NO_PICTURES = {  # readers of training sets that no teacher is shown, and what they give
-    "LoadTileOrSkip": "tiles of large pictures",
-    "LoadChannelsOrSkip": "images of any number of channels",
-}
+OPTION = "TeacherHook's channels"  # for messages
 WORKERS = 4  # processes that read images for the teacher, at most (ours)
 
 
@@ -62,6 +60,7 @@ def lesson_of_config(
     own_crop: bool = False,
     network: str | None = None,
     fetch: bool = False,
+    channels: Sequence[int] | None = None,
     workers: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
@@ -75,6 +74,7 @@ def lesson_of_config(
         dataset: Config of the training set, whose pipeline is replaced.
         device: Of the teacher.
         own_crop: Whether the teacher is asked again in each step.
+        channels: That it is shown of images of many, see :func:`channels_shown`.
         workers: Processes that read images.
         say: Gets lines of progress.
 
@@ -89,23 +89,32 @@ def lesson_of_config(
             f"the training set is a {settings.get('type')} without a pipeline of its own, and the "
             "teacher sees each image whole: use xmoco pretrain --teacher, or a plain data set"
         )
-    for step in settings["pipeline"]:
-        if kind := NO_PICTURES.get(str(step.get("type")).split(".")[-1]):
+    trained = settings["pipeline"]
+    for step in trained:
+        if str(step.get("type")).endswith("LoadTileOrSkip") or step.get("side"):
             raise TeacherError(
-                f"the training set is read by {step['type']}: {kind}, and a teacher is shown whole "
-                "pictures. Train without one, or on pictures"
+                f"the training set is read by {step['type']}: tiles of large pictures, and a "
+                "teacher is shown whole images. Train without one, or on whole images"
             )
-    bits = reading(settings["pipeline"]).get("bit_depth", FULL_DEPTH)
-    settings["pipeline"] = teacher_pipeline(size, settings["pipeline"])
+    many = _channel_reading(trained)
+    if channels is not None and many is None:
+        raise TeacherError(
+            "TeacherHook's channels are of images that LoadChannelsOrSkip reads, and the training "
+            "set is read as pictures, whose colours a teacher knows: leave them out"
+        )
+    asked = source.frozen(size, many is None).to(device)
+    shown = channels_shown(channels, many.channels, asked.channels, OPTION) if many else ()
+    bits = reading(trained).get("bit_depth", FULL_DEPTH)
+    settings["pipeline"] = teacher_pipeline(size, trained, shown)
     images: Any = DATASETS.build(settings)
-    asked = source.frozen(size).to(device)
     belongs = Belongs(
         images=len(images),
         width=asked.width(),
         teacher=source.digest,
         name=source.name,
         size=size,
-        data=data_digest(_known_by(images), bits),
+        data=data_digest(_known_by(images), bits, many),
+        channels=as_text(shown),
     )
     if (folder / FILE).is_file():
         _check_kept(folder, belongs, own_crop)
@@ -138,8 +147,8 @@ def _check_kept(folder: Path, belongs: Belongs, own_crop: bool) -> None:
         raise TeacherError(
             f"{file} is of {was.name} at {was.size} px and {was.images:,} images; "
             f"this run has {belongs.name} at {belongs.size} px and {belongs.images:,}, or other "
-            f"images, or its network is given other values. Remove it and {FEATURES}, or name "
-            "another --work-dir"
+            f"images or channels{_of_channels(was, belongs)}, or its network is given other "
+            f"values. Remove it and {FEATURES}, or name another --work-dir"
         )
     if own_crop and there.network is None:
         raise TeacherError(
@@ -151,6 +160,18 @@ def _check_kept(folder: Path, belongs: Belongs, own_crop: bool) -> None:
             f"{features} is not there, which belongs to {file}. Put it back, or remove {FILE} to "
             "have both made anew"
         )
+
+
+def _of_channels(was: Belongs, now: Belongs) -> str:
+    if was.channels == now.channels:
+        return ""
+    return f" ({was.channels or 'of pictures'} there, {now.channels or 'of pictures'} here)"
+
+
+def _channel_reading(trained: Sequence[Mapping[str, Any]]) -> ChannelReading | None:
+    """How a training pipeline reads images of many channels; None where it reads pictures."""
+    step = channel_step(trained)
+    return None if step is None else TRANSFORMS.build(dict(step)).channels
 
 
 def _known_by(images: Any) -> Iterator[str]:
