@@ -16,7 +16,7 @@ from rich.progress import Progress
 from xmoco_plugin import pretraining as own
 from xmoco_plugin import teachers
 from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint
-from xmoco_plugin.cli.teacher_channels import about_channels, named_channels
+from xmoco_plugin.cli.teacher_channels import about_channels, named_channels, numbers_of, seen_by
 from xmoco_plugin.cli.teacher_figures import Judged, as_listed, listed, show, view_size
 from xmoco_plugin.teachers.asking import asker
 from xmoco_plugin.teachers.preparing import prepare_lesson
@@ -67,10 +67,12 @@ def begin(args: argparse.Namespace, given: dict[str, Any], found: own.Scan) -> "
     patch = teachers.patch_size(source.backbone) or 1
     usual = SIZES[get_device() != "cpu"]
     size = given.get("teacher_size") or fixed or max(round(usual / patch), 1) * patch
-    network = source.frozen(size, found.channels is None).to(get_device())
     shown: tuple[int, ...] = ()
     if found.channels:
-        shown = teachers.channels_shown(named, found.channels.number, network.channels)
+        takes = teachers.first_channels(source.backbone)
+        shown = teachers.channels_shown(named, found.channels.number, takes)
+        source = seen_by(source, shown, found.channels.plan(found.given_depth))
+    network = source.frozen(size, found.channels is None).to(get_device())
     return Teaching(args, found, source, network, shown)
 
 
@@ -107,7 +109,7 @@ class Teaching:
             teacher=source.digest,
             name=source.name,
             size=network.size,
-            data=teachers.data_digest(known_by, found.bit_depth, plan and plan.reading),
+            data=teachers.data_digest(known_by, found.bit_depth, numbers_of(plan)),
             channels=teachers.as_text(shown),
         )
         self.dims = teachers.most_dims(
@@ -132,8 +134,7 @@ class Teaching:
                 + (", asked in bfloat16" if network.bfloat16 else "")
             )
         )
-        more = about_channels(plan, shown, source, args.teacher_channels) if plan else ()
-        self.notes = [note, *more]
+        self.notes = [note, *(about_channels(plan, shown, args.teacher_channels) if plan else ())]
 
     def model(self, chosen: own.Choices, outputs: Any, stand_in: bool = False) -> dict[str, Any]:
         """Config of the algorithm; with ``stand_in``, to measure a step."""

@@ -8,8 +8,6 @@ from xmoco_plugin import pretraining as own
 from xmoco_plugin import teachers
 from xmoco_plugin.teachers.channels import COLOURS, from_text
 
-DARK = 32  # of 255: the mean of channels that are dark to a teacher of ordinary pictures (ours)
-
 
 def named_channels(given: dict[str, Any], found: own.Scan) -> tuple[int, ...] | None:
     """The channels of --teacher-channels, which the images have; None where it is not given.
@@ -31,34 +29,30 @@ def named_channels(given: dict[str, Any], found: own.Scan) -> tuple[int, ...] | 
     return named
 
 
-def about_channels(
-    plan: own.ChannelPlan, shown: Sequence[int], source: teachers.Source, named: str | None
-) -> Iterator[str]:
-    """What a user may want to change, in lines.
+def seen_by(
+    source: teachers.Source, shown: Sequence[int], plan: own.ChannelPlan
+) -> teachers.Source:
+    """The teacher, to which channels are as pictures; see :func:`teachers.for_channels`."""
+    reading = plan.reading
+    return teachers.for_channels(source, shown, reading.fill, plan.std, reading.value_range)
+
+
+def numbers_of(plan: own.ChannelPlan | None) -> tuple[float, ...]:
+    """By which values of channels are read and normalized; none of pictures."""
+    return (*plan.reading.value_range, *plan.reading.fill, *plan.std) if plan else ()
+
+
+def about_channels(plan: own.ChannelPlan, shown: Sequence[int], named: str | None) -> Iterator[str]:
+    """What else is said of them, in lines.
 
     Args:
         plan: How the channels are read.
         shown: To the teacher.
-        source: The teacher.
         named: What --teacher-channels says, if anything.
     """
     number = plan.reading.channels
-    low, high = plan.reading.value_range
     if named is None and number in COLOURS and len(shown) == 3:
         yield (
             f"the first three of {number} channels are taken for red, green and blue; "
             "--teacher-channels R,G,B names others, as 3,2,1 where blue is the first"
-        )
-    if source.value_range is not None and tuple(source.value_range) != (low, high):
-        was = "{:g} to {:g}".format(*source.value_range)
-        yield (
-            f"the teacher was trained on values of {was} as 0 to 255, and sees {low:g} to {high:g} "
-            "so; --bit-depth sets the bits of whole numbers"
-        )
-    means = [plan.reading.fill[channel - 1] for channel in shown]
-    if max(means) < DARK:
-        said = ", ".join(f"{mean:.0f}" for mean in means)
-        yield (
-            f"what the teacher sees is dark (means of {said} of 255): --bit-depth with fewer bits "
-            "brightens whole numbers, and cuts what lies above"
         )

@@ -155,6 +155,7 @@ class TeacherHook(Hook):
                 network=self.network,
                 fetch=self.fetch,
                 channels=self.channels,
+                preprocessor=model.data_preprocessor,
                 workers=settings.get("num_workers", 0),
                 say=runner.logger.info,
             )

@@ -1,14 +1,20 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Which channels of an image of many a teacher is shown: as red, green and blue, or as grey.
 
-They are counted from 1, as in all that the project says of channels.
+They are counted from 1, as in all that the project says of channels. What is made of a scene's
+numbers is seldom as bright as a photograph (16 bits that a cloud fills leave the ground dark), and
+dark images say little to a network of photographs: each channel is brought to the mean and the
+deviation of ordinary pictures by its own.
 """
 
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from .errors import TeacherError
-from .network import PICTURE
+from .network import LUMA, MEAN, PICTURE, STD, first_channels
+from .sources import Source
 
 COLOURS = (3, 4)  # channels of images of which the first three are taken for red, green and blue
 OPTION = "--teacher-channels"
@@ -108,3 +114,45 @@ def from_text(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3}){0,511}", text):
         raise ValueError(text[:80])
     return tuple(map(int, text.split(",")))
+
+
+def for_channels(
+    source: Source,
+    shown: Sequence[int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    value_range: Sequence[float],
+) -> Source:
+    """A teacher whose mean and deviation are such that channels are to it as pictures are.
+
+    One that was trained on images of many channels sees them normalized, as it saw those: by its
+    own numbers, where the same values became 0 and 255, else by the set's.
+
+    Args:
+        source: As its file has it; not changed.
+        shown: The channels, see :func:`channels_shown`.
+        mean, std: Of all channels of the set, in 0..255.
+        value_range: What becomes 0 and 255.
+    """
+    takes = first_channels(source.backbone)
+    if source.value_range is not None and (*source.value_range,) == (*value_range,):
+        return source
+    places = [channel - 1 for channel in in_order(shown)]
+    middle, spread = np.array(mean)[places], np.array(std)[places]
+    usual, width = np.array(MEAN), np.array(STD)
+    if takes == 1:
+        middle, spread, usual, width = (
+            np.array(LUMA) @ values[:, None] for values in (middle, spread, usual, width)
+        )
+    elif takes == 3 and source.bgr:
+        middle, spread, usual, width = (v[::-1] for v in (middle, spread, usual, width))
+    if source.value_range is None and takes in PICTURE:
+        own_mean, own_std = (np.array(values, float) for values in (source.mean, source.std))
+        if takes == 1:
+            own_mean, own_std = own_mean.mean(keepdims=True), own_std.mean(keepdims=True)
+        if len(own_mean) not in (1, takes) or len(own_std) not in (1, takes):
+            return source  # which is refused
+        # ((x - middle) / spread * width + usual - own_mean) / own_std, in one step
+        middle = middle - (usual - own_mean) * spread / width
+        spread = own_std * spread / width
+    return source._replace(mean=tuple(middle.tolist()), std=tuple(spread.tolist()))

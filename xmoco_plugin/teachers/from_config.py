@@ -13,9 +13,10 @@ from mmpretrain.registry import DATASETS, TRANSFORMS
 from ..checkpoint import CheckpointError
 from ..data import ChannelReading, UnreadableImageError
 from .asking import asker, channel_step, reading, teacher_pipeline
-from .channels import as_text, channels_shown
+from .channels import as_text, channels_shown, for_channels
 from .errors import TeacherError
 from .lesson import FEATURES, FILE, read_lesson
+from .network import first_channels
 from .preparing import prepare_lesson
 from .sources import Source, open_file
 from .stored import FULL_DEPTH, Belongs, data_digest
@@ -61,6 +62,7 @@ def lesson_of_config(
     network: str | None = None,
     fetch: bool = False,
     channels: Sequence[int] | None = None,
+    preprocessor: Any = None,
     workers: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
@@ -75,6 +77,7 @@ def lesson_of_config(
         device: Of the teacher.
         own_crop: Whether the teacher is asked again in each step.
         channels: That it is shown of images of many, see :func:`channels_shown`.
+        preprocessor: The student's, with the mean and deviation of such images' channels.
         workers: Processes that read images.
         say: Gets lines of progress.
 
@@ -102,8 +105,15 @@ def lesson_of_config(
             "TeacherHook's channels are of images that LoadChannelsOrSkip reads, and the training "
             "set is read as pictures, whose colours a teacher knows: leave them out"
         )
+    shown: tuple[int, ...] = ()
+    numbers: list[float] = []
+    if many is not None:
+        takes = first_channels(source.backbone)
+        shown = channels_shown(channels, many.channels, takes, OPTION)
+        mean, std = _normalization(preprocessor, many.channels)
+        source = for_channels(source, shown, mean, std, many.value_range)
+        numbers = [*many.value_range, *many.fill, *mean, *std]
     asked = source.frozen(size, many is None).to(device)
-    shown = channels_shown(channels, many.channels, asked.channels, OPTION) if many else ()
     bits = reading(trained).get("bit_depth", FULL_DEPTH)
     settings["pipeline"] = teacher_pipeline(size, trained, shown)
     images: Any = DATASETS.build(settings)
@@ -113,7 +123,7 @@ def lesson_of_config(
         teacher=source.digest,
         name=source.name,
         size=size,
-        data=data_digest(_known_by(images), bits, many),
+        data=data_digest(_known_by(images), bits, numbers),
         channels=as_text(shown),
     )
     if (folder / FILE).is_file():
@@ -172,6 +182,18 @@ def _channel_reading(trained: Sequence[Mapping[str, Any]]) -> ChannelReading | N
     """How a training pipeline reads images of many channels; None where it reads pictures."""
     step = channel_step(trained)
     return None if step is None else TRANSFORMS.build(dict(step)).channels
+
+
+def _normalization(preprocessor: Any, number: int) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel, by the student's preprocessor."""
+    found = [getattr(preprocessor, name, None) for name in ("mean", "std")]
+    mean, std = ([] if values is None else values.flatten().tolist() for values in found)
+    if not len(mean) == len(std) == number:
+        raise TeacherError(
+            f"the model's data_preprocessor has a mean of {len(mean)} numbers, and the images have "
+            f"{number} channels: ChannelsDataPreprocessor takes the mean and std of each"
+        )
+    return mean, std
 
 
 def _known_by(images: Any) -> Iterator[str]:

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from ..checkpoint import write_atomic
-from ..data import ChannelReading
 from ..untrusted import FileRefusedError, open_regular, parse_json, printable
 from .errors import TeacherError
 
@@ -58,23 +57,22 @@ class Belongs(NamedTuple):
 
 
 def data_digest(
-    lines: Iterable[str], bit_depth: int = FULL_DEPTH, reading: ChannelReading | None = None
+    lines: Iterable[str], bit_depth: int = FULL_DEPTH, channels: Sequence[float] = ()
 ) -> str:
     """Of a set, from what its images are known by, in their order, and how they are read.
 
     Args:
         lines: What they are known by.
         bit_depth: Of 16-bit grey.
-        reading: Of images of many channels.
+        channels: Of images of many, the numbers by which their values are read and normalized.
     """
     found = hashlib.blake2b(digest_size=16)
     for line in lines:
         found.update(os.fsencode(line) + b"\n")
     if bit_depth != FULL_DEPTH:
         found.update(b"%d bits\n" % bit_depth)
-    if reading is not None:
-        numbers = [*map(float, (*reading.value_range, *reading.fill))]
-        found.update(f"{reading.channels} channels {numbers}\n".encode())
+    if channels:
+        found.update(f"channels by {[*map(float, channels)]}\n".encode())
     return found.hexdigest()
 
 
