@@ -52,7 +52,7 @@ class LoadChannelsOrSkip(LoadImageOrSkip):
         if len(fill) != channels:
             raise ValueError(f"fill has {len(fill)} values for {channels} channels")
         if picked is not None and not all(1 <= number <= channels for number in picked):
-            raise ValueError(f"picked is {[*picked]}; of {channels} channels")
+            raise ValueError(f"picked is {[*picked]}; of {channels} channels, 1 is the first")
         self.side, self.kind = side, kind
         self.places = None if picked is None else [number - 1 for number in picked]
         self.channels = ChannelReading(channels, (low, high), tuple(fill))
