@@ -86,6 +86,7 @@ def test_the_documented_command_goes_from_many_channels_to_a_backbone(
     for text in (
         "channels: 4 of uint16, values 0 to ",
         "an image of 32 px (channels 3, 2, 1 of 4 as red, green and blue), 13 of them kept",
+        "the teacher sees each of them at the mean and the deviation of ordinary pictures",
         "kNN of 8 images",
         "before training, the teacher's",
     ):
@@ -108,7 +109,10 @@ def test_the_documented_command_goes_from_many_channels_to_a_backbone(
 
 
 def test_without_a_choice_the_first_three_of_four_are_taken_and_this_is_said(begin, tmp_path):
-    assert begin(tmp_path / "run") == 0
+    assert begin(tmp_path / "run", "--teacher-beside-moco", 0.5, "--queue-len", 8) == 0
+    cfg = Config.fromfile(tmp_path / "run" / "config.py")
+    assert (cfg.model.type, cfg.model.backbone.in_channels) == ("TaughtXMoCo", CHANNELS)
+    assert cfg.train_dataloader.dataset.pipeline[1].type == "ChannelViews"
     said = (tmp_path / "run" / "opening.txt").read_text()
     assert "(channels 1, 2, 3 of 4 as red, green and blue)" in said
     assert "the first three of 4 channels are taken for red, green and blue; " in said
@@ -157,8 +161,15 @@ def test_a_teacher_of_as_many_channels_sees_all_of_them(begin, tmp_path):
     torch.save(state, tmp_path / "four.pth")
     out = tmp_path / "run"
     assert begin(out, "--teacher-views", "crop", net=tmp_path / "four.pth") == 0
-    assert "(channels 1, 2, 3, 4 of 4)" in (out / "opening.txt").read_text()
+    said = (out / "opening.txt").read_text()
+    assert "(channels 1, 2, 3, 4 of 4)" in said
+    assert "the teacher sees each of them" not in said
     assert read_lesson(out / FILE).network.mean.flatten().tolist() == mean
+    words = ("--teacher-views", "crop", "--bit-depth", 13)
+    assert begin(tmp_path / "other", *words, net=tmp_path / "four.pth") == 0
+    said = (tmp_path / "other" / "opening.txt").read_text()
+    assert "normalized by its mean and deviation in these images: it was trained on values" in said
+    assert "from 0 to 4095, and these are read from 0 to 8191" in said
 
 
 @pytest.mark.parametrize("channels", ["5,3,1", "2"])

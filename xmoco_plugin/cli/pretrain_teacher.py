@@ -134,7 +134,8 @@ class Teaching:
                 + (", asked in bfloat16" if network.bfloat16 else "")
             )
         )
-        self.notes = [note, *(about_channels(plan, shown, args.teacher_channels) if plan else ())]
+        more = about_channels(plan, shown, args.teacher_channels, source) if plan else ()
+        self.notes = [note, *more]
 
     def model(self, chosen: own.Choices, outputs: Any, stand_in: bool = False) -> dict[str, Any]:
         """Config of the algorithm; with ``stand_in``, to measure a step."""

@@ -7,6 +7,7 @@ from typing import Any
 from xmoco_plugin import pretraining as own
 from xmoco_plugin import teachers
 from xmoco_plugin.teachers.channels import COLOURS, from_text
+from xmoco_plugin.teachers.network import PICTURE
 
 
 def named_channels(given: dict[str, Any], found: own.Scan) -> tuple[int, ...] | None:
@@ -42,14 +43,33 @@ def numbers_of(plan: own.ChannelPlan | None) -> tuple[float, ...]:
     return (*plan.reading.value_range, *plan.reading.fill, *plan.std) if plan else ()
 
 
-def about_channels(plan: own.ChannelPlan, shown: Sequence[int], named: str | None) -> Iterator[str]:
+def about_channels(
+    plan: own.ChannelPlan, shown: Sequence[int], named: str | None, source: teachers.Source
+) -> Iterator[str]:
     """What else is said of them, in lines.
 
     Args:
         plan: How the channels are read.
         shown: To the teacher.
         named: What --teacher-channels says, if anything.
+        source: The teacher, of :func:`seen_by`.
     """
+    values = plan.reading.value_range
+    if source.value_range is None and teachers.first_channels(source.backbone) in PICTURE:
+        yield (
+            "the teacher sees each of them at the mean and the deviation of ordinary pictures: "
+            "scenes are seldom as bright"
+        )
+    elif source.value_range != values:
+        yield (
+            "the teacher sees each of them normalized by its mean and deviation in these images"
+            + (
+                ""
+                if source.value_range is None
+                else ": it was trained on values from {:g} to {:g}".format(*source.value_range)
+                + ", and these are read from {:g} to {:g}".format(*values)
+            )
+        )
     number = plan.reading.channels
     if named is None and number in COLOURS and len(shown) == 3:
         yield (
