@@ -25,7 +25,8 @@ from .command import FAST, refused, run
 pytest.importorskip("tifffile")
 from ..data.tiffs import noise, write
 
-MODEL = ("--model", "ResNet:18", "--teacher-size", 32)
+SIZE = ("--teacher-size", 32)
+MODEL = ("--model", "ConvNeXt:atto", *SIZE)
 IMAGES, CHANNELS = 14, 4
 
 
@@ -79,7 +80,8 @@ def test_the_documented_command_goes_from_many_channels_to_a_backbone(
     monkeypatch.setattr(tool.end, "report", lambda folder: None)
     out = tmp_path / "run"
     words = ("--data", scenes / "images", "--labels", scenes / "labels", "--out", out)
-    words += (*FAST, *MODEL, "--teacher", teacher, "--teacher-channels", "3,2,1")
+    words += (*FAST, *SIZE, "--model", "resnet18")
+    words += ("--teacher", teacher, "--teacher-channels", "3,2,1")
     done = run(*words)
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed[-4000:]
