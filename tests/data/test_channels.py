@@ -43,6 +43,16 @@ def test_values_are_scaled_without_rounding_and_tiles_are_crops(tmp_path, kind, 
         assert len(np.unique(found)) > 245
 
 
+def test_channels_that_are_picked_are_handed_on_in_their_order(tmp_path):
+    path = write(tmp_path / "x.tif", noise(9, 8, 5, "uint16"), photometric="minisblack")
+    whole = reader(5, 4095).transform(dict(img_path=str(path)))["img"]
+    found = reader(5, 4095, picked=(4, 1, 4)).transform(dict(img_path=str(path)))["img"]
+    assert np.array_equal(found, whole[..., [3, 0, 3]])
+    for wrong in ((0,), (6,)):
+        with pytest.raises(ValueError, match="of 5 channels, 1 is the first"):
+            reader(5, 4095, picked=wrong)
+
+
 def test_what_lies_beyond_the_range_is_cut_and_a_missing_pixel_is_the_mean(tmp_path):
     pixels = noise(8, 8, 5, "uint16") + 1
     pixels[0, 0], pixels[1, 1, 2] = 0, 60_000

@@ -27,7 +27,7 @@ NO_FILE = set(
     teacher_size yes prefix bit_depth on_nan checkpoint_minutes method rates
     global_batch
     teacher_beside_moco key_view tiles channels shard_mb cache cache_gb near exact one_per_group
-    sheet
+    sheet teacher_channels
     """.split()  # noqa: SIM905
 )
 # Options whose file comes in by a way above under another name.

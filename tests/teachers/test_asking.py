@@ -185,8 +185,8 @@ def test_features_of_a_teacher_that_is_asked_for_each_crop_are_looked_at_too(tmp
 
 
 @pytest.mark.parametrize("reader", ["LoadTileOrSkip", "xmoco_plugin.LoadChannelsOrSkip"])
-def test_a_config_of_tiles_or_channels_gets_no_keys_of_whole_pictures(tmp_path, reader):
+def test_a_config_of_tiles_gets_no_keys_of_whole_pictures(tmp_path, reader):
     models.save_checkpoint(tmp_path / "net.pth")
-    data = dict(type="TiledImages", pipeline=[dict(type=reader), dict(type="OneView")])
-    with pytest.raises(TeacherError, match="a teacher is shown whole pictures"):
+    data = dict(type="TiledImages", pipeline=[dict(type=reader, side=8), dict(type="OneView")])
+    with pytest.raises(TeacherError, match="a teacher is shown whole images"):
         from_config.lesson_of_config(tmp_path, str(tmp_path / "net.pth"), 8, 4, data, "cpu")

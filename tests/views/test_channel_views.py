@@ -9,7 +9,7 @@ import torch
 from mmpretrain.registry import MODELS
 
 from xmoco_plugin.data import ChannelCrop
-from xmoco_plugin.views import ChannelViews
+from xmoco_plugin.views import ChannelViews, OneChannelView
 from xmoco_plugin.views.channel_views import view_in_floats
 from xmoco_plugin.views.parameters import BRIGHTNESS, CONTRAST, draw_parameters
 from xmoco_plugin.views.recipe import RECIPES
@@ -77,6 +77,21 @@ def test_the_transform_makes_two_views_and_refuses_what_mixes_colours(image):
         ChannelViews("mocov2")
 
 
+def test_one_view_is_the_first_of_two(image):
+    recipe = dict(size=16, **PLAIN)
+    unlike = [recipe, recipe | dict(size=24)]
+    found = []
+    for kind in (ChannelViews, OneChannelView):
+        np.random.seed(3)
+        found.append(kind(unlike).transform(dict(img=image)))
+    two, one = (results["img"] for results in found)
+    assert (len(two), len(one)) == (2, 1)
+    assert one[0].shape == found[1]["img_shape"] + (5,) == (16, 16, 5)
+    np.testing.assert_array_equal(one[0], two[0])
+    with pytest.raises(ValueError, match="set saturation=0"):
+        OneChannelView("mocov2")
+
+
 def test_any_number_of_channels_is_normalized():
     build = dict(type="ChannelsDataPreprocessor", mean=[1.0, 2, 3, 4], std=[1.0, 2, 4, 8])
     batch = dict(inputs=torch.full((2, 4, 3, 3), 5.0), data_samples=None)
@@ -93,3 +108,5 @@ def test_the_middle_is_cropped_as_of_a_picture(image):
     assert found.shape == (28, 28, 5)
     assert np.allclose(found[:, :12], 7)
     assert np.allclose(found[:, 16:], 9)
+    whole = ChannelCrop(32, short=32).transform(dict(img=flat))["img"]
+    assert np.array_equal(whole, flat[:, 16:48])

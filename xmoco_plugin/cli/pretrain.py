@@ -140,7 +140,7 @@ def choose(
             f"all epochs: at least {end.time_text(seconds)}",
             f"a checkpoint: {cost.checkpoint / 1e6:,.0f} MB",
             *(f"{chosen.model}: {said}" for said in own.reasons(own.chosen_backbone(chosen, 1))),
-            *([teaching.note] if teaching else []),
+            *(teaching.notes if teaching else []),
         ],
     )
 
@@ -184,11 +184,6 @@ def prepare(args: argparse.Namespace, given: dict[str, Any], folder: Path) -> in
         if args.keep_going:
             own.go_on_anyway(folder, began.config)
         return began.epochs
-    if args.teacher and found.channels:
-        raise own.PretrainError(
-            f"--teacher: a teacher looks at pictures, and these are {found.channels.number} "
-            f"channels of {found.channels.kind}. Leave it out."
-        )
     teaching = teacher.begin(args, given, found)
     chosen, outputs, notes = choose(args, given, found, folder, teaching)
     lines = own.describe(found, chosen.image_size)

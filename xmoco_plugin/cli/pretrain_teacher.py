@@ -15,6 +15,7 @@ from rich.progress import Progress
 from xmoco_plugin import pretraining as own
 from xmoco_plugin import teachers
 from xmoco_plugin.checkpoint import CheckpointError, read_checkpoint
+from xmoco_plugin.cli.teacher_channels import about_channels, named_channels, numbers_of, seen_by
 from xmoco_plugin.cli.teacher_figures import Judged, as_listed, listed, show, view_size
 from xmoco_plugin.teachers.asking import AskingCost, asker, asking_cost
 from xmoco_plugin.teachers.preparing import prepare_lesson
@@ -60,11 +61,18 @@ def begin(args: argparse.Namespace, given: dict[str, Any], found: own.Scan) -> "
     """
     if not args.teacher:
         return None
+    named = named_channels(given, found)  # before anything is fetched
     source, fixed = _source(args)
     patch = teachers.patch_size(source.backbone) or 1
     usual = SIZES[get_device() != "cpu"]
     size = given.get("teacher_size") or fixed or max(round(usual / patch), 1) * patch
-    return Teaching(args, found, source, source.frozen(size).to(get_device()))
+    shown: tuple[int, ...] = ()
+    if found.channels:
+        takes = teachers.first_channels(source.backbone)
+        shown = teachers.channels_shown(named, found.channels.number, takes)
+        source = seen_by(source, shown, found.channels.plan(found.given_depth))
+    network = source.frozen(size, found.channels is None).to(get_device())
+    return Teaching(args, found, source, network, shown)
 
 
 class Teaching:
@@ -74,9 +82,11 @@ class Teaching:
         args: Of the command line.
         found: The images.
         source, network: The teacher, on the device.
+        shown: Channels that it sees of images of many.
 
     Attributes:
         adds: To a step, an image; nothing where its features are stored.
+        notes: What is said of it, in lines.
     """
 
     def __init__(
@@ -85,18 +95,21 @@ class Teaching:
         found: own.Scan,
         source: teachers.Source,
         network: teachers.FrozenTeacher,
+        shown: tuple[int, ...] = (),
     ) -> None:
-        self.args, self.source, self.network = args, source, network
+        self.args, self.source, self.network, self.shown = args, source, network, shown
         self.own_crop = args.teacher_views == "crop"
         self.beside = args.given.get("teacher_beside_moco")
-        bits = found.bit_depth
+        plan = found.channels.plan(found.given_depth) if found.channels else None
+        known_by = [found.digest] if found.digest else found.digests
         self.belongs = teachers.Belongs(
             images=len(found.good) if found.total is None else found.total,
             width=network.width(),
             teacher=source.digest,
             name=source.name,
             size=network.size,
-            data=teachers.data_digest([found.digest] if found.digest else found.digests, bits),
+            data=teachers.data_digest(known_by, found.bit_depth, numbers_of(plan)),
+            channels=teachers.as_text(shown),
         )
         self.dims = teachers.most_dims(
             self.belongs.width, min(self.belongs.images, teachers.SAMPLE)
@@ -109,7 +122,9 @@ class Teaching:
         colours = "BGR" if network.bgr else "RGB"
         if network.channels == 1:
             colours = "grey, made of the colours"
-        self.note = (
+        if plan:
+            colours = teachers.describe_channels(shown, plan.reading.channels, network.channels)
+        note = (
             f"teacher: {printable(source.name)}, {self.belongs.width:,} numbers an image of "
             f"{network.size} px ({colours}), {self.dims} of them kept; "
             + (
@@ -119,6 +134,8 @@ class Teaching:
                 + (", asked in bfloat16" if network.bfloat16 else "")
             )
         )
+        more = about_channels(plan, shown, args.teacher_channels, source) if plan else ()
+        self.notes = [note, *more]
 
     def model(self, chosen: own.Choices, outputs: Any, stand_in: bool = False) -> dict[str, Any]:
         """Config of the algorithm; with ``stand_in``, to measure a step."""
@@ -153,7 +170,8 @@ class Teaching:
 
         def look(features: torch.Tensor, projection: teachers.Projection) -> None:
             student = listed(folder, view_size(cfg), cfg)
-            judged = Judged(self.network, self.args.labels, cfg, student, workers, features)
+            seen = (self.args.labels, cfg, student, workers, features, self.shown)
+            judged = Judged(self.network, *seen)
             knn[0] = judged.teacher.knn
             show(judged, projection, self.source.name)
             verdict = judged.verdict
@@ -171,7 +189,7 @@ class Teaching:
                     asked = "does the teacher know anything of these images?"
                 print(f"{asked} {verdict.reason}", flush=True)
 
-        images = listed(folder, self.network.size, cfg)
+        images = listed(folder, self.network.size, cfg, self.shown)
         ask = asker(self.network, images, workers, device, _tell)
         prepare_lesson(
             *(folder, self.source, ask, self.belongs, self.own_crop, self.dims, look),

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Subset
 from xmoco_plugin import pretraining as own
 from xmoco_plugin import teachers
 from xmoco_plugin.checkpoint import read_checkpoint
-from xmoco_plugin.data import limit_pixels
-from xmoco_plugin.data.labelled_sets import set_bit_depth, training_bit_depth
+from xmoco_plugin.data import channel_reading, limit_pixels, read_channels
+from xmoco_plugin.data.labelled_sets import pick_channels, set_bit_depth, training_bit_depth
 from xmoco_plugin.evaluation.features import (
     Embed,
     ModelEmbedder,
@@ -28,6 +28,7 @@ from xmoco_plugin.evaluation.features import (
     evaluation_mode,
 )
 from xmoco_plugin.teachers.asking import Shown, put_together, teacher_pipeline
+from xmoco_plugin.teachers.channels import in_order
 from xmoco_plugin.teachers.judgement import LOOKED_AT
 from xmoco_plugin.untrusted import printable
 from xmoco_plugin.views import build_recipes
@@ -47,6 +48,7 @@ class Judged:
         images: As the student is shown them.
         workers: Processes that read images.
         features: The teacher's, of a sample.
+        shown: Channels that the teacher sees of images of many.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Judged:
         images: Any,
         workers: int,
         features: torch.Tensor,
+        shown: tuple[int, ...] = (),
     ) -> None:
         size = view_size(cfg)
         student = _student(cfg)
@@ -83,18 +86,29 @@ class Judged:
                     network(torch.stack(list(batch["inputs"])).to(get_device()).flip(1)),
                     batch["data_samples"],
                 )
-                pairs = ((ask, network.size), (embed, size), (embed_pixels, RAW_SIZE))
-                asked = tuple(self._knn(labels, s, f, workers, cfg) for f, s in pairs)
+                seen = ((ask, network.size, shown), (embed, size, ()), (embed_pixels, RAW_SIZE, ()))
+                asked = tuple(self._knn(labels, s, f, workers, cfg, of) for f, s, of in seen)
         self.teacher = teachers.figures(features, asked[0])
         self.start = teachers.figures(begins, asked[1])
         self.pixels = asked[2]
         self.verdict = teachers.judge_teacher(self.teacher, self.start, self.pixels, self.images)
 
-    def _knn(self, labels: str, size: int, embed: Embed, workers: int, cfg: Config) -> float:
+    def _knn(
+        self,
+        labels: str,
+        size: int,
+        embed: Embed,
+        workers: int,
+        cfg: Config,
+        shown: tuple[int, ...],
+    ) -> float:
         parts, root = [], str(Path(labels).expanduser().resolve())
         for settings, most in zip(own.knn_sets(root, size), LABELLED, strict=True):
             limit_pixels(settings, cfg.train_dataloader.dataset.pipeline[0].get("max_pixels"))
             set_bit_depth(settings, training_bit_depth(cfg))
+            read_channels(settings, channel_reading(cfg))
+            if shown:  # last first, as of pictures, which are BGR
+                pick_channels(settings, in_order(shown)[::-1])
             data: Any = DATASETS.build(settings)
             if len(data) > most:
                 data = Subset(data, torch.linspace(0, len(data) - 1, most).long().tolist())
@@ -144,16 +158,17 @@ def _student(cfg: Config) -> Any:
 
 
 def view_size(cfg: Config) -> int:
-    (step,) = (
-        s for s in cfg.train_dataloader.dataset.pipeline if s.type in ("OneView", "TwoViews")
-    )
+    (step,) = (s for s in cfg.train_dataloader.dataset.pipeline if "views" in s)
     return build_recipes(step.views)[0].shape[0]  # weak keys have views of their own
 
 
-def listed(folder: Path, size: int, cfg: Config) -> Any:
-    """The images of a run, whole and without augmentation, as squares of ``size`` pixels."""
+def listed(folder: Path, size: int, cfg: Config, shown: tuple[int, ...] = ()) -> Any:
+    """The images of a run, whole and without augmentation, as squares of ``size`` pixels.
+
+    Of many channels those that are shown, see :func:`teacher_pipeline`.
+    """
     settings = cfg.train_dataloader.dataset
-    pipeline = teacher_pipeline(size, settings.pipeline)
+    pipeline = teacher_pipeline(size, settings.pipeline, shown)
     if settings.get("type") == "ShardedImages":
         return DATASETS.build({**settings, "pipeline": pipeline})
     return DATASETS.build(

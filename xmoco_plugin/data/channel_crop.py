@@ -9,25 +9,26 @@ from mmpretrain.registry import TRANSFORMS
 class ChannelCrop(BaseTransform):
     """The middle of an image of any number of channels, as a backbone is judged on it.
 
-    The short side is resized to 8/7 of ``size``, antialiased, as ``labelled_sets`` does it for
-    pictures, and the middle is cropped.
+    The short side is resized, antialiased, and the middle is cropped.
 
     Required keys: ``img``, (H, W, C) float32. Modified keys: ``img``, ``img_shape``.
 
     Args:
         size (int): Of the crop, in pixels.
+        short (int, optional): Of the short side before that. Defaults to None: 8/7 of ``size``, as
+            ``labelled_sets`` does it for pictures.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, short: int | None = None) -> None:
         self.size = size
+        self.short = round(size * 8 / 7) if short is None else short
 
     def transform(self, results: dict) -> dict:
         """Resize and crop."""
         image = torch.from_numpy(results["img"]).permute(2, 0, 1)[None]
         height, width = image.shape[-2:]
-        short = round(self.size * 8 / 7)
-        scale = short / min(height, width)
-        shape = max(round(height * scale), short), max(round(width * scale), short)
+        scale = self.short / min(height, width)
+        shape = max(round(height * scale), self.short), max(round(width * scale), self.short)
         image = F.interpolate(image, shape, mode="bilinear", antialias=True)[0]
         top, left = ((side - self.size) // 2 for side in shape)
         image = image[:, top : top + self.size, left : left + self.size]
@@ -36,4 +37,4 @@ class ChannelCrop(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(size={self.size})"
+        return f"{type(self).__name__}(size={self.size}, short={self.short})"

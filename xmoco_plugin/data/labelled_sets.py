@@ -162,6 +162,17 @@ def set_bit_depth(settings: Any, bits: int) -> None:
             part["bit_depth"] = bits
 
 
+def pick_channels(settings: Any, picked: Sequence[int]) -> None:
+    """Lets whatever in settings, at any depth, reads channels hand on those that are picked.
+
+    Args:
+        settings: Of loaders, datasets or a pipeline; changed in place.
+        picked: Counted from 1.
+    """
+    for part in _readers(settings, ("LoadChannelsOrSkip",)):
+        part["picked"] = list(picked)
+
+
 def training_bit_depth(cfg: Mapping[str, Any]) -> int:
     """The bits that a config's training reads 16-bit grey with; what is no number is not taken."""
     found = [part.get("bit_depth") for part in _readers(cfg.get("train_dataloader"), READERS)]

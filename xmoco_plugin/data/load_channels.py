@@ -29,6 +29,8 @@ class LoadChannelsOrSkip(LoadImageOrSkip):
         kind (str, optional): Of the values, as numpy's; a file of another kind is unreadable.
             Defaults to None: of any, for files that were all looked at before.
         cache_bytes (int): As of ``LoadTileOrSkip``.
+        picked (Sequence[int], optional): Channels that are handed on, counted from 1, in their
+            order; one may stand more than once. Defaults to None: all of them.
         kwargs: ``on_error``, ``max_consecutive`` and ``max_pixels`` of ``LoadImageOrSkip``.
     """
 
@@ -40,6 +42,7 @@ class LoadChannelsOrSkip(LoadImageOrSkip):
         side: int | None = None,
         kind: str | None = None,
         cache_bytes: int = CACHE,
+        picked: Sequence[int] | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -48,7 +51,10 @@ class LoadChannelsOrSkip(LoadImageOrSkip):
             raise ValueError(f"value_range is {low:g} to {high:g}; it must rise")
         if len(fill) != channels:
             raise ValueError(f"fill has {len(fill)} values for {channels} channels")
+        if picked is not None and not all(1 <= number <= channels for number in picked):
+            raise ValueError(f"picked is {[*picked]}; of {channels} channels, 1 is the first")
         self.side, self.kind = side, kind
+        self.places = None if picked is None else [number - 1 for number in picked]
         self.channels = ChannelReading(channels, (low, high), tuple(fill))
         self.reader = PictureReader(
             side or 1,
@@ -76,4 +82,4 @@ class LoadChannelsOrSkip(LoadImageOrSkip):
                 "(max_pixels)"
             )
         image = read_tile(picture, top, left, height, width)
-        return image, image.shape[:2]
+        return image if self.places is None else image[..., self.places], image.shape[:2]

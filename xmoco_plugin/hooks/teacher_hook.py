@@ -2,6 +2,7 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mmpretrain.registry import HOOKS
 from ..distributed import unwrapped
 from ..log_detail import DETAIL
 from ..teachers import KeyBank, StoredFeatures, TeacherError, as_pixels, read_lesson
+from ..teachers.channels import from_text, in_order
 from ..teachers.from_config import lesson_of_config
 from ..teachers.lesson import FEATURES, FILE, Lesson
 from ..untrusted import printable
@@ -44,11 +46,13 @@ class TeacherHook(Hook):
         teacher_size: side of the images that it sees, in pixels.
         network: which network is in the teacher's file, where that does not say.
         fetch: whether a named teacher's weights may be fetched, under their licence.
+        channels: of images of many that the teacher is shown as red, green and blue, counted from
+            1, or one as grey; default: the first three of 3 and of 4.
 
     Raises:
         TeacherError: a file that cannot be read, or belongs to other images or another teacher.
         TypeError: the model takes no teacher.
-        ValueError: files of other names are to be made.
+        ValueError: files of other names are to be made; channels of files that are there.
     """
 
     priority = "NORMAL"
@@ -63,14 +67,20 @@ class TeacherHook(Hook):
         teacher_size: int = 224,
         network: str | None = None,
         fetch: bool = False,
+        channels: Sequence[int] | None = None,
     ) -> None:
+        if teacher is None and channels is not None:
+            raise ValueError(
+                f"TeacherHook(channels={channels!r}) names no teacher to be shown them: {file} "
+                "says which channels it is of. Leave them out"
+            )
         if teacher is not None and (file != FILE or features not in (FEATURES, None)):
             raise ValueError(
                 f"TeacherHook(teacher=...) makes {FILE} and {FEATURES} in the work dir, and file "
                 f"and features name others: {file}, {features}. Leave out those, or teacher"
             )
         self.teacher, self.teacher_size = teacher, teacher_size
-        self.network, self.fetch = network, fetch
+        self.network, self.fetch, self.channels = network, fetch, channels
         self.file, self.features = file, features
         self.knn, self.metric = knn, metric
         self._training = False  # a validation or test may come without
@@ -144,6 +154,8 @@ class TeacherHook(Hook):
                 own_crop=self.features is None,
                 network=self.network,
                 fetch=self.fetch,
+                channels=self.channels,
+                preprocessor=model.data_preprocessor,
                 workers=settings.get("num_workers", 0),
                 say=runner.logger.info,
             )
@@ -210,10 +222,11 @@ def _asking(lesson: Lesson, preprocessor: Any, device: torch.device, file: str) 
             "run with model.own_crop=False"
         )
     network = lesson.network.to(device)
+    shown = in_order(from_text(lesson.belongs.channels)) if lesson.belongs.channels else ()
     network.in_bfloat16(device)
 
     def ask(views: torch.Tensor, places: bool = False) -> Any:
-        pixels = as_pixels(views, preprocessor)
+        pixels = as_pixels(views, preprocessor, shown)
         if not places:
             return lesson.projection(network(pixels))
         features, maps = network.with_places(pixels)

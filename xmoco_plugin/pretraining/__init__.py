@@ -12,7 +12,7 @@ from .backbones import (
     probe,
 )
 from .channel_config import take_channels
-from .channel_scan import few_of_channels, one_kind
+from .channel_scan import ChannelPlan, few_of_channels, one_kind
 from .choices import Chooser
 from .chosen import Choices, Facts
 from .errors import PretrainError
@@ -61,6 +61,7 @@ __all__ = [
     "RUNNER_KEYS",
     "STOPPED",
     "VIT_SMALL",
+    "ChannelPlan",
     "Choices",
     "Chooser",
     "Facts",

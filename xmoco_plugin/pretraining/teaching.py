@@ -16,6 +16,7 @@ from .run_config import RUNNER_KEYS, model_config
 # network's step on a CPU they are a third of the work (docs/lab/teacher.md).
 KEYS = 4096
 KEYS_ON_CPU = 1024
+ONE_VIEW = {"TwoViews": "OneView", "ChannelViews": "OneChannelView"}
 
 
 class TeacherChooser(Chooser):
@@ -112,8 +113,8 @@ def with_teacher(cfg: Config, model: dict[str, Any], features: bool, knn: float 
     settings = cfg.to_dict()
     settings["model"] = {k: v for k, v in model.items() if k != "data_preprocessor"}
     for step in settings["train_dataloader"]["dataset"]["pipeline"]:
-        if step["type"] == "TwoViews" and model["type"] == "TeacherContrast":
-            step["type"] = "OneView"
+        if model["type"] == "TeacherContrast":
+            step["type"] = ONE_VIEW.get(step["type"], step["type"])
     hook = dict(type="TeacherHook", knn=knn) | ({} if features else dict(features=None))
     settings["custom_hooks"].append(hook)
     return Config({key: settings[key] for key in RUNNER_KEYS if key in settings})

@@ -2,10 +2,17 @@
 """A frozen network whose features others learn from: found, asked, its answers stored."""
 
 from .bank import KeyBank
+from .channels import (
+    as_text,
+    channels_shown,
+    check_channels,
+    describe_channels,
+    for_channels,
+)
 from .errors import TeacherError
 from .judgement import Figures, TeacherVerdict, figures, judge_teacher, knn_accuracy
 from .lesson import Lesson, read_lesson, write_lesson
-from .network import FrozenTeacher, as_pixels, patch_size
+from .network import FrozenTeacher, as_pixels, first_channels, patch_size
 from .preparing import SAMPLE
 from .projection import DIMS, KEPT, Projection, fit_projection, most_dims
 from .sources import IMAGENET, Inputs, Source, open_file
@@ -30,10 +37,16 @@ __all__ = [
     "TeacherError",
     "TeacherVerdict",
     "as_pixels",
+    "as_text",
+    "channels_shown",
+    "check_channels",
     "computing_order",
     "data_digest",
+    "describe_channels",
     "figures",
+    "first_channels",
     "fit_projection",
+    "for_channels",
     "judge_teacher",
     "knn_accuracy",
     "looks_like_a_file",

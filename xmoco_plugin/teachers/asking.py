@@ -9,12 +9,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..untrusted import printable
+from .channels import in_order
 from .errors import TeacherError
 from .network import FrozenTeacher
 from .stored import Ask
 
 Errors = type[Exception] | tuple[type[Exception], ...]
 READ_AS = ("bit_depth", "background", "max_pixels", "max_bytes")  # decide over pixels or refuse
+CHANNELS = "LoadChannelsOrSkip"
 BAD_SHARE, BAD_COUNT = 0.01, 3  # of images: as the training's SkippedImagesHook lets pass
 
 
@@ -25,13 +27,30 @@ def reading(pipeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {key: reader[key] for key in READ_AS if reader.get(key) is not None}
 
 
-def teacher_pipeline(size: int, trained: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+def channel_step(pipeline: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The step of a pipeline that reads images of many channels; None where there is none."""
+    steps = (step for step in pipeline if str(step.get("type")).endswith(CHANNELS))
+    return next(steps, None)
+
+
+def teacher_pipeline(
+    size: int, trained: Sequence[Mapping[str, Any]] = (), shown: Sequence[int] = ()
+) -> list[dict[str, Any]]:
     """Transforms from a file to what a teacher is shown: the largest square in the middle.
 
     Args:
         size: Its side, in pixels.
         trained: The training's pipeline, as which files are read.
+        shown: Channels of images of many, which come out last first, as BGR; default: all, as they
+            are.
     """
+    if (step := channel_step(trained)) is not None:
+        picked = dict(picked=in_order(shown)[::-1]) if shown else {}
+        return [
+            {**step, "on_error": "raise", **picked},
+            dict(type="ChannelCrop", size=size, short=size),
+            dict(type="PackInputs", meta_keys=()),
+        ]
     return [
         dict(type="LoadImageOrSkip", on_error="raise", **reading(trained)),
         dict(type="ResizeEdge", scale=size, edge="short", backend="pillow"),
@@ -103,8 +122,8 @@ def asker(
 
     Args:
         network: On the device.
-        dataset: Whose samples have ``inputs``, (3, H, W) uint8 BGR, of one size; see
-            :class:`Shown`.
+        dataset: Whose samples have ``inputs`` of one size, (3, H, W) uint8 BGR, or floats in 0..255
+            of the channels that the network takes, last first; see :class:`Shown`.
         workers: Processes that read images.
         device: Of the network.
         say: Gets a line for each image that cannot be read.
@@ -163,7 +182,8 @@ def asking_cost(network: FrozenTeacher, device: str | torch.device, images: int 
         images: Asked at once.
     """
     device = torch.device(device)
-    shown = torch.full((images, 3, network.size, network.size), 128.0, device=device)
+    sides = (images, network.shown, network.size, network.size)
+    shown = torch.full(sides, 128.0, device=device)
     before = 0
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

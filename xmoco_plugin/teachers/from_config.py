@@ -3,28 +3,27 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmpretrain.registry import DATASETS
+from mmpretrain.registry import DATASETS, TRANSFORMS
 
 from ..checkpoint import CheckpointError
-from ..data import UnreadableImageError
+from ..data import ChannelReading, UnreadableImageError
 from ..untrusted import printable
-from .asking import asker, reading, teacher_pipeline
+from .asking import asker, channel_step, reading, teacher_pipeline
+from .channels import as_text, channels_shown, for_channels, from_text
 from .errors import TeacherError
 from .lesson import FEATURES, FILE, Lesson, read_lesson
+from .network import first_channels
 from .preparing import prepare_lesson
 from .sources import Source, open_file
 from .stored import FULL_DEPTH, Belongs, data_digest
 from .zoo import looks_like_a_file, network_of, offer_of
 
-NO_PICTURES = {  # readers of training sets that no teacher is shown, and what they give
-    "LoadTileOrSkip": "tiles of large pictures",
-    "LoadChannelsOrSkip": "images of any number of channels",
-}
+OPTION = "TeacherHook's channels"  # for messages
 WORKERS = 4  # processes that read images for the teacher, at most (ours)
 
 
@@ -63,6 +62,8 @@ def lesson_of_config(
     own_crop: bool = False,
     network: str | None = None,
     fetch: bool = False,
+    channels: Sequence[int] | None = None,
+    preprocessor: Any = None,
     workers: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
@@ -76,6 +77,8 @@ def lesson_of_config(
         dataset: Config of the training set, whose pipeline is replaced.
         device: Of the teacher.
         own_crop: Whether the teacher is asked again in each step.
+        channels: That it is shown of images of many, see :func:`channels_shown`.
+        preprocessor: The student's, with the mean and deviation of such images' channels.
         workers: Processes that read images.
         say: Gets lines of progress.
 
@@ -93,17 +96,39 @@ def lesson_of_config(
             f"the training set is a {settings.get('type')} without a pipeline of its own, and the "
             "teacher sees each image whole: use xmoco pretrain --teacher, or a plain data set"
         )
-    for step in settings["pipeline"]:
-        if kind := NO_PICTURES.get(str(step.get("type")).split(".")[-1]):
+    trained = settings["pipeline"]
+    for step in trained:
+        if str(step.get("type")).endswith("LoadTileOrSkip") or step.get("side"):
             raise TeacherError(
-                f"the training set is read by {step['type']}: {kind}, and a teacher is shown whole "
-                "pictures. Train without one, or on pictures"
+                f"the training set is read by {step['type']}: tiles of large pictures, and a "
+                "teacher is shown whole images. Train without one, or on whole images"
             )
-    bits = reading(settings["pipeline"]).get("bit_depth", FULL_DEPTH)
-    settings["pipeline"] = teacher_pipeline(size, settings["pipeline"])
+    many = _channel_reading(trained)
+    if channels is not None and many is None:
+        raise TeacherError(
+            "TeacherHook's channels are of images that LoadChannelsOrSkip reads, and the training "
+            "set is read as pictures, whose colours a teacher knows: leave them out"
+        )
+    shown: tuple[int, ...] = ()
+    numbers: list[float] = []
+    if many is not None:
+        mean, std = _normalization(preprocessor, many.channels)
+        numbers = [*many.value_range, *many.fill, *mean, *std]
+        if source is not None:
+            takes = first_channels(source.backbone)
+            shown = channels_shown(channels, many.channels, takes, OPTION)
+            source = for_channels(source, shown, mean, std, many.value_range)
+        else:  # those that are named, or those of before
+            before = _read_kept(folder).belongs.channels
+            shown = tuple(channels or (from_text(before) if before else ()))
+    bits = reading(trained).get("bit_depth", FULL_DEPTH)
+    settings["pipeline"] = teacher_pipeline(size, trained, shown)
     images: Any = DATASETS.build(settings)
     of_set: dict[str, Any] = dict(
-        images=len(images), size=size, data=data_digest(_known_by(images), bits)
+        images=len(images),
+        size=size,
+        data=data_digest(_known_by(images), bits, numbers),
+        channels=as_text(shown),
     )
     if source is None:
         there = _read_kept(folder).belongs
@@ -113,7 +138,7 @@ def lesson_of_config(
         )
         _check_kept(folder, there._replace(**of_set), own_crop)
         return
-    asked = source.frozen(size).to(device)
+    asked = source.frozen(size, many is None).to(device)
     belongs = Belongs(width=asked.width(), teacher=source.digest, name=source.name, **of_set)
     if kept:
         _check_kept(folder, belongs, own_crop)
@@ -157,8 +182,8 @@ def _check_kept(folder: Path, belongs: Belongs, own_crop: bool) -> None:
         raise TeacherError(
             f"{file} is of {was.name} at {was.size} px and {was.images:,} images; "
             f"this run has {belongs.name} at {belongs.size} px and {belongs.images:,}, or other "
-            f"images, or its network is given other values. Remove it and {FEATURES}, or name "
-            "another --work-dir"
+            f"images or channels{_of_channels(was, belongs)}, or its network is given other "
+            f"values. Remove it and {FEATURES}, or name another --work-dir"
         )
     if own_crop and there.network is None:
         raise TeacherError(
@@ -170,6 +195,30 @@ def _check_kept(folder: Path, belongs: Belongs, own_crop: bool) -> None:
             f"{features} is not there, which belongs to {file}. Put it back, or remove {FILE} to "
             "have both made anew"
         )
+
+
+def _of_channels(was: Belongs, now: Belongs) -> str:
+    if was.channels == now.channels:
+        return ""
+    return f" ({was.channels or 'of pictures'} there, {now.channels or 'of pictures'} here)"
+
+
+def _channel_reading(trained: Sequence[Mapping[str, Any]]) -> ChannelReading | None:
+    """How a training pipeline reads images of many channels; None where it reads pictures."""
+    step = channel_step(trained)
+    return None if step is None else TRANSFORMS.build(dict(step)).channels
+
+
+def _normalization(preprocessor: Any, number: int) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel, by the student's preprocessor."""
+    found = [getattr(preprocessor, name, None) for name in ("mean", "std")]
+    mean, std = ([] if values is None else values.flatten().tolist() for values in found)
+    if not len(mean) == len(std) == number:
+        raise TeacherError(
+            f"the model's data_preprocessor has a mean of {len(mean)} numbers, and the images have "
+            f"{number} channels: ChannelsDataPreprocessor takes the mean and std of each"
+        )
+    return mean, std
 
 
 def _known_by(images: Any) -> Iterator[str]:

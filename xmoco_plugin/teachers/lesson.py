@@ -13,6 +13,7 @@ from mmpretrain.registry import MODELS
 
 from ..checkpoint import CheckpointError, read_checkpoint, state_dict_of, write_atomic
 from ..untrusted import check_model_settings, printable
+from .channels import from_text
 from .errors import TeacherError
 from .network import FrozenTeacher
 from .projection import Projection
@@ -21,7 +22,7 @@ from .stored import Belongs
 
 FILE, FEATURES = "teacher.pth", "teacher_features.bin"
 NETWORK, PROJECTION = "backbone.", "projection."
-KINDS = dict(images=int, width=int, teacher=str, name=str, size=int, data=str)
+KINDS = dict(images=int, width=int, teacher=str, name=str, size=int, data=str, channels=str)
 
 
 class Lesson(NamedTuple):
@@ -68,10 +69,12 @@ def read_lesson(path: Path) -> Lesson:
     state, meta = state_dict_of(checkpoint), checkpoint.get("meta")
     try:
         projection = Projection(*(state[PROJECTION + name] for name in Projection._fields))
-        facts = meta["belongs"]  # type: ignore[index]
+        facts = {"channels": ""} | meta["belongs"]  # type: ignore[index]
         if {key: type(facts[key]) for key in facts} != KINDS:
             raise TypeError
         belongs = Belongs(**facts)
+        if belongs.channels:
+            from_text(belongs.channels)
         mean, basis, _ = projection
         if mean.ndim != 1 or basis.ndim != 2 or len(mean) != len(basis) != 0:
             raise ValueError
@@ -92,7 +95,7 @@ def read_lesson(path: Path) -> Lesson:
             {k.removeprefix(NETWORK): v for k, v in state.items() if k.startswith(NETWORK)}
         )
         inputs = meta["mean"], meta["std"], bool(meta.get("bgr"))  # type: ignore[index,union-attr]
-        network = FrozenTeacher(backbone, belongs.size, *inputs)
+        network = FrozenTeacher(backbone, belongs.size, *inputs, not belongs.channels)
     except (TeacherError, CheckpointError):
         raise
     except Exception as error:  # whatever a network may say of settings that anybody wrote

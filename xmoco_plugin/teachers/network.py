@@ -17,6 +17,7 @@ from .errors import TeacherError
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of RGB in 0..255
 LUMA = (0.299, 0.587, 0.114)
+PICTURE = (1, 3)  # channels of pictures
 SAME = 0.01  # by how much of their length two answers may differ: rounding, and none of the draws
 
 
@@ -28,6 +29,11 @@ class FrozenTeacher(nn.Module):
         size: side that images are resized to, in pixels.
         mean, std: of its training, in 0..255, a number a channel, in the order of its channels.
         bgr: whether it takes colours as BGR, as OpenMMLab's readers give them.
+        pictures: whether it is shown pictures, which have 1 or 3 channels.
+
+    Attributes:
+        channels: of the images that it takes.
+        shown: channels of the pixels that it is given: those, or 3 where it takes grey.
 
     Raises:
         TeacherError: a size that its patches do not divide, or channels that no picture has.
@@ -40,12 +46,15 @@ class FrozenTeacher(nn.Module):
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
         bgr: bool = False,
+        pictures: bool = True,
     ) -> None:
         super().__init__()
-        self.backbone, self.size, self.bgr = backbone, size, bgr
+        self.backbone, self.size = backbone, size
         self._whole = _nothing_masked(backbone)
         self.channels = first_channels(backbone)
-        if self.channels not in (1, 3):
+        self.shown = self.channels if self.channels not in PICTURE else max(PICTURE)
+        self.bgr = bgr and self.channels == 3
+        if self.channels not in PICTURE and pictures:
             raise TeacherError(
                 f"the teacher takes images of {self.channels} channels, and pictures have 1 or 3: "
                 "take another teacher"
@@ -96,7 +105,9 @@ class FrozenTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """RGB images (n, 3, H, W) in 0..255 -> features (n, E), float32.
+        """Images (n, 3, H, W), RGB in 0..255 -> features (n, E), float32.
+
+        One that takes other channels than a picture's is given these instead, (n, shown, H, W).
 
         Raises:
             TeacherError: the network takes no such images.
@@ -149,7 +160,8 @@ class FrozenTeacher(nn.Module):
         Raises:
             TeacherError: its two answers differ.
         """
-        grey = torch.full((1, 3, self.size, self.size), 128.0, device=self.mean.device)
+        sides = (1, self.shown, self.size, self.size)
+        grey = torch.full(sides, 128.0, device=self.mean.device)
         first, again = self(grey), self(grey)
         if (first - again).norm() > SAME * first.norm():
             raise TeacherError(
@@ -159,16 +171,28 @@ class FrozenTeacher(nn.Module):
         return first.shape[1]
 
 
-def as_pixels(views: torch.Tensor, preprocessor: Any) -> torch.Tensor:
+def as_pixels(views: torch.Tensor, preprocessor: Any, channels: Sequence[int] = ()) -> torch.Tensor:
     """Views as a student gets them -> RGB in 0..255, as :class:`FrozenTeacher` takes them.
 
     Args:
-        views: (n, 3, H, W), normalised by the student's preprocessor.
+        views: (n, 3, H, W), normalised by the student's preprocessor; (n, C, H, W) with `channels`.
         preprocessor: the student's.
+        channels: of the views, counted from 1, in the order of the pixels; of pictures, none.
 
     Raises:
-        TeacherError: the student's views have other than 3 channels.
+        TeacherError: the student's views have other than 3 channels, or not those.
     """
+    if channels:
+        if max(channels) > views.shape[1]:
+            raise TeacherError(
+                f"the teacher is shown channel {max(channels)}, and the student's views have "
+                f"{views.shape[1]}: its file is of other images"
+            )
+        places = [number - 1 for number in channels]
+        views = views[:, places]
+        if getattr(preprocessor, "_enable_normalize", False):
+            views = views * preprocessor.std[places] + preprocessor.mean[places]
+        return views
     if views.shape[1] != 3:
         raise TeacherError(
             f"the student's views have {views.shape[1]} channels, and the teacher is asked with "

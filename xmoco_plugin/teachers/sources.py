@@ -41,6 +41,7 @@ class Source(NamedTuple):
         mean, std: Of its training, in 0..255, in the order of its channels.
         digest: Of weights, network and what it is given.
         bgr: Whether it takes colours as BGR.
+        value_range: What its training read as 0 and 255, where it was on images of many channels.
     """
 
     name: str
@@ -50,10 +51,16 @@ class Source(NamedTuple):
     std: tuple[float, ...]
     digest: str
     bgr: bool = False
+    value_range: tuple[float, float] | None = None
 
-    def frozen(self, size: int) -> FrozenTeacher:
-        """The network as it is asked, with images of so many pixels a side."""
-        return FrozenTeacher(self.backbone, size, self.mean, self.std, self.bgr)
+    def frozen(self, size: int, pictures: bool = True) -> FrozenTeacher:
+        """The network as it is asked, with images of so many pixels a side.
+
+        Args:
+            size: In pixels.
+            pictures: Whether it is shown pictures, and not channels of images of many.
+        """
+        return FrozenTeacher(self.backbone, size, self.mean, self.std, self.bgr, pictures)
 
 
 def open_file(
@@ -97,7 +104,15 @@ def open_file(
     mean, std = tuple(mean or said[0]), tuple(std or said[1])
     bgr = said[2] if bgr is None else bgr
     digest = _digest(backbone, chosen, mean, std, bgr)
-    return Source(name or path.name, chosen, backbone, mean, std, digest, bgr)
+    inputs = mean, std, digest, bgr, _value_range(pixels)
+    return Source(name or path.name, chosen, backbone, *inputs)
+
+
+def _value_range(preprocessor: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    values = (preprocessor or {}).get("value_range")
+    if not isinstance(values, list | tuple) or not {*map(type, values)} <= {int, float}:
+        return None
+    return (values[0], values[1]) if len(values) == 2 else None
 
 
 def inputs_of(preprocessor: Mapping[str, Any] | None) -> Inputs:

@@ -39,6 +39,7 @@ class Belongs(NamedTuple):
         name: Of the teacher, for messages.
         size: Side of the images that it saw, in pixels.
         data: Digest of the images, in the order of the set.
+        channels: That it saw of images of many, as '3,2,1'; of pictures, none are named.
     """
 
     images: int
@@ -47,6 +48,7 @@ class Belongs(NamedTuple):
     name: str
     size: int
     data: str
+    channels: str = ""
 
     @property
     def bytes(self) -> int:
@@ -54,13 +56,23 @@ class Belongs(NamedTuple):
         return HEAD + self.images * self.width * TYPE.itemsize
 
 
-def data_digest(lines: Iterable[str], bit_depth: int = FULL_DEPTH) -> str:
-    """Of a set, from what its images are known by, in their order, and how 16-bit grey is read."""
+def data_digest(
+    lines: Iterable[str], bit_depth: int = FULL_DEPTH, channels: Sequence[float] = ()
+) -> str:
+    """Of a set, from what its images are known by, in their order, and how they are read.
+
+    Args:
+        lines: What they are known by.
+        bit_depth: Of 16-bit grey.
+        channels: Of images of many, the numbers by which their values are read and normalized.
+    """
     found = hashlib.blake2b(digest_size=16)
     for line in lines:
         found.update(os.fsencode(line) + b"\n")
     if bit_depth != FULL_DEPTH:
         found.update(b"%d bits\n" % bit_depth)
+    if channels:
+        found.update(f"channels by {[*map(float, channels)]}\n".encode())
     return found.hexdigest()
 
 
@@ -231,7 +243,7 @@ def _check(path: Path, belongs: Belongs) -> int:
     unlike = {
         key: (found.get(key), value)
         for key, value in belongs._asdict().items()
-        if key != "name" and found.get(key) != value
+        if key != "name" and found.get(key, Belongs._field_defaults.get(key)) != value
     }
     if "teacher" in unlike or "width" in unlike:
         raise TeacherError(
@@ -242,6 +254,12 @@ def _check(path: Path, belongs: Belongs) -> int:
         raise TeacherError(
             f"{shown} holds features of images of {printable(str(found.get('size')))[:20]} px, and "
             f"{belongs.size} px are asked. {_WAY}"
+        )
+    if "channels" in unlike:
+        was = printable(str(found.get("channels") or "pictures"))[:80]
+        raise TeacherError(
+            f"{shown} holds features of other channels: {was}, and the teacher is shown "
+            f"{belongs.channels or 'pictures'}. {_WAY}"
         )
     if unlike:
         raise TeacherError(

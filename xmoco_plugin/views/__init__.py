@@ -1,6 +1,7 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 from .channel_views import ChannelViews
 from .channels_data_preprocessor import ChannelsDataPreprocessor
+from .one_channel_view import OneChannelView
 from .one_view import OneView
 from .pack_ragged_inputs import PackRaggedInputs
 from .parameters import ViewParameters, draw_parameters
@@ -17,6 +18,7 @@ __all__ = [
     "RECIPES",
     "ChannelViews",
     "ChannelsDataPreprocessor",
+    "OneChannelView",
     "OneView",
     "PackRaggedInputs",
     "Prefetcher",

@@ -3,7 +3,7 @@ from mmpretrain.registry import TRANSFORMS
 
 from .generator import fresh_generator
 from .parameters import draw_parameters
-from .two_views import TwoViews, view_in_bytes
+from .two_views import TwoViews
 
 
 @TRANSFORMS.register_module()
@@ -23,6 +23,6 @@ class OneView(TwoViews):
         image = results["img"]
         rng = fresh_generator()
         drawn = draw_parameters(self.recipes[0], [image.shape[:2]], rng)
-        results["img"] = [view_in_bytes(image, self.recipes[0], drawn)]
+        results["img"] = [self._view(image, self.recipes[0], drawn, 0)]
         results["img_shape"] = results["img"][0].shape[:2]
         return results

@@ -6,7 +6,7 @@ from .recipe import build_recipes
 
 CROPS = (
     *("RandomResizedCrop", "TwoViews", "ChannelViews", "OneView", "TwoViewDataPreprocessor"),
-    "ProgressiveSizeHook",
+    *("OneChannelView", "ProgressiveSizeHook"),
 )
 
 

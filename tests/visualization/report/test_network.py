@@ -11,7 +11,7 @@ from xmoco_plugin.visualization.report import WorkDir
 from xmoco_plugin.visualization.report.attempt import NotDrawnError
 from xmoco_plugin.visualization.report.bank import Bank
 from xmoco_plugin.visualization.report.neighbours import neighbour_figure
-from xmoco_plugin.visualization.report.network import Network
+from xmoco_plugin.visualization.report.network import Network, _plain
 from xmoco_plugin.visualization.report.thumbnails import thumbnail
 from xmoco_plugin.visualization.report.tsne import tsne_figure
 
@@ -55,6 +55,15 @@ def test_plain_images_are_as_large_as_the_views_of_a_recipe(tmp_path, made):
     (first,), (second,) = network.views([0])
     assert plain.shape == first.shape == second.shape == (10, 10, 3)
     assert len(network.features(network.build(), network.bank, [0, 1])) == 2
+
+
+@pytest.mark.parametrize("kind", ["ChannelViews", "OneChannelView"])
+def test_plain_images_of_many_channels_are_cropped_by_what_takes_any_number(kind):
+    views = dict(size=10, saturation=0.0, hue=0.0, grey_prob=0.0)
+    load, pack = dict(type="LoadChannelsOrSkip"), dict(type="PackInputs")
+    data = dict(pipeline=[load, dict(type=kind, views=views), pack])
+    found = _plain(dict(dataset=data), {})["dataset"]["pipeline"]
+    assert found == [load, dict(type="ChannelCrop", size=10, short=10), pack]
 
 
 def test_training_images_come_in_two_views_and_the_same_ones_each_time(folder_run):

@@ -127,6 +127,12 @@ def add_teacher(parser: argparse.ArgumentParser) -> None:
         "stored",
     )
     parser.add_argument(
+        "--teacher-channels",
+        metavar="R,G,B",
+        help="of images of many channels, those that the teacher sees, counted from 1, or one as "
+        "grey; default: the first three of 3 and of 4",
+    )
+    parser.add_argument(
         "--yes",
         action="store_true",
         help="go on where the command would ask: fetching a teacher under its licence, or training "
@@ -178,12 +184,15 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         ]
     if args.key_view:
         args.given["key_view"] = args.key_view
+    if args.teacher_channels is not None:
+        found += read_channels(args.teacher_channels, args.given)
     if not args.teacher:
         found += [
             f"{option}: there is no --teacher."
             for option, value in (
                 ("--teacher-model", args.teacher_model),
                 ("--teacher-views", args.teacher_views),
+                ("--teacher-channels", args.teacher_channels),
                 ("--teacher-size", args.teacher_size),
                 ("--teacher-beside-moco", args.teacher_beside_moco),
             )
@@ -214,6 +223,23 @@ def read_number(name: str, text: str | None, given: dict[str, Any]) -> list[str]
         what = "a whole number" if kind is int else "a number"
         option = f"--{name.replace('_', '-')} {text}"
         return [f"{option}: {meaning}; {what} from {low:,} to {high:,}."]
+    return []
+
+
+def read_channels(text: str, given: dict[str, Any]) -> list[str]:
+    """Puts the channels that a teacher sees into `given`; returns what is wrong with them."""
+    option = f"--teacher-channels {text}"
+    number, most = given.get("channels"), NUMBERS["channels"][2]
+    try:
+        named = [int(word) for word in text.split(",")]
+    except ValueError:
+        return [f"{option}: numbers of channels counted from 1, as in 3,2,1; one is seen as grey."]
+    if outside := [channel for channel in named if not 1 <= channel <= (number or most)]:
+        last = f"--channels {number}" if number else f"{most}"
+        return [f"{option}: channels are counted from 1 to {last}, and {outside[0]} is none."]
+    if len({*named}) < len(named):
+        return [f"{option}: a channel is named twice; one number alone is seen as grey."]
+    given["teacher_channels"] = ",".join(map(str, named))
     return []
 
 

@@ -168,7 +168,7 @@ def _plain(loader: dict, preprocessor: dict) -> dict:
         kind = str(step["type"]).split(".")[-1]
         if kind == "MultiView":
             size = _crop_size(step.get("transforms") or ())
-        elif kind in ("TwoViews", "OneView"):
+        elif kind in ("TwoViews", "OneView", "ChannelViews", "OneChannelView"):
             size = _recipe_size(TRANSFORMS, step)
         elif kind.startswith("Pack") and kind != "PackInputs" and not views:
             size = _recipe_size(MODELS, preprocessor)
@@ -177,7 +177,10 @@ def _plain(loader: dict, preprocessor: dict) -> dict:
                 plain.append(step)
             continue
         views, size = True, size or 224
-        plain += [dict(type="ResizeEdge", scale=size), dict(type="CenterCrop", crop_size=size)]
+        if "Channel" in kind:  # the host's take pictures alone
+            plain.append(dict(type="ChannelCrop", size=size, short=size))
+        else:
+            plain += [dict(type="ResizeEdge", scale=size), dict(type="CenterCrop", crop_size=size)]
     data["pipeline"] = [*plain, dict(type="PackInputs")]
     if views:
         loader["collate_fn"] = dict(type="default_collate")
