@@ -97,11 +97,10 @@ def steps(
         yield {"step": way, **what, "failed": why}
 
 
-def trainings(
+def training_ways(
     args: argparse.Namespace, name: str, precision: str, device: str, peer: bool
-) -> Iterator[dict[str, Any]]:
-    """A row for each whole training of a teacher."""
-    what = dict(teacher=name, precision=precision)
+) -> dict[str, Callable[[Path], runs.Trained]]:
+    """Whole trainings with a teacher; each is given a folder that is not there."""
     ways: dict[str, Callable[[Path], runs.Trained]] = {
         "ours, crop": partial(runs.train_ours, args, name, True, precision, device),
         "ours, stored": partial(runs.train_ours, args, name, False, precision, device),
@@ -109,6 +108,15 @@ def trainings(
     for method in TEACHERS[name].methods if peer else ():
         trained = partial(runs.train_theirs, args, name, method, precision, device)
         ways[f"{runs.THEIRS}, {method}"] = trained
+    return ways
+
+
+def trainings(
+    args: argparse.Namespace, name: str, precision: str, device: str, peer: bool
+) -> Iterator[dict[str, Any]]:
+    """A row for each whole training of a teacher."""
+    what = dict(teacher=name, precision=precision)
+    ways = training_ways(args, name, precision, device, peer)
     rates: dict[str, list[float]] = {way: [] for way in ways}
     asked: dict[str, list[float]] = {way: [] for way in ways}
     failed: dict[str, str] = {}
@@ -125,9 +133,7 @@ def trainings(
             print(f"round {round_ + 1}: {name}, {way}: {rate:.3g} images/s", flush=True)
             rates[way].append(rate)
             asked[way] += [] if one is None else [one]
-    yield from table_of(
-        {way: r for way, r in rates.items() if way not in failed}, asked, what
-    )
+    yield from table_of({way: r for way, r in rates.items() if way not in failed}, asked, what)
     for way, why in failed.items():
         yield {"training": way, **what, "failed": why}
 
@@ -164,19 +170,18 @@ def epochs_until_paid(stored: float, asked: float, other: float) -> float | str:
     return 1 / asked / saved if saved > 0 else "never"
 
 
-def look_for_peer(args: argparse.Namespace) -> str | None:
-    """Version of lightly-train that is measured; says how to install it where there is none."""
+def look_for_peer(args: argparse.Namespace) -> tuple[str | None, str]:
+    """Version of lightly-train that is measured, and what to say of it: how to have it."""
     found = runs.version_of_peer(args)
-    if found is None:
-        named = f"not in {args.peer}" if args.peer else "not named (--peer)"
-        print(
-            f"lightly-train is {named}: ours alone is measured. It needs an environment of its "
-            "own, because its transformers is too new for mmpretrain:\n  python -m venv peer && "
-            f"peer/bin/pip install lightly-train=={VERSION} torch=={torch.__version__}\n"
-            "then --peer peer/bin/python",
-            flush=True,
-        )
-    return found
+    if found is not None:
+        return found, f"lightly-train {found}"
+    named = f"cannot be imported by {args.peer}" if args.peer else "not named (--peer)"
+    return None, (
+        f"lightly-train is {named}: ours alone is measured. It needs an environment of its own, "
+        "because its transformers is too new for mmpretrain: python -m venv peer && "
+        f"peer/bin/pip install lightly-train=={VERSION} torch=={torch.__version__.split('+')[0]}, "
+        "then --peer peer/bin/python"
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -205,7 +210,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     warnings.filterwarnings("ignore", category=UserWarning)  # the hosts' own
-    peer = look_for_peer(args)
+    peer, text = look_for_peer(args)
+    print(text, flush=True)
     rows: list[dict[str, Any]] = []
     for step in measured(args, device, peer is not None):
         print(json.dumps(step), flush=True)
@@ -220,10 +226,7 @@ def measured(args: argparse.Namespace, device: str, peer: bool) -> Iterator[dict
     """All rows, as they are found."""
     with tempfile.TemporaryDirectory(prefix="teacher_peer_") as scratch:
         if args.images is not None:
-            # No queue of lightly-train's may be as long as the set.
-            wanted = (args.warm_up + args.steps) * args.batch
-            args.images_made = max(wanted, (args.queue // args.batch + 1) * args.batch)
-            args.folder = runs.many_images(args.images, args.images_made, Path(scratch, "images"))
+            runs.provide_images(args, Path(scratch, "images"))
         for name in args.teachers:
             for precision in args.precision:
                 yield from steps(args, name, precision, device, peer)

@@ -57,6 +57,14 @@ def many_images(folder: Path, count: int, out: Path) -> Path:
     return out
 
 
+def provide_images(args: argparse.Namespace, out: Path) -> None:
+    """As many files as a training needs; notes folder and number in the arguments."""
+    wanted = (args.warm_up + args.steps) * args.batch
+    # No queue of lightly-train's may be as long as the set.
+    args.images_made = max(wanted, (args.queue // args.batch + 1) * args.batch)
+    args.folder = many_images(args.images, args.images_made, out)
+
+
 def environment(args: argparse.Namespace, peer: bool) -> dict[str, str]:
     """Of a process: what it finds, how many threads it takes; nothing is sent anywhere."""
     env = dict(os.environ, OMP_NUM_THREADS=str(args.threads), LIGHTLY_TRAIN_EVENTS_DISABLED="1")
@@ -115,7 +123,8 @@ def their_ways(
         text=True,
         env=environment(args, True),
     )
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     questions, answers = process.stdin, process.stdout
 
     def answer() -> Any:
@@ -223,5 +232,3 @@ def trained(
 def clock_of(args: argparse.Namespace, device: str) -> str:
     """Whose seconds are told: the processor's, where one thread of one process does all."""
     return "cpu" if device == "cpu" and args.threads == 1 and args.workers == 0 else "wall"
-
-
