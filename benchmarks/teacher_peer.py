@@ -81,9 +81,10 @@ def steps(
     what = dict(teacher=name, precision=precision)
     own = own_ways(TEACHERS[name], precision, args, device)
     ways = {way: partial(timed, f, args, device) for way, f in own.items()}
-    theirs = runs.their_ways(args, name, precision, device) if peer else contextlib.nullcontext({})
-    with theirs as others:
-        found, failed = take_turns(ways | others, args.repeats)
+    with contextlib.ExitStack() as stack:
+        if peer:
+            ways |= stack.enter_context(runs.their_ways(args, name, precision, device))
+        found, failed = take_turns(ways, args.repeats)
     alone = f"teacher alone, {runs.THEIRS}"
     for way, seconds in found.items():
         row: dict[str, Any] = {"step": way, **what, "ms": 1e3 * seconds}
@@ -212,13 +213,13 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=UserWarning)  # the hosts' own
     peer, text = look_for_peer(args)
     print(text, flush=True)
+    facts = measure.environment(device) | {"lightly-train": peer or "not measured"}
+    facts |= dict(batch=args.batch, size=args.size, queue=args.queue, workers=args.workers)
     rows: list[dict[str, Any]] = []
     for step in measured(args, device, peer is not None):
         print(json.dumps(step), flush=True)
         rows.append(step)
     rows.sort(key=lambda row: next(iter(row)))  # a table of steps, a table of trainings
-    facts = measure.environment(device) | {"lightly-train": peer or "not measured"}
-    facts |= dict(batch=args.batch, size=args.size, queue=args.queue, workers=args.workers)
     measure.report("A frozen teacher beside lightly-train's", rows, facts, args, DIFFERENCES)
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""Part of teacher_peer.py that runs in our training: when its steps ended, how long the pass took."""
+"""Part of teacher_peer.py that runs in our training: when steps ended, and the pass' seconds."""
 
 import time
 from typing import Any
@@ -39,7 +39,7 @@ class StepClockHook(Hook):
             passed["pass_cpu"] += time.process_time() - cpu
             self.stamps.add(**passed)
 
-        StoredFeatures.fill = timed  # type: ignore[method-assign]
+        StoredFeatures.fill = timed  # type: ignore[method-assign,assignment]
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         self.stamps.note()

@@ -100,7 +100,8 @@ def train(order: dict[str, Any]) -> None:
     import lightly_train
     from lightly_train._methods.method import Method
 
-    stamps, ended = Stamps(order["stamps"], order["steps"], order["warm_up"]), Method.on_train_batch_end
+    stamps = Stamps(order["stamps"], order["steps"], order["warm_up"])
+    ended = Method.on_train_batch_end
 
     def on_train_batch_end(self: Any, *args: Any, **kwargs: Any) -> None:
         ended(self, *args, **kwargs)
