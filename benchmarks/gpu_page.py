@@ -99,6 +99,7 @@ def figures(record: Record) -> Iterator[tuple[str, str]]:
         *_of_steps(rows.get("step", []), rows.get("jpegs", [])),
         *_of_views(rows.get("views", [])),
         *_of_loss(rows.get("loss", [])),
+        *_of_teacher(rows.get("teacher", [])),
         *_of_cifar(rows.get("cifar", [])),
     ):
         yield name, f"{text} {origin}"
@@ -156,6 +157,16 @@ def _of_loss(rows: list[dict]) -> Iterator[tuple[str, str]]:
                 f"N = 256, K = 65,536: {row['time ratio']:.3g} of mmpretrain's time "
                 f"({row['its rounds']}), {ours / theirs:.3g} of its memory",
             )
+
+
+def _of_teacher(rows: list[dict]) -> Iterator[tuple[str, str]]:
+    said = []
+    for row in rows:
+        if "images/s" in row and ("training" in row or "step" in row):
+            kind = "training" if "training" in row else "step"
+            said.append(f"{row['teacher']}, {kind}, {row[kind]}: {row['images/s']:,.0f} images/s")
+    if said:
+        yield "teacher", "; ".join(said)
 
 
 def _of_cifar(rows: list[dict]) -> Iterator[tuple[str, str]]:

@@ -31,6 +31,7 @@ FUNCTIONS = {
     "jpegs": ("gpu_step", "jpegs"),
     "views": ("gpu_views", "views"),
     "loss": ("gpu_views", "loss"),
+    "teacher": ("gpu_teacher", "teacher"),
     "cifar": ("gpu_cifar", "cifar"),
 }
 
@@ -44,12 +45,20 @@ class Part:
         rehearsal: on a CPU, with tiny sizes.
         data: folder of train.npz and test.npz, or None.
         images: folder of JPEGs.
+        peer: Python, or folder of packages, that has lightly-train; or None.
     """
 
     def __init__(
-        self, file: Path, seconds: float, rehearsal: bool, data: Path | None, images: Path | None
+        self,
+        file: Path,
+        seconds: float,
+        rehearsal: bool,
+        data: Path | None,
+        images: Path | None,
+        peer: Path | None = None,
     ) -> None:
         self.file, self.rehearsal, self.data, self.images = file, rehearsal, data, images
+        self.peer = peer
         self.device = "cpu" if rehearsal else "cuda"
         self.sizes = argparse.Namespace(**vars(REHEARSAL if rehearsal else REAL), images=images)
         self._end = time.monotonic() + seconds
@@ -109,9 +118,10 @@ def main() -> None:
     parser.add_argument("--rehearse", action="store_true")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--images", type=Path)
+    parser.add_argument("--peer", type=Path)
     args = parser.parse_args()
     module, name = FUNCTIONS[args.part]
-    part = Part(args.rows, args.seconds, args.rehearse, args.data, args.images)
+    part = Part(args.rows, args.seconds, args.rehearse, args.data, args.images, args.peer)
     function: Callable[[Part], None] = getattr(importlib.import_module(module), name)
     function(part)
 

@@ -44,7 +44,8 @@ PARTS = (
     Part("jpegs", "c. From JPEGs to updated weights", 90),
     Part("views", "d. Views of decoded images", 60),
     Part("loss", "e. The loss head", 30),
-    Part("cifar", "f. CIFAR-10, ResNet-18", None),
+    Part("teacher", "f. A frozen teacher, beside lightly-train's", 45),
+    Part("cifar", "g. CIFAR-10, ResNet-18", None),
 )
 
 
@@ -135,8 +136,9 @@ def limits(run: Run, parts: list[Part]) -> Iterator[tuple[Part, float]]:
     """Each part with the seconds that it gets, asked for when its turn comes."""
     for part in parts:
         left = run.end - time.monotonic()
-        # A rehearsal is there to try all of it, on a machine of whatever speed.
-        free = part.seconds is None or run.args.rehearse
+        # A rehearsal is there to try all of it, on a machine of whatever speed; and a part that is
+        # alone shares with none.
+        free = part.seconds is None or run.args.rehearse or len(parts) == 1
         share = left if free else part.seconds * run.args.minutes / MINUTES
         yield part, min(share, left)
 
@@ -207,6 +209,7 @@ def find_data(run: Run) -> None:
     if images is None:
         images = gpu_pictures.draw_photos(run.scratch / "photos", 8 if args.rehearse else 64)
     run.inputs += ["--images", str(images)] + (["--data", str(data)] if data else [])
+    run.inputs += ["--peer", str(args.peer)] if args.peer else []
 
 
 def clear(scratch: Path) -> None:
@@ -223,6 +226,7 @@ def main() -> None:
     parser.add_argument("--parcel", type=Path, default=ROOT / "gpu-parcel")
     parser.add_argument("--data", type=Path, help="CIFAR-10: folder of train.npz and test.npz")
     parser.add_argument("--images", type=Path, help="folder of JPEGs")
+    parser.add_argument("--peer", type=Path, help="Python or packages that have lightly-train")
     parser.add_argument("--merge", type=Path, metavar="FILE", help="put its figures into the docs")
     parser.add_argument("--docs", type=Path, default=DOCS, help="default: docs/lab/performance.md")
     args = parser.parse_args()

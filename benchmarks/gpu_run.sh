@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All that only a GPU can tell, in one call of at most MINUTES (default 9): docs/lab/performance.md.
 # Usage: gpu_run.sh [MINUTES] [--rehearse] [--parcel FOLDER] [--data FOLDER] [--images FOLDER]
+#        [--only PART ...] [--peer PYTHON|FOLDER]
 #        gpu_run.sh --merge FILE.json
 # Results lie in $OUT, else in work_dirs/gpu_run.
 set -euo pipefail

@@ -151,14 +151,21 @@ def _high_water() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def report(title: str, rows: list[dict], facts: dict, args: argparse.Namespace) -> None:
-    """Prints the table and writes it with its environment where --out says.
+def report(
+    title: str,
+    rows: list[dict],
+    facts: dict,
+    args: argparse.Namespace,
+    notes: Sequence[str] = (),
+) -> None:
+    """Prints the table and what has to be known of it, and writes both where --out says.
 
     Raises:
         ValueError: --against names a run of another machine or of other settings of it.
     """
     text = f"# {title}\n\n" + ", ".join(f"{k} {v}" for k, v in facts.items())
     text += "\n\n" + table(rows)
+    text += "".join(f"\n- {note}" for note in notes) + "\n" * bool(notes)
     if args.against is not None:
         earlier = json.loads(args.against.read_text())
         other = [k for k in MACHINE if earlier["environment"][k] != facts[k]]
