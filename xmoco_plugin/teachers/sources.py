@@ -2,7 +2,9 @@
 """From a file of weights to a teacher: which network it is, and that all its weights are there."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,17 +20,33 @@ from ..checkpoint import (
     read_checkpoint,
     state_dict_of,
 )
-from ..export import architecture, find_backbone, known_config, stored_settings
-from ..export.detectors import takes_rgb
+from ..export import (
+    architecture,
+    find_backbone,
+    further_layers,
+    known_config,
+    stored_settings,
+)
+from ..export.alignment import CLASSIFIER
 from ..untrusted import SettingsRefusedError, check_model_settings, printable
 from ..untrusted.run_settings import reason as refused_for
 from ..weights import check_kinds
 from .errors import TeacherError
-from .network import MEAN, STD, FrozenTeacher
+from .inputs import IMAGENET, Inputs, inputs_of
+from .large import (
+    check_periods,
+    fitted,
+    network_in,
+    on_its_grid,
+    sizes_of,
+    sizes_of_network,
+    takes,
+)
+from .layouts import Layers, layers_of
+from .network import FrozenTeacher
 
 TIMM = "timm_model."  # what mmpretrain puts before timm's names
-Inputs = tuple[tuple[float, ...], tuple[float, ...], bool]  # mean, std, whether BGR
-IMAGENET: Inputs = (MEAN, STD, False)
+NAMED = 4  # kinds of tensors that are left out, which a note names
 
 
 class Source(NamedTuple):
@@ -41,6 +59,8 @@ class Source(NamedTuple):
         mean, std: Of its training, in 0..255, in the order of its channels.
         digest: Of weights, network and what it is given.
         bgr: Whether it takes colours as BGR.
+        left_out: Keys of the file that are of none of the network's layers.
+        seen: What the layers alone have shown, in words; empty where the network was named.
     """
 
     name: str
@@ -50,6 +70,14 @@ class Source(NamedTuple):
     std: tuple[float, ...]
     digest: str
     bgr: bool = False
+    left_out: tuple[str, ...] = ()
+    seen: str = ""
+
+    def notes(self) -> list[str]:
+        """What is to be said of how the file was read, a line each."""
+        shown = printable(self.name)
+        found = [f"{shown} is, by its layers, a {self.seen}"] if self.seen else []
+        return [*found, f"{shown}: {left_note(self.left_out)}"][: len(found) + bool(self.left_out)]
 
     def frozen(self, size: int) -> FrozenTeacher:
         """The network as it is asked, with images of so many pixels a side."""
@@ -85,35 +113,29 @@ def open_file(
     stored = _stored(checkpoint, path, settings is not None)
     pixels = stored["model"].get("data_preprocessor") or stored.get("data_preprocessor")
     chosen = dict(settings) if settings is not None else stored["model"].get("backbone")
-    if not chosen:
-        chosen = _by_its_layers(checkpoint, path)
+    layers = None
+    if settings is not None or not chosen:
+        layers = layers_of(checkpoint)
+    by_layers = not chosen
+    if by_layers:
+        chosen, shown = _by_its_layers(checkpoint, layers, path)
+        usual = shown or usual
     chosen = check_model_settings(chosen, path)
     chosen = _without_splits(chosen)
     backbone = _build(chosen, path)
-    state = _weights(checkpoint, chosen, backbone, path)
+    if layers is not None and not takes(layers, chosen, backbone):
+        layers = None
+    if layers is not None and (other := on_its_grid(chosen, layers, backbone)):
+        chosen, backbone = other, _build(other, path)
+    state, left = _weights(checkpoint, layers, chosen, backbone, path)
+    seen = _described(chosen, layers) if by_layers else ""
     backbone.load_state_dict(state, strict=False)
     backbone.eval()  # which returns None in many of them
     said = inputs_of(pixels) if pixels else usual
     mean, std = tuple(mean or said[0]), tuple(std or said[1])
     bgr = said[2] if bgr is None else bgr
     digest = _digest(backbone, chosen, mean, std, bgr)
-    return Source(name or path.name, chosen, backbone, mean, std, digest, bgr)
-
-
-def inputs_of(preprocessor: Mapping[str, Any] | None) -> Inputs:
-    """Mean, std and whether colours are BGR, by the settings of a host's preprocessor.
-
-    One that says nothing of an order leaves BGR, as it is read; one without a mean normalises
-    nothing. Without any, a network is taken for one of ImageNet in RGB.
-    """
-    if not preprocessor:
-        return IMAGENET
-    mean, std = preprocessor.get("mean"), preprocessor.get("std")
-    # Of images of many channels, whose reader has no order of colours.
-    bgr = "value_range" not in preprocessor and not takes_rgb(preprocessor)
-    if mean is None or std is None:
-        return (0.0,), (1.0,), bgr
-    return tuple(mean), tuple(std), bgr
+    return Source(name or path.name, chosen, backbone, mean, std, digest, bgr, tuple(left), seen)
 
 
 def _without_splits(settings: dict[str, Any]) -> dict[str, Any]:
@@ -148,11 +170,23 @@ def _stored(checkpoint: Mapping[str, Any], path: Path, named: bool) -> dict[str,
         ) from None
 
 
-def _by_its_layers(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _by_its_layers(
+    checkpoint: Mapping[str, Any], layers: Layers | None, path: Path
+) -> tuple[dict[str, Any], Inputs | None]:
+    """The config of the network in a file, and what its images were where that is unusual."""
     way = (
         f"{printable(path)} does not say which network its weights belong to: name it, "
         "--teacher-model NAME of mmpretrain or timm"
     )
+    if layers is not None:
+        try:
+            seen = network_in(layers)
+        except TeacherError as error:
+            raise TeacherError(f"{printable(path)}: {error}") from None
+        if seen is not None:
+            return seen
+        if layers.kind == "vit":
+            raise TeacherError(f"{way} (it is a vision transformer of {sizes_of(layers)})")
     try:
         state = find_backbone(checkpoint).state
     except (CheckpointError, KeyError) as error:
@@ -160,7 +194,7 @@ def _by_its_layers(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     known = known_config(state)
     if known is None:
         raise TeacherError(f"{way} (it is a {architecture(state)})")
-    return known
+    return known, None
 
 
 def _build(settings: dict[str, Any], path: Path) -> nn.Module:
@@ -176,29 +210,96 @@ def _build(settings: dict[str, Any], path: Path) -> nn.Module:
 
 
 def _weights(
-    checkpoint: Mapping[str, Any], settings: dict[str, Any], backbone: nn.Module, path: Path
-) -> dict[str, Any]:
+    checkpoint: Mapping[str, Any],
+    layers: Layers | None,
+    settings: dict[str, Any],
+    backbone: nn.Module,
+    path: Path,
+) -> tuple[dict[str, Any], list[str]]:
+    """What the network takes of a file, and the keys of what it does not."""
     ours = backbone.state_dict()
-    if settings["type"] == "TIMMBackbone":
+    if layers is not None:
+        theirs, left = _of_layers(layers, settings, backbone, path), layers.left_out
+    elif settings["type"] == "TIMMBackbone":
         theirs = {k.removeprefix("backbone."): v for k, v in state_dict_of(checkpoint).items()}
-        theirs = {k if k.startswith(TIMM) else TIMM + k: v for k, v in theirs.items()}
+        theirs, left = {k if k.startswith(TIMM) else TIMM + k: v for k, v in theirs.items()}, []
     else:
         try:
-            theirs = find_backbone(checkpoint).state
+            found = find_backbone(checkpoint)
+            theirs, left = found.state, found.left_out
         except CheckpointError:  # of a family whose names other libraries do not share
-            theirs = state_dict_of(checkpoint)
+            theirs, left = state_dict_of(checkpoint), []
     difference = compare_state(ours, theirs)
     if difference.missing or difference.mismatched:
         raise TeacherError(
             f"{printable(path)} does not hold the weights of a {_named(settings)}:\n"
             f"{describe_difference(difference)}"
         )
+    if deeper := _further(ours, theirs):
+        raise TeacherError(
+            f"{printable(path)} holds a deeper network than a {_named(settings)}, with "
+            f"{len(deeper):,} tensors of further layers such as {printable(deeper[0])}"
+        )
     check_kinds(ours, theirs)
-    return {key: theirs[key] for key in ours if key in theirs}
+    left = [*left, *(key.removeprefix(TIMM) for key in difference.unexpected)]
+    return {key: theirs[key] for key in ours if key in theirs}, left
+
+
+def _of_layers(
+    layers: Layers, settings: Mapping[str, Any], backbone: nn.Module, path: Path
+) -> dict[str, Any]:
+    """A file's layers in the names of a network of the same kind.
+
+    Raises:
+        TeacherError: It has other sizes, or other settings; with both.
+    """
+    if layers.kind == "vit":
+        theirs, ours = sizes_of(layers), sizes_of_network(backbone)
+        if ours is not None and theirs != ours:
+            raise TeacherError(
+                f"{printable(path)} does not hold the weights of a {_named(settings)}: it is a "
+                f"vision transformer of {theirs}, and that network has {ours}. Name another, or "
+                "leave --teacher-model out where the layers say enough"
+            )
+    try:
+        periods = [k for k in layers.left_out if k.endswith("rope_embed.periods")]
+        for key in periods:
+            check_periods(layers.beside[key], backbone)
+        return fitted(layers, backbone)
+    except TeacherError as error:
+        raise TeacherError(f"{printable(path)}: {error}") from None
+
+
+def _further(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Keys of a file in the stages of the network that are no layers of it, nor a head."""
+    wanted, found = (
+        {key.removeprefix(TIMM): value for key, value in state.items()} for state in (ours, theirs)
+    )
+    return [key for key in further_layers(wanted, found) if not CLASSIFIER.match(key)]
+
+
+def left_note(keys: Sequence[str]) -> str:
+    """That tensors were left out, with their count and their kinds; or an empty text."""
+    if not keys:
+        return ""
+    kinds = Counter(re.sub(r"\.\d+\.", ".N.", key) for key in keys)
+    if len(kinds) > NAMED:
+        kinds = Counter(key.partition(".")[0] for key in keys)
+    named = [f"{printable(k)}{f' ({n:,})' if n > 1 else ''}" for k, n in kinds.most_common(NAMED)]
+    more = f" and {len(kinds) - NAMED:,} more kinds" if len(kinds) > NAMED else ""
+    count = "1 tensor is" if len(keys) == 1 else f"{len(keys):,} tensors are"
+    return f"{count} of none of the network's layers and left out: {', '.join(named)}{more}"
+
+
+def _described(settings: Mapping[str, Any], layers: Layers | None) -> str:
+    sizes = f" of {sizes_of(layers)}" if layers is not None and layers.kind == "vit" else ""
+    return f"{_named(settings)}{sizes}"
 
 
 def _named(settings: Mapping[str, Any]) -> str:
-    which = settings.get("model_name") or settings.get("arch") or settings.get("depth") or ""
+    if name := settings.get("model_name"):
+        return f"{name} of timm" if settings["type"] == "TIMMBackbone" else str(name)
+    which = settings.get("arch") or settings.get("depth") or ""
     return f"{settings['type']} {which if isinstance(which, str | int) else ''}".strip()
 
 

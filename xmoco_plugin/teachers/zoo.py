@@ -10,7 +10,9 @@ import torch
 
 from ..weights import cached_file, fetch
 from .errors import TeacherError
-from .sources import IMAGENET, Inputs, Source, inputs_of, open_file
+from .inputs import IMAGENET, Inputs, inputs_of
+from .libraries import timm_library as _timm
+from .sources import Source, open_file
 
 HUB = "https://huggingface.co/{name}/resolve/main/model.safetensors"
 # What weights of mmpretrain are under, by their names: its metafiles do not say.
@@ -214,11 +216,3 @@ def _names() -> list[str]:
 
     timm = _timm()
     return [*ModelHub._models_dict, *(timm.list_pretrained() if timm is not None else ())]
-
-
-def _timm() -> Any:
-    try:
-        import timm
-    except ImportError:
-        return None
-    return timm
