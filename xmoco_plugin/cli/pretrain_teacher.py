@@ -62,6 +62,8 @@ def begin(args: argparse.Namespace, given: dict[str, Any], found: own.Scan) -> "
     if not args.teacher:
         return None
     source, fixed = _source(args)
+    for note in source.notes():
+        print(f"teacher: {note}", flush=True)
     patch = teachers.patch_size(source.backbone) or 1
     usual = SIZES[get_device() != "cpu"]
     size = given.get("teacher_size") or fixed or max(round(usual / patch), 1) * patch

@@ -83,6 +83,8 @@ def lesson_of_config(
             teacher or set.
     """
     source = open_teacher(teacher, network, fetch)
+    for note in source.notes():
+        say(f"teacher: {note}")
     settings = copy.deepcopy(dict(dataset))
     if "pipeline" not in settings:
         raise TeacherError(

@@ -2,9 +2,7 @@
 """From a file of weights to a teacher: which network it is, and that all its weights are there."""
 
 import hashlib
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,10 +41,10 @@ from .large import (
     takes,
 )
 from .layouts import Layers, layers_of
+from .left_out import left_note
 from .network import FrozenTeacher
 
 TIMM = "timm_model."  # what mmpretrain puts before timm's names
-NAMED = 4  # kinds of tensors that are left out, which a note names
 
 
 class Source(NamedTuple):
@@ -276,19 +274,6 @@ def _further(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
         {key.removeprefix(TIMM): value for key, value in state.items()} for state in (ours, theirs)
     )
     return [key for key in further_layers(wanted, found) if not CLASSIFIER.match(key)]
-
-
-def left_note(keys: Sequence[str]) -> str:
-    """That tensors were left out, with their count and their kinds; or an empty text."""
-    if not keys:
-        return ""
-    kinds = Counter(re.sub(r"\.\d+\.", ".N.", key) for key in keys)
-    if len(kinds) > NAMED:
-        kinds = Counter(key.partition(".")[0] for key in keys)
-    named = [f"{printable(k)}{f' ({n:,})' if n > 1 else ''}" for k, n in kinds.most_common(NAMED)]
-    more = f" and {len(kinds) - NAMED:,} more kinds" if len(kinds) > NAMED else ""
-    count = "1 tensor is" if len(keys) == 1 else f"{len(keys):,} tensors are"
-    return f"{count} of none of the network's layers and left out: {', '.join(named)}{more}"
 
 
 def _described(settings: Mapping[str, Any], layers: Layers | None) -> str:
