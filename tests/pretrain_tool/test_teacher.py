@@ -188,7 +188,7 @@ def test_a_name_is_fetched_only_after_its_licence_was_agreed_to(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     fetched = []
 
-    def no_network(url, place, alone):
+    def no_network(url, place, alone, token):
         fetched.append(url)
         raise pretrain_teacher.CheckpointError("it could not be fetched: no route.")
 

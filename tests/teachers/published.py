@@ -6,6 +6,7 @@
 """
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,24 @@ def weights(
         for i in range(depth):
             found[f"{i}.k.bias"].zero_()
     return found
+
+
+@cache
+def drawn(kind):
+    """Random weights: positions of 518 px and patches of 14, or a rope, or those of 224 px."""
+    made = dict(
+        v2=dict(grid=37),
+        v2_registers=dict(grid=37, registers=4),
+        v2_gated=dict(grid=37, width=192, gated=True, hidden=512),
+        v3=dict(patch=16, registers=4),
+        v3_gated=dict(patch=16, registers=4, gated=True, hidden=1536),
+        v1=dict(grid=14, patch=16, scales=False),
+    )
+    return weights(**made[kind])
+
+
+def without_biases(ours):
+    return {k: v * (0 if k.endswith(("q.bias", "v.bias")) else 1) for k, v in ours.items()}
 
 
 def depth_of(ours) -> int:

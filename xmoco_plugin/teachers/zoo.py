@@ -85,7 +85,8 @@ class Offer(NamedTuple):
         Raises:
             CheckpointError: It cannot be fetched, or is not what it should be.
         """
-        repository = self.url.removesuffix(HUB_FILE) if self.url.startswith(_hub()) else None
+        of_hub = self.url.startswith(f"{_hub()}/")
+        repository = self.url.removesuffix(HUB_FILE) if of_hub else None
         token = os.environ.get(TOKEN_VARIABLE) if repository else None
         try:  # only the first process asks for a teacher
             return fetch(self.url, self.place, alone=True, token=token)

@@ -1,0 +1,110 @@
+# Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
+"""Published files that do not fit are refused with the reason; what is left out is said."""
+
+import pytest
+import torch
+
+from tests.teachers import published as p
+from tests.teachers.files import of_timm, written
+from xmoco_plugin.teachers import TeacherError, open_file
+
+
+@pytest.mark.parametrize(
+    ("settings", "sizes"),
+    [
+        (of_timm("vit_base_patch14_dinov2"), "2 blocks of 768 channels, patches of 14 px. "),
+        (of_timm("vit_small_patch16_224"), "2 blocks of 384 channels, patches of 16 px. "),
+        (of_timm("vit_small_patch14_dinov2", 1), "1 blocks of 384 channels, patches of 14 px. "),
+        (
+            of_timm("vit_small_patch14_reg4_dinov2"),
+            "2 blocks of 384 channels, patches of 14 px, 4 registers. ",
+        ),
+        (
+            dict(type="VisionTransformer", arch="deit-small", img_size=518, patch_size=14),
+            "12 blocks of 384 channels, patches of 14 px. ",
+        ),
+    ],
+)
+def test_another_size_than_the_named_network_s_is_refused_with_both(tmp_path, settings, sizes):
+    pytest.importorskip("timm")
+    path = written(tmp_path, "dinov2.pth", p.in_fair_dinov2(p.drawn("v2")))
+    with pytest.raises(TeacherError) as told:
+        open_file(path, settings)
+    assert "it is a vision transformer of 2 blocks of 384 channels, patches of 14 px, and" in str(
+        told.value
+    )
+    assert f"that network has {sizes}" in str(told.value)
+
+
+def test_a_deeper_network_than_the_named_one_is_not_cut_without_a_word(tmp_path):
+    import torchvision
+
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet101().state_dict(), tmp_path / "deep.pth")
+    with pytest.raises(TeacherError, match=r"deeper network than a ResNet 50, with 255 tensors"):
+        open_file(tmp_path / "deep.pth", dict(type="ResNet", depth=50))
+
+
+def test_a_file_lacks_a_layer_or_has_one_that_is_not_known(tmp_path):
+    state = p.in_fair_dinov2(p.drawn("v2"))
+    lacking = {key: value for key, value in state.items() if key != "blocks.1.mlp.fc2.bias"}
+    with pytest.raises(TeacherError, match=r"1 in the model only:\n +layers\.1\.ffn\.layers\.1\.b"):
+        open_file(written(tmp_path, "lacking.pth", lacking))
+    further = state | {"blocks.0.attn.relative_position_bias_table": torch.ones(9, 6)}
+    with pytest.raises(TeacherError, match="--teacher-model NAME of mmpretrain or timm"):
+        open_file(written(tmp_path, "further.pth", further))
+    narrow = p.in_fair_dinov2(p.weights(width=320, depth=1, grid=37))
+    with pytest.raises(TeacherError, match=r"1 blocks of 320 channels, patches of 14 px"):
+        open_file(written(tmp_path, "narrow.pth", narrow))
+
+
+def test_what_of_a_file_is_left_out_and_what_its_layers_show_is_said(tmp_path):
+    pytest.importorskip("timm")
+    path = written(tmp_path, "dinov3.pth", p.in_fair_dinov3(p.drawn("v3")))
+    seen, left = open_file(path).notes()
+    assert seen == (
+        "dinov3.pth is, by its layers, a vit_small_patch16_dinov3_qkvb of timm of 2 blocks of 384 "
+        "channels, patches of 16 px, 4 registers"
+    )
+    assert left == (
+        "dinov3.pth: 4 tensors are of none of the network's layers and left out: "
+        "blocks.N.attn.qkv.bias_mask (2), mask_token, rope_embed.periods"
+    )
+    named = open_file(path, of_timm("vit_small_patch16_dinov3_qkvb"))
+    assert named.notes() == [left]
+
+
+def test_biases_that_the_named_network_lacks_are_refused_unless_they_are_zero(tmp_path):
+    pytest.importorskip("timm")
+    bare = of_timm("vit_small_patch16_dinov3")
+    path = written(tmp_path, "a.pth", p.in_fair_dinov3(p.drawn("v3")))
+    with pytest.raises(TeacherError, match=r"holds biases, and the network has none: .*_qkvb"):
+        open_file(path, bare)
+    path = written(tmp_path, "b.pth", p.in_fair_dinov3(p.without_biases(p.drawn("v3"))))
+    image = torch.rand(1, 3, 48, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            open_file(path, bare).backbone(image), open_file(path).backbone(image)
+        )
+
+
+def test_a_bias_of_the_keys_counts_only_where_no_mask_takes_it_away(tmp_path):
+    pytest.importorskip("timm")
+    state = p.in_fair_dinov3(p.drawn("v3"))
+    expected = open_file(written(tmp_path, "none.pth", state)).digest
+    for i in range(2):
+        state[f"blocks.{i}.attn.qkv.bias"][384:768] = 1.0
+    assert open_file(written(tmp_path, "masked.pth", state)).digest == expected
+    bare = {key: value for key, value in state.items() if not key.endswith("bias_mask")}
+    with pytest.raises(TeacherError, match=r"bias of its keys, which timm's DINOv3 lacks"):
+        open_file(written(tmp_path, "bare.pth", bare))
+
+
+def test_positions_that_turn_otherwise_are_refused(tmp_path):
+    pytest.importorskip("timm")
+    state = p.in_fair_dinov3(p.drawn("v3"))
+    state["rope_embed.periods"] = state["rope_embed.periods"] * 2
+    with pytest.raises(
+        TeacherError, match=r"periods from 2 to .*, and those of the network from 1"
+    ):
+        open_file(written(tmp_path, "other.pth", state))
