@@ -6,7 +6,7 @@ import torch
 
 from tests.teachers import published as p
 from tests.teachers.files import of_timm, written
-from xmoco_plugin.teachers import TeacherError, open_file
+from xmoco_plugin.teachers import TeacherError, large, open_file
 
 
 @pytest.mark.parametrize(
@@ -108,3 +108,38 @@ def test_positions_that_turn_otherwise_are_refused(tmp_path):
         TeacherError, match=r"periods from 2 to .*, and those of the network from 1"
     ):
         open_file(written(tmp_path, "other.pth", state))
+
+
+def test_the_sizes_in_our_tables_are_those_of_timm_s_networks():
+    timm = pytest.importorskip("timm")
+    names = {width: f"vit_{size}_patch14_dinov2" for width, size in large.DINOV2.items()}
+    for (width, gated), size in large.DINOV3.items():
+        if (width, gated) != (1024, True):  # which timm has no name for
+            tail = "" if size == "7b" else "_qkvb"
+            names[width, gated] = f"vit_{size}_patch16_dinov3{tail}"
+    plain = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge"}
+    names |= {
+        (width,): f"vit_{size}_patch{14 if size == 'huge' else 16}_224"
+        for width, size in plain.items()
+    }
+    for key, name in names.items():
+        with torch.device("meta"):
+            model = timm.create_model(name)
+        width = key if isinstance(key, int) else key[0]
+        assert (model.embed_dim, len(model.blocks)) == (width, large.DEPTHS.get(width, 12)), name
+        if not isinstance(key, tuple) or len(key) == 1:
+            assert model.blocks[0].attn.num_heads == large.HEADS[width], name
+        elif len(key) == 2:
+            assert hasattr(model.blocks[0].mlp, "fc1_g") == key[1], name
+
+
+def test_a_gated_large_dinov3_which_timm_has_no_name_for_is_built(tmp_path):
+    pytest.importorskip("timm")
+    ours = p.weights(width=1024, depth=1, patch=16, registers=4, gated=True, hidden=4096)
+    source = open_file(written(tmp_path, "vitl16plus.pth", p.in_fair_dinov3(ours)))
+    pixels = torch.randint(0, 256, (1, 3, 32, 32)).float()
+    image = (pixels / 255 - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    )[:, None, None]
+    expected = p.tokens(ours, image, heads=16, eps=1e-5)[:, 0]
+    torch.testing.assert_close(source.frozen(32)(pixels), expected, rtol=1e-4, atol=1e-4)
