@@ -1,11 +1,14 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Published files that do not fit are refused with the reason; what is left out is said."""
 
+import contextlib
+
 import pytest
 import torch
 
 from tests.teachers import published as p
 from tests.teachers.files import of_timm, written
+from xmoco_plugin.checkpoint import CheckpointError
 from xmoco_plugin.teachers import TeacherError, large, open_file
 
 
@@ -58,10 +61,11 @@ def test_a_file_lacks_a_layer_or_has_one_that_is_not_known(tmp_path):
         open_file(written(tmp_path, "narrow.pth", narrow))
 
 
-def test_what_of_a_file_is_left_out_and_what_its_layers_show_is_said(tmp_path):
+def test_what_of_a_file_is_left_out_and_what_its_layers_show_is_said(tmp_path, capsys):
     pytest.importorskip("timm")
     path = written(tmp_path, "dinov3.pth", p.in_fair_dinov3(p.drawn("v3")))
     seen, left = open_file(path).notes()
+    assert capsys.readouterr().out == ""  # no line for each block
     assert seen == (
         "dinov3.pth is, by its layers, a vit_small_patch16_dinov3_qkvb of timm of 2 blocks of 384 "
         "channels, patches of 16 px, 4 registers"
@@ -143,3 +147,25 @@ def test_a_gated_large_dinov3_which_timm_has_no_name_for_is_built(tmp_path):
     )[:, None, None]
     expected = p.tokens(ours, image, heads=16, eps=1e-5)[:, 0]
     torch.testing.assert_close(source.frozen(32)(pixels), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", [p.in_fair_dinov2, p.in_fair_dinov3, p.in_transformers_dinov2])
+def test_a_file_whose_layers_have_other_dimensions_is_refused_whichever_it_is(tmp_path, layout):
+    pytest.importorskip("timm")
+    three = layout is p.in_fair_dinov3
+    sizes = dict(registers=4) if three else dict(grid=4)
+    state = layout(p.weights(width=192, patch=16, depth=1, **sizes))
+    open_file(written(tmp_path, "whole.pth", state))
+    taken = []
+    may_lack = ("mask", "periods", "qkv.bias")  # some networks have none of these
+    for key, value in state.items():
+        wrongs = {"short": value[..., :-1], "nested": value[None], "one": value.flatten()[:1]}
+        for kind, wrong in (wrongs | {"none": None}).items():
+            if "mask" in key or (wrong is None and key.endswith(may_lack)):
+                continue
+            changed = {k: v for k, v in state.items() if k != key}
+            changed |= {} if wrong is None else {key: wrong.clone()}
+            torch.save(changed, tmp_path / "bent.pth")
+            with contextlib.suppress(TeacherError, CheckpointError):
+                taken.append((key, kind, open_file(tmp_path / "bent.pth").settings))
+    assert taken == []

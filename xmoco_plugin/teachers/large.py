@@ -95,7 +95,9 @@ def network_in(layers: Layers) -> tuple[dict[str, Any], Inputs | None] | None:
     if count is None:
         return None
     gated = "blocks.0.mlp.w12.weight" in state
-    down = state["blocks.0.mlp.w3.weight" if gated else "blocks.0.mlp.fc2.weight"]
+    down = state.get("blocks.0.mlp.w3.weight" if gated else "blocks.0.mlp.fc2.weight")
+    if down is None:
+        return None
     arch = dict(
         embed_dims=sizes.width,
         num_layers=sizes.blocks,
@@ -112,7 +114,7 @@ def network_in(layers: Layers) -> tuple[dict[str, Any], Inputs | None] | None:
         config["layer_scale_init_value"] = 1e-5
     if "blocks.0.attn.qkv.bias" not in state:
         config["qkv_bias"] = False
-    if "norm.weight" not in state:
+    if not any(key.startswith("norm.") for key in state):
         config["final_norm"] = False
     if gated:
         config["layer_cfgs"] = dict(ffn_type="swiglu_fused")
@@ -178,8 +180,12 @@ def check_periods(periods: torch.Tensor, backbone: nn.Module) -> None:
     ours = getattr(rope, "periods", None)
     if ours is None:
         return
-    fits = ours.shape == periods.shape
-    if not fits or ((periods.float() - ours).abs() > ROUNDED * ours).any():
+    if ours.shape != periods.shape:
+        raise TeacherError(
+            f"its positions turn with {periods.numel():,} periods, and those of the network with "
+            f"{ours.numel():,}: it was trained with other settings, which timm does not have"
+        )
+    if ((periods.float() - ours).abs() > ROUNDED * ours).any():
         raise TeacherError(
             f"its positions turn with periods from {float(periods.min()):.3g} to "
             f"{float(periods.max()):.3g}, and those of the network from {float(ours.min()):.3g} to "
@@ -249,6 +255,10 @@ def _biases(state: dict[str, torch.Tensor], wanted: bool) -> dict[str, torch.Ten
     found = {}
     for key, value in state.items():
         if key.endswith("attn.qkv.bias"):
+            if len(value) != 3 * state["cls_token"].shape[-1]:
+                raise TeacherError(
+                    f"{key} has {len(value):,} numbers, and is of three times a width"
+                )
             _, keys, _ = value.chunk(3)
             if keys.any():
                 raise TeacherError(f"{key} has a bias of its keys, which timm's DINOv3 lacks")

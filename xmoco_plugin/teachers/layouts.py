@@ -142,9 +142,21 @@ def _vit(part: Mapping[str, torch.Tensor]) -> Found | None:
         kept = _with_masks(kept, part)
     state = _joined(kept)
     whole = {"cls_token", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"} <= set(state)
-    if not whole or not all(LAYER.fullmatch(name) for name in state):
+    if not whole or not all(_is_layer(name, value) for name, value in state.items()):
         return None
     return state, beside
+
+
+def _is_layer(name: str, value: torch.Tensor) -> bool:
+    """Whether a name is of a vision transformer's layer, and a tensor has its dimensions."""
+    if not LAYER.fullmatch(name):
+        return False
+    if name == "patch_embed.proj.weight":
+        return value.ndim == 4
+    if "_token" in name or name == "pos_embed":
+        return value.ndim == 3
+    matrix = name.endswith(".weight") and "norm" not in name
+    return value.ndim == (2 if matrix else 1)
 
 
 def _fair_names(part: Mapping[str, Any]) -> dict[str, str]:
@@ -191,7 +203,10 @@ def _joined(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         else:
             parts.setdefault((".".join(stem[1:]), kind), {})[place] = value
     for (stack, kind), values in parts.items():
-        if kind == "weight" and len(values) < len(QKV):  # not all of it is here
+        alike = len({value.shape for value in values.values()}) == 1
+        # DINOv3's keys have no bias.
+        needed = {0, 2} if kind == "bias" and "pos_embed" not in state else {0, 1, 2}
+        if not alike or not needed <= set(values):
             found |= {f"{stack}.{QKV[i][1]}.{kind}": value for i, value in values.items()}
             continue
         zero = torch.zeros_like(next(iter(values.values())))

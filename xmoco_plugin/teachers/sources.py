@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -41,8 +42,8 @@ from .large import (
     takes,
 )
 from .layouts import Layers, layers_of
-from .left_out import left_note
 from .network import FrozenTeacher
+from .words import described, left_note, named
 
 TIMM = "timm_model."  # what mmpretrain puts before timm's names
 
@@ -126,7 +127,7 @@ def open_file(
     if layers is not None and (other := on_its_grid(chosen, layers, backbone)):
         chosen, backbone = other, _build(other, path)
     state, left = _weights(checkpoint, layers, chosen, backbone, path)
-    seen = _described(chosen, layers) if by_layers else ""
+    seen = described(chosen, layers) if by_layers else ""
     backbone.load_state_dict(state, strict=False)
     backbone.eval()  # which returns None in many of them
     said = inputs_of(pixels) if pixels else usual
@@ -196,6 +197,9 @@ def _by_its_layers(
 
 
 def _build(settings: dict[str, Any], path: Path) -> nn.Module:
+    log = MMLogger.get_current_instance()
+    level = log.level
+    log.setLevel("WARNING")  # the host writes a line for each block of timm's
     try:
         with DefaultScope.overwrite_default_scope("mmpretrain"), torch.random.fork_rng(devices=[]):
             return MODELS.build(dict(settings))
@@ -205,6 +209,8 @@ def _build(settings: dict[str, Any], path: Path) -> nn.Module:
             f"{printable(path)}: the teacher's network {settings.get('type')} cannot be built: "
             f"{printable(reason[:200])}"
         ) from error
+    finally:
+        log.setLevel(level)
 
 
 def _weights(
@@ -230,12 +236,12 @@ def _weights(
     difference = compare_state(ours, theirs)
     if difference.missing or difference.mismatched:
         raise TeacherError(
-            f"{printable(path)} does not hold the weights of a {_named(settings)}:\n"
+            f"{printable(path)} does not hold the weights of a {named(settings)}:\n"
             f"{describe_difference(difference)}"
         )
     if deeper := _further(ours, theirs):
         raise TeacherError(
-            f"{printable(path)} holds a deeper network than a {_named(settings)}, with "
+            f"{printable(path)} holds a deeper network than a {named(settings)}, with "
             f"{len(deeper):,} tensors of further layers such as {printable(deeper[0])}"
         )
     check_kinds(ours, theirs)
@@ -255,14 +261,14 @@ def _of_layers(
         theirs, ours = sizes_of(layers), sizes_of_network(backbone)
         if ours is not None and theirs != ours:
             raise TeacherError(
-                f"{printable(path)} does not hold the weights of a {_named(settings)}: it is a "
+                f"{printable(path)} does not hold the weights of a {named(settings)}: it is a "
                 f"vision transformer of {theirs}, and that network has {ours}. Name another, or "
                 "leave --teacher-model out where the layers say enough"
             )
     try:
-        periods = [k for k in layers.left_out if k.endswith("rope_embed.periods")]
-        for key in periods:
-            check_periods(layers.beside[key], backbone)
+        for key, value in layers.beside.items():
+            if key.endswith("rope_embed.periods"):
+                check_periods(value, backbone)
         return fitted(layers, backbone)
     except TeacherError as error:
         raise TeacherError(f"{printable(path)}: {error}") from None
@@ -274,18 +280,6 @@ def _further(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
         {key.removeprefix(TIMM): value for key, value in state.items()} for state in (ours, theirs)
     )
     return [key for key in further_layers(wanted, found) if not CLASSIFIER.match(key)]
-
-
-def _described(settings: Mapping[str, Any], layers: Layers | None) -> str:
-    sizes = f" of {sizes_of(layers)}" if layers is not None and layers.kind == "vit" else ""
-    return f"{_named(settings)}{sizes}"
-
-
-def _named(settings: Mapping[str, Any]) -> str:
-    if name := settings.get("model_name"):
-        return f"{name} of timm" if settings["type"] == "TIMMBackbone" else str(name)
-    which = settings.get("arch") or settings.get("depth") or ""
-    return f"{settings['type']} {which if isinstance(which, str | int) else ''}".strip()
 
 
 def _digest(backbone: nn.Module, settings: dict, mean: tuple, std: tuple, bgr: bool) -> str:

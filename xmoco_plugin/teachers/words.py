@@ -1,11 +1,14 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
-"""What of a file no network takes, in words."""
+"""A teacher's network, and what of its file no layer takes, in words."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..untrusted import printable
+from .large import sizes_of
+from .layouts import Layers
 
 NAMED = 4  # kinds of tensors that a note names (ours)
 
@@ -22,3 +25,17 @@ def left_note(keys: Sequence[str]) -> str:
     more = f" and {len(kinds) - NAMED:,} more kinds" if len(kinds) > NAMED else ""
     count = "1 tensor is" if len(keys) == 1 else f"{len(keys):,} tensors are"
     return f"{count} of none of the network's layers and left out: {', '.join(named)}{more}"
+
+
+def named(settings: Mapping[str, Any]) -> str:
+    """A network by its config, such as 'ResNet 50'."""
+    if name := settings.get("model_name"):
+        return f"{name} of timm" if settings["type"] == "TIMMBackbone" else str(name)
+    which = settings.get("arch") or settings.get("depth") or ""
+    return f"{settings['type']} {which if isinstance(which, str | int) else ''}".strip()
+
+
+def described(settings: Mapping[str, Any], layers: Layers | None) -> str:
+    """A network by its config and by what a file's layers show."""
+    sizes = f" of {sizes_of(layers)}" if layers is not None and layers.kind == "vit" else ""
+    return f"{named(settings)}{sizes}"
