@@ -122,6 +122,7 @@ def own_step(
         model = MODELS.build(cfg.model).to(device).train()
     if own_crop:
         model.ask = _asking(lesson, model.data_preprocessor, torch.device(device), FILE)
+        assert lesson.network is not None
         lesson.network.bfloat16 = precision != FLOAT32
     else:
         keys = nn.functional.normalize(torch.randn(2 * args.queue, DIMS), dim=1)
@@ -142,7 +143,9 @@ def own_teacher(
     teacher: Teacher, precision: str, args: argparse.Namespace, device: str
 ) -> Callable[[], object]:
     """The teacher's forward pass alone, ours."""
-    network = lesson_of(teacher, args.size).network.to(device)
+    network = lesson_of(teacher, args.size).network
+    assert network is not None
+    network.to(device)
     network.bfloat16 = precision == BF16
     pixels = torch.rand(args.batch, 3, args.size, args.size, device=device) * 255
     return lambda: network(pixels)

@@ -89,7 +89,8 @@ def version_of_peer(args: argparse.Namespace) -> str | None:
     command = [python_of(args), "-c", code]
     env = environment(args, True)
     done = subprocess.run(command, capture_output=True, text=True, env=env)
-    return (done.stdout.split() or [None])[-1] if done.returncode == 0 else None
+    words = done.stdout.split() if done.returncode == 0 else []
+    return words[-1] if words else None
 
 
 def order_of(args: argparse.Namespace, name: str, precision: str, device: str) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def train_ours(
     weights = write_teacher(teacher, out / "random.pth")
     hook = dict(type="TeacherHook", teacher=str(weights), network=teacher.own)
     hook |= dict(teacher_size=args.size) | (dict(features=None) if own_crop else {})
-    stamps = dict(type="StepClockHook", file=str(out / "stamps.json"))
+    stamps: dict[str, Any] = dict(type="StepClockHook", file=str(out / "stamps.json"))
     stamps |= dict(steps=args.images_made // args.batch, warm_up=args.warm_up)
     stamps |= dict(float32=precision == FLOAT32)
     loader = dict(

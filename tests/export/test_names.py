@@ -46,7 +46,7 @@ def test_names_of_a_vit_in_two_libraries(timm, torchvision):
     assert rename_vit(torchvision, "torchvision", "timm") == timm
 
 
-@pytest.mark.parametrize("key", ["layers.0.attn.gamma1.weight", "ln2.weight", "layers.x.ln1.bias"])
+@pytest.mark.parametrize("key", ["layers.0.ffn.w12.weight", "ln2.weight", "layers.x.ln1.bias"])
 def test_a_layer_that_the_others_lack_has_no_name(key):
     assert rename_vit(key, "mmpretrain", "timm") is None
 
@@ -76,3 +76,10 @@ def test_a_whole_resnet50_comes_back_from_detectron2s_names():
     assert [resnet_from_detectron2(key) for key in there] == body
     assert resnet_to_detectron2("fc.weight") is None
     assert resnet_from_detectron2("res6.0.conv1.weight") is None
+
+
+def test_the_scale_of_a_layer_has_a_name_in_timm_and_none_in_torchvision():
+    key = "layers.3.attn.gamma1.weight"
+    assert rename_vit(key, "mmpretrain", "timm") == "blocks.3.ls1.gamma"
+    assert rename_vit("blocks.3.ls2.gamma", "timm", "mmpretrain") == "layers.3.ffn.gamma2.weight"
+    assert rename_vit(key, "mmpretrain", "torchvision") is None

@@ -10,7 +10,9 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from tests.teachers import published
 from tests.teachers.files import own_file
+from tests.weights.server import serving
 from xmoco_plugin import pretraining as own
 from xmoco_plugin.checkpoint import read_checkpoint
 from xmoco_plugin.cli import pretrain_teacher, teacher_figures
@@ -198,7 +200,7 @@ def test_a_name_is_fetched_only_after_its_licence_was_agreed_to(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     fetched = []
 
-    def no_network(url, place, alone):
+    def no_network(url, place, alone, token):
         fetched.append(url)
         raise pretrain_teacher.CheckpointError("it could not be fetched: no route.")
 
@@ -214,6 +216,48 @@ def test_a_name_is_fetched_only_after_its_licence_was_agreed_to(
     said = capsys.readouterr().err
     assert len(fetched) == 1
     assert re.search(r"Fetch https://\S+ where there is a network and put it to \S+\.pth", said)
+
+
+def test_a_file_of_dinov2_needs_no_name_and_what_is_left_out_of_it_is_said(begin, tmp_path, capsys):
+    path = tmp_path / "dinov2_vits14_pretrain.pth"
+    torch.save(published.in_fair_dinov2(published.weights(grid=37, depth=1)), path)
+    assert begin(tmp_path / "run", "--teacher", path, "--teacher-size", 28) == 0
+    said = capsys.readouterr().out
+    assert "dinov2_vits14_pretrain.pth is, by its layers, a VisionTransformer of 1 blocks" in said
+    assert "1 tensor is of none of the network's layers and left out: mask_token" in said
+    assert "384 numbers an image of 28 px (RGB)" in said
+    again = ("--teacher", path, "--teacher-model", "vit_base_patch14_dinov2.lvd142m")
+    assert begin(tmp_path / "other", *again) == 2
+    said = capsys.readouterr().err
+    assert "of 1 blocks of 384 channels, patches of 14 px, and that network has 12 blocks" in said
+
+
+@pytest.mark.host_free
+def test_a_name_behind_a_licence_says_the_ways_and_the_file_that_is_put_there_is_found(
+    begin, tmp_path, monkeypatch, capsys
+):
+    timm = pytest.importorskip("timm")
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    with serving({}) as (address, asked):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        path = "/timm/resnet10t.c3_in1k/resolve/main/model.safetensors"
+        words = ("--teacher", "resnet10t.c3_in1k", "--yes")
+        with serving({path: (401, {}, b"")}) as (gated, _):
+            monkeypatch.setenv("HF_ENDPOINT", gated)
+            assert begin(tmp_path / "run", *words) == 2
+        said = capsys.readouterr().err
+        assert (
+            f"open {gated}/timm/resnet10t.c3_in1k with an account there, and set HF_TOKEN" in said
+        )
+        place = re.search(r"put it to (\S+\.safetensors), or name it: --teacher FILE", said)[1]
+        save_file(timm.create_model("resnet10t").state_dict(), place)
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        assert begin(tmp_path / "run", *words) == 0
+        assert asked == []
+    assert "2 tensors are of none of the network's layers and left out: fc.bias, fc.weight" in (
+        capsys.readouterr().out
+    )
 
 
 def test_the_tool_is_the_one_of_the_command_line():

@@ -1,6 +1,9 @@
 # Copyright (c) xmoco_plugin contributors. Licensed under Apache-2.0.
 """Files of small teachers."""
 
+from pathlib import Path
+
+import pytest
 import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
@@ -29,3 +32,20 @@ def own_file(path, settings=RESNET, scale: float = 1.0, **change) -> nn.Module:
     torch.save({"state_dict": state, "meta": {"cfg": text}}, path)
     backbone.eval()
     return backbone
+
+
+def written(folder, name, content) -> Path:
+    """Writes weights as the end of the name says."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        save_file = pytest.importorskip("safetensors.torch").save_file
+        save_file({key: value.contiguous() for key, value in content.items()}, path)
+    else:
+        torch.save(content, path)
+    return path
+
+
+def of_timm(name, depth=2) -> dict:
+    """Config of a network of timm with so many blocks."""
+    return dict(type="TIMMBackbone", model_name=name, dynamic_img_size=True, depth=depth)

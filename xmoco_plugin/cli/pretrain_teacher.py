@@ -63,6 +63,8 @@ def begin(args: argparse.Namespace, given: dict[str, Any], found: own.Scan) -> "
         return None
     named = named_channels(given, found)  # before anything is fetched
     source, fixed = _source(args)
+    for note in source.notes():
+        print(f"teacher: {note}", flush=True)
     patch = teachers.patch_size(source.backbone) or 1
     usual = SIZES[get_device() != "cpu"]
     size = given.get("teacher_size") or fixed or max(round(usual / patch), 1) * patch

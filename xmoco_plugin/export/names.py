@@ -16,8 +16,9 @@ DETECTRON2_KEY = re.compile(
     r"(?P<norm>norm\.)?(?P<value>weight|bias|running_mean|running_var)"
 )
 VIT_LIBRARIES = ("mmpretrain", "timm", "torchvision", "mmseg")
-# "{i}" is the number of a block; a name that ends in "." or "_" goes on with weight or bias.
-VIT_NAMES = (
+# "{i}" is the number of a block; a name that ends in "." or "_" goes on with weight or bias. None
+# is a layer that a library does not have.
+VIT_NAMES: tuple[tuple[str | None, ...], ...] = (
     ("cls_token", "cls_token", "class_token", "cls_token"),
     ("pos_embed", "pos_embed", "encoder.pos_embedding", "pos_embed"),
     ("patch_embed.projection.", "patch_embed.proj.", "conv_proj.", "patch_embed.projection."),
@@ -37,6 +38,8 @@ VIT_NAMES = (
             ("ffn.layers.1.", "mlp.fc2.", "mlp.3.", "ffn.layers.1."),
         )
     ),
+    ("layers.{i}.attn.gamma1.weight", "blocks.{i}.ls1.gamma", None, None),
+    ("layers.{i}.ffn.gamma2.weight", "blocks.{i}.ls2.gamma", None, None),
     ("ln1.", "norm.", "encoder.ln.", "ln1."),
 )
 # How the ViT of each library is told by one key that only it has.
@@ -73,11 +76,14 @@ def rename_vit(key: str, source: str, target: str) -> str | None:
     """
     a, b = VIT_LIBRARIES.index(source), VIT_LIBRARIES.index(target)
     for names in VIT_NAMES:
-        ending = "(weight|bias)" if names[a][-1] in "._" else "()"
-        found = re.fullmatch(re.escape(names[a]).replace(r"\{i\}", r"(?P<i>\d+)") + ending, key)
+        here, there = names[a], names[b]
+        if here is None or there is None:
+            continue
+        ending = "(weight|bias)" if here[-1] in "._" else "()"
+        found = re.fullmatch(re.escape(here).replace(r"\{i\}", r"(?P<i>\d+)") + ending, key)
         if found:
             number = found.groupdict().get("i") or ""
-            return names[b].replace("{i}", number) + found[found.lastindex or 0]
+            return there.replace("{i}", number) + found[found.lastindex or 0]
     return None
 
 

@@ -14,7 +14,7 @@ from ..checkpoint import CheckpointError, compare_state, describe_difference, wr
 from ..weights import require_safetensors
 from .alignment import identify, renamed
 from .architectures import RESNETS
-from .names import RESNET_KEY, family, rename_vit, resnet_to_detectron2
+from .names import RESNET_KEY, VIT_MARKS, family, rename_vit, resnet_to_detectron2
 from .record import as_text
 
 TARGETS = ("mmpretrain", "torchvision", "timm", "detectron2", "safetensors", "mmseg")
@@ -64,7 +64,9 @@ def convert(state: Mapping[str, torch.Tensor], target: str) -> dict[str, torch.T
 def architecture(state: Mapping[str, torch.Tensor]) -> str:
     """Name of a backbone, such as 'resnet50' or 'vit, 12 blocks of 384 channels'."""
     if family(state) == "vit":
-        return f"vit, {_vit_blocks(state)} blocks of {state['cls_token'].shape[-1]} channels"
+        # Which any ViT has, a class token or not.
+        width = next(state[mark].shape[-1] for mark in VIT_MARKS.values() if mark in state)
+        return f"vit, {_vit_blocks(state)} blocks of {width} channels"
     if _usual(state):
         return _resnet_name(state)
     row = identify(state)

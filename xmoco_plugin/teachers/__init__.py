@@ -10,12 +10,13 @@ from .channels import (
     for_channels,
 )
 from .errors import TeacherError
+from .inputs import IMAGENET, Inputs
 from .judgement import Figures, TeacherVerdict, figures, judge_teacher, knn_accuracy
 from .lesson import Lesson, read_lesson, write_lesson
 from .network import FrozenTeacher, as_pixels, first_channels, patch_size
 from .preparing import SAMPLE
 from .projection import DIMS, KEPT, Projection, fit_projection, most_dims
-from .sources import IMAGENET, Inputs, Source, open_file
+from .sources import Source, open_file
 from .stored import Belongs, StoredFeatures, computing_order, data_digest
 from .zoo import Offer, looks_like_a_file, neither, network_of, offer_of, timm_backbone
 

@@ -90,6 +90,8 @@ def lesson_of_config(
     """
     kept = (folder / FILE).is_file()
     source = None if kept and not _is_there(teacher) else open_teacher(teacher, network, fetch)
+    for note in source.notes() if source is not None else ():
+        say(f"teacher: {note}")
     settings = copy.deepcopy(dict(dataset))
     if "pipeline" not in settings:
         raise TeacherError(

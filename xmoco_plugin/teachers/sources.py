@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -18,17 +19,33 @@ from ..checkpoint import (
     read_checkpoint,
     state_dict_of,
 )
-from ..export import architecture, find_backbone, known_config, stored_settings
-from ..export.detectors import takes_rgb
+from ..export import (
+    architecture,
+    find_backbone,
+    further_layers,
+    known_config,
+    stored_settings,
+)
+from ..export.alignment import CLASSIFIER
 from ..untrusted import SettingsRefusedError, check_model_settings, printable
 from ..untrusted.run_settings import reason as refused_for
 from ..weights import check_kinds
 from .errors import TeacherError
-from .network import MEAN, STD, FrozenTeacher
+from .inputs import IMAGENET, Inputs, inputs_of, value_range_of
+from .large import (
+    check_periods,
+    fitted,
+    network_in,
+    on_its_grid,
+    sizes_of,
+    sizes_of_network,
+    takes,
+)
+from .layouts import Layers, layers_of
+from .network import FrozenTeacher
+from .words import described, left_note, named
 
 TIMM = "timm_model."  # what mmpretrain puts before timm's names
-Inputs = tuple[tuple[float, ...], tuple[float, ...], bool]  # mean, std, whether BGR
-IMAGENET: Inputs = (MEAN, STD, False)
 
 
 class Source(NamedTuple):
@@ -42,6 +59,8 @@ class Source(NamedTuple):
         digest: Of weights, network and what it is given.
         bgr: Whether it takes colours as BGR.
         value_range: What its training read as 0 and 255, where it was on images of many channels.
+        left_out: Keys of the file that are of none of the network's layers.
+        seen: What the layers alone have shown, in words; empty where the network was named.
     """
 
     name: str
@@ -52,6 +71,14 @@ class Source(NamedTuple):
     digest: str
     bgr: bool = False
     value_range: tuple[float, float] | None = None
+    left_out: tuple[str, ...] = ()
+    seen: str = ""
+
+    def notes(self) -> list[str]:
+        """What is to be said of how the file was read, a line each."""
+        shown = printable(self.name)
+        found = [f"{shown} is, by its layers, a {self.seen}"] if self.seen else []
+        return [*found, f"{shown}: {left_note(self.left_out)}"][: len(found) + bool(self.left_out)]
 
     def frozen(self, size: int, pictures: bool = True) -> FrozenTeacher:
         """The network as it is asked, with images of so many pixels a side.
@@ -92,43 +119,30 @@ def open_file(
     stored = _stored(checkpoint, path, settings is not None)
     pixels = stored["model"].get("data_preprocessor") or stored.get("data_preprocessor")
     chosen = dict(settings) if settings is not None else stored["model"].get("backbone")
-    if not chosen:
-        chosen = _by_its_layers(checkpoint, path)
+    layers = None
+    if settings is not None or not chosen:
+        layers = layers_of(checkpoint)
+    by_layers = not chosen
+    if by_layers:
+        chosen, shown = _by_its_layers(checkpoint, layers, path)
+        usual = shown or usual
     chosen = check_model_settings(chosen, path)
     chosen = _without_splits(chosen)
     backbone = _build(chosen, path)
-    state = _weights(checkpoint, chosen, backbone, path)
+    if layers is not None and not takes(layers, chosen, backbone):
+        layers = None
+    if layers is not None and (other := on_its_grid(chosen, layers, backbone)):
+        chosen, backbone = other, _build(other, path)
+    state, left = _weights(checkpoint, layers, chosen, backbone, path)
+    seen = described(chosen, layers) if by_layers else ""
     backbone.load_state_dict(state, strict=False)
     backbone.eval()  # which returns None in many of them
     said = inputs_of(pixels) if pixels else usual
     mean, std = tuple(mean or said[0]), tuple(std or said[1])
     bgr = said[2] if bgr is None else bgr
     digest = _digest(backbone, chosen, mean, std, bgr)
-    inputs = mean, std, digest, bgr, _value_range(pixels)
-    return Source(name or path.name, chosen, backbone, *inputs)
-
-
-def _value_range(preprocessor: Mapping[str, Any] | None) -> tuple[float, float] | None:
-    values = (preprocessor or {}).get("value_range")
-    if not isinstance(values, list | tuple) or not {*map(type, values)} <= {int, float}:
-        return None
-    return (values[0], values[1]) if len(values) == 2 else None
-
-
-def inputs_of(preprocessor: Mapping[str, Any] | None) -> Inputs:
-    """Mean, std and whether colours are BGR, by the settings of a host's preprocessor.
-
-    One that says nothing of an order leaves BGR, as it is read; one without a mean normalises
-    nothing. Without any, a network is taken for one of ImageNet in RGB.
-    """
-    if not preprocessor:
-        return IMAGENET
-    mean, std = preprocessor.get("mean"), preprocessor.get("std")
-    # Of images of many channels, whose reader has no order of colours.
-    bgr = "value_range" not in preprocessor and not takes_rgb(preprocessor)
-    if mean is None or std is None:
-        return (0.0,), (1.0,), bgr
-    return tuple(mean), tuple(std), bgr
+    inputs = mean, std, digest, bgr, value_range_of(pixels)
+    return Source(name or path.name, chosen, backbone, *inputs, tuple(left), seen)
 
 
 def _without_splits(settings: dict[str, Any]) -> dict[str, Any]:
@@ -163,11 +177,23 @@ def _stored(checkpoint: Mapping[str, Any], path: Path, named: bool) -> dict[str,
         ) from None
 
 
-def _by_its_layers(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _by_its_layers(
+    checkpoint: Mapping[str, Any], layers: Layers | None, path: Path
+) -> tuple[dict[str, Any], Inputs | None]:
+    """The config of the network in a file, and what its images were where that is unusual."""
     way = (
         f"{printable(path)} does not say which network its weights belong to: name it, "
         "--teacher-model NAME of mmpretrain or timm"
     )
+    if layers is not None:
+        try:
+            seen = network_in(layers)
+        except TeacherError as error:
+            raise TeacherError(f"{printable(path)}: {error}") from None
+        if seen is not None:
+            return seen
+        if layers.kind == "vit":
+            raise TeacherError(f"{way} (it is a vision transformer of {sizes_of(layers)})")
     try:
         state = find_backbone(checkpoint).state
     except (CheckpointError, KeyError) as error:
@@ -175,10 +201,13 @@ def _by_its_layers(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     known = known_config(state)
     if known is None:
         raise TeacherError(f"{way} (it is a {architecture(state)})")
-    return known
+    return known, None
 
 
 def _build(settings: dict[str, Any], path: Path) -> nn.Module:
+    log = MMLogger.get_current_instance()
+    level = log.level
+    log.setLevel("WARNING")  # the host writes a line for each block of timm's
     try:
         with DefaultScope.overwrite_default_scope("mmpretrain"), torch.random.fork_rng(devices=[]):
             return MODELS.build(dict(settings))
@@ -188,33 +217,77 @@ def _build(settings: dict[str, Any], path: Path) -> nn.Module:
             f"{printable(path)}: the teacher's network {settings.get('type')} cannot be built: "
             f"{printable(reason[:200])}"
         ) from error
+    finally:
+        log.setLevel(level)
 
 
 def _weights(
-    checkpoint: Mapping[str, Any], settings: dict[str, Any], backbone: nn.Module, path: Path
-) -> dict[str, Any]:
+    checkpoint: Mapping[str, Any],
+    layers: Layers | None,
+    settings: dict[str, Any],
+    backbone: nn.Module,
+    path: Path,
+) -> tuple[dict[str, Any], list[str]]:
+    """What the network takes of a file, and the keys of what it does not."""
     ours = backbone.state_dict()
-    if settings["type"] == "TIMMBackbone":
+    if layers is not None:
+        theirs, left = _of_layers(layers, settings, backbone, path), layers.left_out
+    elif settings["type"] == "TIMMBackbone":
         theirs = {k.removeprefix("backbone."): v for k, v in state_dict_of(checkpoint).items()}
-        theirs = {k if k.startswith(TIMM) else TIMM + k: v for k, v in theirs.items()}
+        theirs, left = {k if k.startswith(TIMM) else TIMM + k: v for k, v in theirs.items()}, []
     else:
         try:
-            theirs = find_backbone(checkpoint).state
+            found = find_backbone(checkpoint)
+            theirs, left = found.state, found.left_out
         except CheckpointError:  # of a family whose names other libraries do not share
-            theirs = state_dict_of(checkpoint)
+            theirs, left = state_dict_of(checkpoint), []
     difference = compare_state(ours, theirs)
     if difference.missing or difference.mismatched:
         raise TeacherError(
-            f"{printable(path)} does not hold the weights of a {_named(settings)}:\n"
+            f"{printable(path)} does not hold the weights of a {named(settings)}:\n"
             f"{describe_difference(difference)}"
         )
+    if deeper := _further(ours, theirs):
+        raise TeacherError(
+            f"{printable(path)} holds a deeper network than a {named(settings)}, with "
+            f"{len(deeper):,} tensors of further layers such as {printable(deeper[0])}"
+        )
     check_kinds(ours, theirs)
-    return {key: theirs[key] for key in ours if key in theirs}
+    left = [*left, *(key.removeprefix(TIMM) for key in difference.unexpected)]
+    return {key: theirs[key] for key in ours if key in theirs}, left
 
 
-def _named(settings: Mapping[str, Any]) -> str:
-    which = settings.get("model_name") or settings.get("arch") or settings.get("depth") or ""
-    return f"{settings['type']} {which if isinstance(which, str | int) else ''}".strip()
+def _of_layers(
+    layers: Layers, settings: Mapping[str, Any], backbone: nn.Module, path: Path
+) -> dict[str, Any]:
+    """A file's layers in the names of a network of the same kind.
+
+    Raises:
+        TeacherError: It has other sizes, or other settings; with both.
+    """
+    if layers.kind == "vit":
+        theirs, ours = sizes_of(layers), sizes_of_network(backbone)
+        if ours is not None and theirs != ours:
+            raise TeacherError(
+                f"{printable(path)} does not hold the weights of a {named(settings)}: it is a "
+                f"vision transformer of {theirs}, and that network has {ours}. Name another, or "
+                "leave --teacher-model out where the layers say enough"
+            )
+    try:
+        for key, value in layers.beside.items():
+            if key.endswith("rope_embed.periods"):
+                check_periods(value, backbone)
+        return fitted(layers, backbone)
+    except TeacherError as error:
+        raise TeacherError(f"{printable(path)}: {error}") from None
+
+
+def _further(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Keys of a file in the stages of the network that are no layers of it, nor a head."""
+    wanted, found = (
+        {key.removeprefix(TIMM): value for key, value in state.items()} for state in (ours, theirs)
+    )
+    return [key for key in further_layers(wanted, found) if not CLASSIFIER.match(key)]
 
 
 def _digest(backbone: nn.Module, settings: dict, mean: tuple, std: tuple, bgr: bool) -> str:

@@ -2,17 +2,22 @@
 """Networks that mmpretrain and timm know by name: where their weights are, under which licence."""
 
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from ..weights import cached_file, fetch
+from ..weights import CheckpointError, NotFetchedError, cached_file, fetch
 from .errors import TeacherError
-from .sources import IMAGENET, Inputs, Source, inputs_of, open_file
+from .inputs import IMAGENET, Inputs, inputs_of
+from .libraries import timm_library as _timm
+from .sources import Source, open_file
 
-HUB = "https://huggingface.co/{name}/resolve/main/model.safetensors"
+HUB = "https://huggingface.co"
+HUB_VARIABLE, TOKEN_VARIABLE = "HF_ENDPOINT", "HF_TOKEN"  # those of Hugging Face's own tools
+HUB_FILE = "/resolve/main/model.safetensors"
 # What weights of mmpretrain are under, by their names: its metafiles do not say.
 LICENCES = (
     (r"dinov2", "Apache-2.0"),
@@ -80,7 +85,14 @@ class Offer(NamedTuple):
         Raises:
             CheckpointError: It cannot be fetched, or is not what it should be.
         """
-        return fetch(self.url, self.place, alone=True)  # only the first process asks for a teacher
+        of_hub = self.url.startswith(f"{_hub()}/")
+        repository = self.url.removesuffix(HUB_FILE) if of_hub else None
+        token = os.environ.get(TOKEN_VARIABLE) if repository else None
+        try:  # only the first process asks for a teacher
+            return fetch(self.url, self.place, alone=True, token=token)
+        except NotFetchedError as error:
+            way = _way_in(error.status, repository, bool(token))
+            raise NotFetchedError(f"{error}{way}", error.status) from None
 
     def open(self) -> Source:
         """The teacher.
@@ -89,7 +101,28 @@ class Offer(NamedTuple):
             CheckpointError, TeacherError: As :meth:`get` and :func:`open_file`.
         """
         inputs = self.mean, self.std, self.name, self.bgr
-        return open_file(self.get(), self.backbone, *inputs)
+        path = self.get()
+        try:
+            return open_file(path, self.backbone, *inputs)
+        except CheckpointError as error:  # such as a page that asks to log in
+            raise CheckpointError(f"{error} Remove {path}, and it is fetched anew.") from None
+
+
+def _way_in(status: int | None, repository: str | None, token: bool) -> str:
+    """What a server wants before it gives a file, in a sentence after a space; mostly nothing."""
+    if status in (401, 403) and repository:
+        who = "with the account of that token" if token else "with an account there"
+        text = f" Its licence must be accepted first: open {repository} {who}"
+        if not token:
+            text += f", and set {TOKEN_VARIABLE} to a token of it"
+        return f"{text}; or put the file by hand."
+    if status == 404 and repository and os.environ.get(HUB_VARIABLE):
+        return f" {HUB_VARIABLE} is {_hub()}, which may not have all that {HUB} has."
+    return ""
+
+
+def _hub() -> str:
+    return (os.environ.get(HUB_VARIABLE) or HUB).rstrip("/")
 
 
 def looks_like_a_file(teacher: str) -> bool:
@@ -160,7 +193,7 @@ def _of_timm(name: str) -> Offer | None:
     if facts is None or not (facts.url or facts.hf_hub_id):
         return None
     if facts.hf_hub_id:  # in timm's own names, which older addresses are not; many have one name
-        url = HUB.format(name=facts.hf_hub_id)
+        url = f"{_hub()}/{facts.hf_hub_id}{HUB_FILE}"
         place = cached_file(f"https://x/timm-{facts.hf_hub_id.rsplit('/', 1)[-1]}.safetensors")
     else:
         url, place = facts.url, cached_file(facts.url)
@@ -214,11 +247,3 @@ def _names() -> list[str]:
 
     timm = _timm()
     return [*ModelHub._models_dict, *(timm.list_pretrained() if timm is not None else ())]
-
-
-def _timm() -> Any:
-    try:
-        import timm
-    except ImportError:
-        return None
-    return timm

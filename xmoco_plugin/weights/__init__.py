@@ -3,7 +3,7 @@
 
 from .allowed import allow_checkpoint_classes
 from .download import cached_file, fetch
-from .errors import CheckpointError
+from .errors import CheckpointError, NotFetchedError
 from .named import (
     Named,
     check_checkpoint,
@@ -22,6 +22,7 @@ __all__ = [
     "CheckpointError",
     "GoOn",
     "Named",
+    "NotFetchedError",
     "allow_checkpoint_classes",
     "cached_file",
     "check_checkpoint",

@@ -21,7 +21,7 @@ from mmengine.dist import broadcast_object_list, get_dist_info
 from mmengine.logging import print_log
 
 from ..untrusted import FileRefusedError, open_regular, printable
-from .errors import CheckpointError
+from .errors import CheckpointError, NotFetchedError
 
 ALLOW_HTTP = "XMOCO_ALLOW_HTTP"
 # Bytes (ours): a billion weights in float32 with an optimizer's two moments have 12 GB.
@@ -59,7 +59,9 @@ def cached_file(url: str) -> Path:
     return Path(torch.hub.get_dir(), "checkpoints", _file_name(url))
 
 
-def fetch(url: str, place: Path | None = None, alone: bool = False) -> Path:
+def fetch(
+    url: str, place: Path | None = None, alone: bool = False, token: str | None = None
+) -> Path:
     """Fetches the file of a URL, unless the cache has it.
 
     Where several processes train, the first fetches and the others wait for it. A process on
@@ -69,27 +71,29 @@ def fetch(url: str, place: Path | None = None, alone: bool = False) -> Path:
         url: Of the file.
         place: Where to; default: torch hub's cache, under the name in the URL.
         alone: Whether this process asks and no other.
+        token: What the host of the URL is shown, and no other that it leads to.
 
     Returns:
         Its place.
 
     Raises:
-        CheckpointError: As :func:`check_url`; or it cannot be fetched, is too large, or is not
-            the file that its name says by a hash.
+        CheckpointError: As :func:`check_url`; or it is too large, or is not the file that its name
+            says by a hash.
+        NotFetchedError: It cannot be fetched.
     """
     rank, world = get_dist_info()
     if world == 1 or alone:
-        return _fetch(url, place)
+        return _fetch(url, place, token)
     outcome: list[Any] = [None]
     if rank == 0:
         try:
-            _fetch(url, place)
+            _fetch(url, place, token)
         except CheckpointError as error:
             outcome = [str(error)]
     broadcast_object_list(outcome)
     if outcome[0] is not None:
         raise CheckpointError(outcome[0])
-    return _fetch(url, place)
+    return _fetch(url, place, token)
 
 
 def check_hash(path: Path, name: str) -> None:
@@ -121,7 +125,7 @@ def shown_url(url: str) -> str:
     return printable(re.sub(r"//[^/@\s]*@", "//...@", url))
 
 
-def _fetch(url: str, place: Path | None) -> Path:
+def _fetch(url: str, place: Path | None, token: str | None) -> Path:
     check_url(url)
     target = cached_file(url) if place is None else place
     if target.exists():
@@ -134,15 +138,17 @@ def _fetch(url: str, place: Path | None) -> Path:
     partial = target.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, partial)
+        _download(url, partial, token)
         check_hash(partial, target.name)
         os.replace(partial, target)
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(
+        status = error.code if isinstance(error, urllib.error.HTTPError) else None
+        raise NotFetchedError(
             f"{shown_url(url)} could not be fetched: {printable(str(error))}. Fetch it yourself "
-            "and name the file."
+            "and name the file.",
+            status,
         ) from None
     finally:
         with contextlib.suppress(OSError):
@@ -150,10 +156,11 @@ def _fetch(url: str, place: Path | None) -> Path:
     return target
 
 
-def _download(url: str, partial: Path) -> None:
-    with _opener(url).open(
-        urllib.request.Request(url, headers={"User-Agent": "xmoco_plugin"}), timeout=SECONDS
-    ) as answer:
+def _download(url: str, partial: Path, token: str | None) -> None:
+    request = urllib.request.Request(url, headers={"User-Agent": "xmoco_plugin"})
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    with _opener(url).open(request, timeout=SECONDS) as answer:
         length = answer.headers.get("Content-Length")
         expected = int(length) if length is not None else None
         _check_size(url, expected or 0, partial)
@@ -168,7 +175,7 @@ def _download(url: str, partial: Path) -> None:
                 file.write(block)
                 bar.update(len(block))
         if expected is not None and done != expected:
-            raise CheckpointError(
+            raise NotFetchedError(
                 f"{shown_url(url)} ended after {done:,} of {expected:,} bytes: try again."
             )
 
@@ -200,7 +207,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
                 f"{shown_url(req.full_url)} leads to {shown_url(newurl)}: only https is followed."
             )
         check_url(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        further = super().redirect_request(req, fp, code, msg, headers, newurl)
+        token = req.get_header("Authorization")
+        # A repository of another name is of the same host; its files mostly lie with another.
+        if further is not None and token and urlsplit(newurl)[:2] == urlsplit(req.full_url)[:2]:
+            further.add_unredirected_header("Authorization", token)
+        return further
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
