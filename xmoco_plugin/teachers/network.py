@@ -14,7 +14,6 @@ from torch import nn
 from ..cpu_amp import multiplies_bfloat16
 from ..evaluation.features import channels_first, pool_feature
 from .errors import TeacherError
-from .half import HalfWeights
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of RGB in 0..255
 LUMA = (0.299, 0.587, 0.114)
@@ -80,7 +79,6 @@ class FrozenTeacher(nn.Module):
         inner = getattr(backbone, "timm_model", backbone)
         self.class_token = getattr(inner, "cls_token", None) is not None
         self.bfloat16 = False
-        self._half = HalfWeights(backbone)
         self.requires_grad_(False)
         self.eval()
         with contextlib.suppress(RuntimeError):  # of weights with five dimensions
@@ -152,14 +150,9 @@ class FrozenTeacher(nn.Module):
                 "--teacher-size"
             ) from error
 
-    @contextlib.contextmanager
-    def _autocast(self, device: str) -> Iterator[None]:
+    def _autocast(self, device: str) -> contextlib.AbstractContextManager:
         """Of its own, or that of the training which asks."""
-        if not self.bfloat16:
-            yield
-            return
-        with torch.autocast(device, torch.bfloat16), self._half.lent():
-            yield
+        return torch.autocast(device, torch.bfloat16) if self.bfloat16 else contextlib.nullcontext()
 
     def width(self) -> int:
         """E, found by asking it twice for the features of a grey image.
