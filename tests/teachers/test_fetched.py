@@ -174,3 +174,11 @@ def test_a_name_of_mmpretrain_is_fetched_and_compared_with_the_hash_in_its_name(
         assert served(address, right[1:]).settings == RESNET
         with pytest.raises(CheckpointError, match="its name says 5641ca5a: it is another file"):
             served(address, wrong[1:])
+
+
+def test_a_mirror_s_password_is_not_shown(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:secret@mirror.example")
+    pytest.importorskip("timm")
+    said = teachers.offer_of(NAME).describe()
+    assert "secret" not in said
+    assert "mirror.example" in said

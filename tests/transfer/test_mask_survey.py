@@ -171,7 +171,8 @@ def test_the_host_takes_no_images_of_hidden_folders(tmp_path):
         file.write_bytes((root / "img_dir/train/a.jpg").read_bytes())
     cfg, found = ready(root, pipeline=[])
     assert "note  train    2 images in hidden folders are left out: .ipynb_" in table(found)
-    data = DATASETS.build(cfg.train_dataloader.dataset)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        data = DATASETS.build(cfg.train_dataloader.dataset)
     assert sorted(Path(row["img_path"]).name for row in map(data.get_data_info, (0, 1))) == [
         "a.jpg", "b.jpg"]  # fmt: skip
     assert len(data) == 2

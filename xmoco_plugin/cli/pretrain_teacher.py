@@ -20,6 +20,7 @@ from xmoco_plugin.cli.teacher_figures import Judged, as_listed, listed, show, vi
 from xmoco_plugin.teachers.asking import AskingCost, asker, asking_cost
 from xmoco_plugin.teachers.preparing import prepare_lesson
 from xmoco_plugin.untrusted import printable
+from xmoco_plugin.weights import shown_url
 
 SIZES = {True: 224, False: 96}  # px that a teacher sees: with a GPU, without (ours)
 
@@ -220,8 +221,8 @@ def _source(args: argparse.Namespace) -> tuple[teachers.Source, int | None]:
         offer.get()
     except CheckpointError as error:
         raise own.PretrainError(
-            f"{error} Fetch {offer.url} where there is a network and put it to {offer.place}, or "
-            f"name it: --teacher FILE --teacher-model {args.teacher}"
+            f"{error} Fetch {shown_url(offer.url)} where there is a network and put it to "
+            f"{offer.place}, or name it: --teacher FILE --teacher-model {args.teacher}"
         ) from None
     return offer.open(), offer.size
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..weights import CheckpointError, NotFetchedError, cached_file, fetch
+from ..weights import CheckpointError, NotFetchedError, cached_file, fetch, shown_url
 from .errors import TeacherError
 from .inputs import IMAGENET, Inputs, inputs_of
 from .libraries import timm_library as _timm
@@ -75,8 +75,8 @@ class Offer(NamedTuple):
         elif self.restricted:
             warning = ", none of the usual free ones: read what you may do with them"
         return (
-            f"{self.name} of {self.library}: about {self.megabytes:,.0f} MB from {self.url}. "
-            f"Licence of the weights: {self.licence}{warning}."
+            f"{self.name} of {self.library}: about {self.megabytes:,.0f} MB from "
+            f"{shown_url(self.url)}. Licence of the weights: {self.licence}{warning}."
         )
 
     def get(self) -> Path:
@@ -112,12 +112,12 @@ def _way_in(status: int | None, repository: str | None, token: bool) -> str:
     """What a server wants before it gives a file, in a sentence after a space; mostly nothing."""
     if status in (401, 403) and repository:
         who = "with the account of that token" if token else "with an account there"
-        text = f" Its licence must be accepted first: open {repository} {who}"
+        text = f" Its licence must be accepted first: open {shown_url(repository)} {who}"
         if not token:
             text += f", and set {TOKEN_VARIABLE} to a token of it"
         return f"{text}; or put the file by hand."
     if status == 404 and repository and os.environ.get(HUB_VARIABLE):
-        return f" {HUB_VARIABLE} is {_hub()}, which may not have all that {HUB} has."
+        return f" {HUB_VARIABLE} is {shown_url(_hub())}, which may not have all that {HUB} has."
     return ""
 
 

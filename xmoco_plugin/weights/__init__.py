@@ -2,7 +2,7 @@
 """Reading weights: one reader, which runs nothing and refuses what cannot be right."""
 
 from .allowed import allow_checkpoint_classes
-from .download import cached_file, fetch
+from .download import cached_file, fetch, shown_url
 from .errors import CheckpointError, NotFetchedError
 from .named import (
     Named,
@@ -40,5 +40,6 @@ __all__ = [
     "noted_checkpoint",
     "read_checkpoint",
     "require_safetensors",
+    "shown_url",
     "without_orders",
 ]
