@@ -13,6 +13,7 @@ from xmoco_plugin.teachers import (
     zoo,
 )
 from xmoco_plugin.teachers.from_config import open_teacher
+from xmoco_plugin.teachers.zoo import no_file
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +99,9 @@ def test_files_are_told_from_names(tmp_path):
 def test_a_config_fetches_nothing_unless_it_says_so():
     with pytest.raises(TeacherError, match=r"Apache-2.0.* is not at .*fetch=True"):
         open_teacher("resnet50_8xb32_in1k")
+
+
+def test_a_hub_s_repository_that_is_taken_for_a_path_is_told_what_to_do():
+    assert "fetch its model.safetensors" in no_file("facebook/dinov2-small")
+    for path in ("runs/a.pth", "/data/teacher", "a/b/c"):
+        assert no_file(path) == f"There is no file {path}."

@@ -34,7 +34,7 @@ def check(args: argparse.Namespace) -> list[str]:
             if args.teacher_model:
                 _settings(args.teacher_model)
             if not Path(args.teacher).expanduser().exists():
-                return [f"--teacher: There is no file {printable(args.teacher)}."]
+                return [f"--teacher: {teachers.no_file(args.teacher)}"]
             read_checkpoint(args.teacher, mmap=True)
         elif args.teacher_model:
             return [

@@ -18,7 +18,7 @@ from .preparing import SAMPLE
 from .projection import DIMS, KEPT, Projection, fit_projection, most_dims
 from .sources import Source, open_file
 from .stored import Belongs, StoredFeatures, computing_order, data_digest
-from .zoo import Offer, looks_like_a_file, neither, network_of, offer_of, timm_backbone
+from .zoo import Offer, looks_like_a_file, neither, network_of, no_file, offer_of, timm_backbone
 
 __all__ = [
     "DIMS",
@@ -54,6 +54,7 @@ __all__ = [
     "most_dims",
     "neither",
     "network_of",
+    "no_file",
     "offer_of",
     "open_file",
     "patch_size",

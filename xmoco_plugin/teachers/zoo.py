@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..untrusted import printable
 from ..weights import CheckpointError, NotFetchedError, cached_file, fetch, shown_url
 from .errors import TeacherError
 from .inputs import IMAGENET, Inputs, inputs_of
@@ -128,6 +129,17 @@ def _hub() -> str:
 def looks_like_a_file(teacher: str) -> bool:
     """Whether a teacher's name is meant as a path."""
     return "/" in teacher or bool(FILE.search(teacher)) or Path(teacher).expanduser().exists()
+
+
+def no_file(teacher: str) -> str:
+    """That a path names nothing, and what to do where it may be a repository's name."""
+    said = f"There is no file {printable(teacher)}."
+    if re.fullmatch(r"[\w-]+/[\w.-]+", teacher) and not FILE.search(teacher):
+        said += (
+            " If it is a repository of a hub, fetch its model.safetensors and name that file, or "
+            "name the network as timm or mmpretrain do."
+        )
+    return said
 
 
 def offer_of(name: str) -> Offer:
